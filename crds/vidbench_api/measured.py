@@ -1,0 +1,196 @@
+"""What a runner measured of one shard: the parts that its verdict and the `BenchmarkResult` share.
+
+A figure that was not measured is absent and `unmeasured` says why, by the figure's name. Times are integer
+microseconds, memory is bytes, energy is millijoules. Statistics are exact over all measured samples; the values of a
+series are quantised by its `step` (1 where nothing was lost).
+"""
+
+from __future__ import annotations
+
+import statistics as stdlib_statistics
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field, FiniteFloat
+
+from .base import ATOMIC, SET, ApiModel, Count, Microseconds, ShortText, map_list
+from .names import MAX_SAMPLES, Validity
+
+Figure = Annotated[int, Field(ge=-9_007_199_254_740_991, le=9_007_199_254_740_991)]
+Text64 = Annotated[str, Field(max_length=64)]
+Text128 = Annotated[str, Field(max_length=128)]
+
+
+class SeriesName(StrEnum):
+    """The columns of a shard, one value a sample. In the order in which they are kept when space runs out."""
+
+    LATENCY = "latency"
+    DENOISE = "denoise"
+    VAE_DECODE = "vaeDecode"
+    STEP = "step"
+    ENERGY = "energy"
+    MEMORY_ALLOCATED = "memoryAllocated"
+    MEMORY_RESERVED = "memoryReserved"
+    TEXT_ENCODE = "textEncode"
+    IMAGE_ENCODE = "imageEncode"
+    PREPARE = "prepare"
+    AUDIO = "audio"
+    POSTPROCESS = "postprocess"
+    OTHER = "other"
+    FRAMES = "frames"
+    DENOISER_CALLS = "denoiserCalls"
+    TEXT_ENCODE_CALLS = "textEncodeCalls"
+    VAE_DECODE_CALLS = "vaeDecodeCalls"
+
+
+class Statistics(ApiModel):
+    """Exact figures over the samples of one series, in its unit."""
+
+    count: Annotated[int, Field(ge=1, le=1_000_000)]
+    mean: FiniteFloat
+    standard_deviation: Annotated[FiniteFloat, Field(ge=0)] | None = Field(
+        default=None, description="Of the samples (n-1); absent for one sample."
+    )
+    min: Figure
+    median: FiniteFloat
+    max: Figure
+
+    @classmethod
+    def of(cls, values: Sequence[int]) -> Statistics:
+        """Summarise at least one value; mean and median are rounded to 3 decimals of the unit."""
+        return cls(
+            count=len(values),
+            mean=round(stdlib_statistics.fmean(values), 3),
+            standard_deviation=round(stdlib_statistics.stdev(values), 3) if len(values) > 1 else None,
+            min=min(values),
+            median=round(stdlib_statistics.median(values), 3),
+            max=max(values),
+        )
+
+
+class Series(ApiModel):
+    """One column: a figure of every measured sample, in the order of the samples."""
+
+    name: SeriesName
+    unit: Literal["microseconds", "bytes", "millijoules", "count"]
+    statistics: Statistics
+    step: Annotated[int, Field(ge=1)] = Field(default=1, description="Width of the steps that `values` are rounded to.")
+    values: Annotated[tuple[Figure, ...], Field(max_length=MAX_SAMPLES, json_schema_extra=ATOMIC)] = Field(
+        default=(), description="Empty if the column did not fit (see columnsDropped)."
+    )
+
+
+class Setup(ApiModel):
+    """What happened once, before the samples."""
+
+    load_microseconds: Microseconds | None = None
+    to_device_microseconds: Microseconds | None = None
+    warmups: Count = 0
+    first_warmup_microseconds: Microseconds | None = Field(default=None, description="The cold pass.")
+    warmup_microseconds: Microseconds | None = Field(default=None, description="All warm-ups together.")
+
+
+class Environment(ApiModel):
+    """What decides times: where and with what the shard ran."""
+
+    device: Text128 = Field(description="GPU name, or cpu.")
+    device_count: Annotated[int, Field(ge=0, le=64)] = 0
+    gpu_uuid: Text64 | None = None
+    driver: Text64 | None = None
+    power_limit_milliwatts: Count | None = None
+    cpu: Text128 | None = None
+    cpu_count: Count | None = None
+    kernel: Text128 | None = None
+    python: Text64 | None = None
+    torch: Text64 | None = None
+    cuda: Text64 | None = None
+    diffusers: Text64 | None = None
+    transformers: Text64 | None = None
+    vidbench: Text64 | None = None
+
+
+class ModelFacts(ApiModel):
+    """What was loaded, read off the modules."""
+
+    pipeline_class: Text128
+    parameters: Annotated[int, Field(ge=0)] = Field(description="Parameters of all components together.")
+    dtypes: Annotated[dict[Text64, Text64], Field(max_length=16)] = Field(
+        default_factory=dict, description="Type of each component's weights."
+    )
+    frame_grid: Text64 | None = Field(
+        default=None, description="Frame counts that the pipeline can deliver, e.g. 4k+1."
+    )
+
+
+class ClipFacts(ApiModel):
+    """What was asked for and what came."""
+
+    height: Count
+    width: Count
+    frames_requested: Count
+    frames_delivered: Count | None = None
+    steps: Count
+
+
+class Memory(ApiModel):
+    """Peak memory in bytes, over the measured samples where the meter allows it."""
+
+    allocated: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="Tensors, by the framework's allocator."
+    )
+    reserved: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="What the allocator took from the device."
+    )
+    device: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="Used on the device, as its driver says."
+    )
+    host: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="Peak resident set of the worker process."
+    )
+    cgroup: Annotated[int, Field(ge=0)] | None = Field(default=None, description="Peak of the container's cgroup.")
+
+
+class ValidityVerdict(ApiModel):
+    """Whether the figures may be believed."""
+
+    state: Validity
+    reasons: Annotated[tuple[Text64, ...], Field(max_length=16, json_schema_extra=SET)] = ()
+
+
+class ArtifactsFacts(ApiModel):
+    """Where the full samples and videos are."""
+
+    uri: Annotated[str, Field(max_length=512)]
+    digest: Annotated[str, Field(max_length=64)] = Field(description="SHA-256 of the stored samples document.")
+
+
+class Measured(ApiModel):
+    """Everything that was measured; each part may be missing if the shard did not get so far."""
+
+    setup: Setup | None = None
+    environment: Environment | None = None
+    loaded: ModelFacts | None = None
+    clip: ClipFacts | None = None
+    memory: Memory | None = None
+    expected_calls: Annotated[dict[Text64, Count], Field(max_length=8)] = Field(
+        default_factory=dict, description="Calls a sample should make, by series name; a mismatch makes it Invalid."
+    )
+    cpu_throttled_periods: Count | None = Field(
+        default=None, description="nr_throttled of the cgroup over the samples."
+    )
+    output_digest: Annotated[str, Field(max_length=64)] | None = Field(
+        default=None, description="SHA-256 over the raw frames of all samples, in order."
+    )
+    artifacts: ArtifactsFacts | None = None
+    series: Annotated[tuple[Series, ...], Field(max_length=32, json_schema_extra=map_list("name"))] = ()
+    columns_dropped: Annotated[tuple[Text64, ...], Field(max_length=64, json_schema_extra=SET)] = Field(
+        default=(), description="What did not fit into the termination message."
+    )
+    unmeasured: Annotated[dict[Text64, ShortText], Field(max_length=32)] = Field(
+        default_factory=dict, description="Figures that are absent, with the reason."
+    )
+
+    def find_series(self, name: SeriesName) -> Series | None:
+        """Return the series of that name, or None."""
+        return next((series for series in self.series if series.name == name), None)

@@ -1,0 +1,194 @@
+"""The termination message: a verdict in at most 2,800 bytes of ASCII, and back.
+
+Layout: `vb1.` + CRC-32 of the body in 8 hex digits + `.` + base85(zlib(head JSON + NUL + columns)). The head holds the
+verdict with exact statistics; each column is a run of zigzag varints: its first value and then differences, in steps
+of at most a sixteenth of the column's standard deviation. If it is too long, whole columns go first, the headline
+ones last, then the parts named in `_HEAD_PARTS`; `columnsDropped` names all that went.
+
+The bytes come from a pod and are hostile until parsed: sizes are capped before anything is unpacked.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+
+from pydantic import ValidationError
+
+from .identity import canonical_json
+from .measured import Series, SeriesName
+from .names import MAX_SAMPLES, MESSAGE_LIMIT
+from .verdict import Verdict
+
+_PREFIX = "vb1."
+_MAX_UNPACKED = 64 * 1024
+_MAX_TEXT = 16 * 1024
+_HEAD_PARTS = ("unmeasured", "expectedCalls", "environment", "loaded", "memory", "setup")
+_KEEP_ORDER = tuple(SeriesName)
+
+
+class MessageError(ValueError):
+    """A termination message that is not a verdict: foreign text, a wrong checksum, a schema violation."""
+
+
+def encode(verdict: Verdict, limit: int = MESSAGE_LIMIT) -> str:
+    """Return the message; what does not fit in `limit` bytes is dropped as the module says.
+
+    Raises:
+        MessageError: if not even the bare verdict fits.
+    """
+    for candidate in _shrinking(verdict):
+        text = _pack(candidate)
+        if len(text) <= limit:
+            return text
+    raise MessageError(f"a bare verdict does not fit in {limit} bytes")
+
+
+def decode(text: str) -> Verdict:
+    """Return the verdict of a message; white space round it is ignored.
+
+    Raises:
+        MessageError: says what is wrong, without repeating the text.
+    """
+    body = _checked_body(text.strip())
+    head, separator, packed = body.partition(b"\0")
+    if not separator:
+        raise MessageError("no end of the head")
+    try:
+        wire = json.loads(head)
+        if not isinstance(wire, dict):
+            raise MessageError("the head is not an object")
+        numbers = _varints(packed)
+        for entry in wire.get("series", ()):
+            length = int(entry.pop("length", 0))
+            if not 0 <= length <= MAX_SAMPLES:
+                raise MessageError("a column is too long")
+            entry["values"] = _undo_differences(_take(numbers, length), int(entry.get("step", 1)))
+        return Verdict.model_validate(wire)
+    except (ValidationError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        if isinstance(error, MessageError):
+            raise
+        detail = f"{error.error_count()} schema errors" if isinstance(error, ValidationError) else type(error).__name__
+        raise MessageError(f"the head is not a verdict: {detail}") from error
+
+
+def _checked_body(text: str) -> bytes:
+    if len(text) > _MAX_TEXT:
+        raise MessageError(f"longer than {_MAX_TEXT} characters")
+    if not text.startswith(_PREFIX):
+        raise MessageError("does not start like a verdict")
+    checksum, separator, encoded = text[len(_PREFIX) :].partition(".")
+    if not separator or len(checksum) != 8:
+        raise MessageError("no checksum")
+    try:
+        packed = base64.b85decode(encoded)
+    except ValueError as error:
+        raise MessageError("not base85") from error
+    if f"{binascii.crc32(packed):08x}" != checksum:
+        raise MessageError("the checksum is wrong: cut or overwritten")
+    inflater = zlib.decompressobj()
+    try:
+        body = inflater.decompress(packed, _MAX_UNPACKED)
+    except zlib.error as error:
+        raise MessageError("not zlib") from error
+    if inflater.unconsumed_tail or not inflater.eof:
+        raise MessageError(f"unpacks to more than {_MAX_UNPACKED} bytes or is cut")
+    return body
+
+
+def _pack(verdict: Verdict) -> str:
+    wire = verdict.to_wire()
+    columns = bytearray()
+    for entry, series in zip(wire.get("series", ()), verdict.series, strict=True):
+        del entry["values"]
+        entry["length"] = len(series.values)
+        entry["step"] = series.step
+        columns += b"".join(_varint(number) for number in _differences(series.values, series.step))
+    packed = zlib.compress(canonical_json(wire).encode() + b"\0" + bytes(columns), 9)
+    return f"{_PREFIX}{binascii.crc32(packed):08x}.{base64.b85encode(packed).decode('ascii')}"
+
+
+def _shrinking(verdict: Verdict) -> Iterator[Verdict]:
+    """Yield the verdict with quantised columns, then ever smaller ones."""
+    series = sorted((_quantised(entry) for entry in verdict.series), key=lambda entry: _KEEP_ORDER.index(entry.name))
+    dropped: list[str] = list(verdict.columns_dropped)
+    current = verdict.model_copy(update={"series": tuple(series)})
+    yield current
+    for position in reversed(range(len(series))):
+        if not series[position].values:
+            continue
+        dropped.append(series[position].name.value)
+        series[position] = series[position].model_copy(update={"values": (), "step": 1})
+        current = current.model_copy(update={"series": tuple(series), "columns_dropped": tuple(dropped)})
+        yield current
+    for part in _HEAD_PARTS:
+        dropped.append(part)
+        name = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in part)
+        empty: object = {} if part in {"unmeasured", "expectedCalls"} else None
+        current = current.model_copy(update={name: empty, "columns_dropped": tuple(dropped)})
+        yield current
+    headline = tuple(entry for entry in series if entry.name is SeriesName.LATENCY)
+    yield current.model_copy(
+        update={"series": headline, "message": (current.message or "")[:64], "columns_dropped": tuple(dropped)}
+    )
+
+
+def _quantised(series: Series) -> Series:
+    """Round the values to steps of at most sd/16, so that quantising adds under 0.1 % to the variance."""
+    deviation = series.statistics.standard_deviation or 0.0
+    step = max(1, int(deviation / 16), series.step)
+    return series.model_copy(
+        update={"step": step, "values": tuple(round(value / step) * step for value in series.values)}
+    )
+
+
+def _differences(values: Sequence[int], step: int) -> Iterator[int]:
+    previous = 0
+    for value in values:
+        current = round(value / step)
+        yield current - previous
+        previous = current
+
+
+def _undo_differences(differences: Iterable[int], step: int) -> list[int]:
+    values = []
+    current = 0
+    for difference in differences:
+        current += difference
+        values.append(current * step)
+    return values
+
+
+def _varint(number: int) -> bytes:
+    rest = (number << 1) if number >= 0 else ((-number << 1) - 1)
+    encoded = bytearray()
+    while rest > 0x7F:
+        encoded.append(0x80 | (rest & 0x7F))
+        rest >>= 7
+    encoded.append(rest)
+    return bytes(encoded)
+
+
+def _varints(packed: bytes) -> Iterator[int]:
+    number, shift = 0, 0
+    for byte in packed:
+        number |= (byte & 0x7F) << shift
+        shift += 7
+        if shift > 70:
+            raise MessageError("a number is too long")
+        if not byte & 0x80:
+            yield (number >> 1) if not number & 1 else -((number + 1) >> 1)
+            number, shift = 0, 0
+
+
+def _take(numbers: Iterator[int], length: int) -> list[int]:
+    taken = []
+    for _ in range(length):
+        number = next(numbers, None)
+        if number is None:
+            raise MessageError("a column is cut")
+        taken.append(number)
+    return taken

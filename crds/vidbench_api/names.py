@@ -1,0 +1,238 @@
+"""The words that operator, runner, chart and tests must spell alike: group, labels, reasons, exit codes, paths.
+
+Imports nothing of the project. A word that is used in two packages stands here once.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+from typing import Final
+
+GROUP: Final = "vidbench.io"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+FIELD_MANAGER: Final = "vidbench-operator"
+
+LABEL_RUN: Final = "vidbench.io/run"
+LABEL_RUN_UID: Final = "vidbench.io/run-uid"
+LABEL_CELL: Final = "vidbench.io/cell"
+LABEL_MODEL: Final = "vidbench.io/model"
+LABEL_HARDWARE: Final = "vidbench.io/hardware"
+LABEL_VARIANT: Final = "vidbench.io/variant"
+LABEL_SHARD: Final = "vidbench.io/shard"
+LABEL_ATTEMPT: Final = "vidbench.io/attempt"
+LABEL_OUTCOME: Final = "vidbench.io/outcome"
+LABEL_VALIDITY: Final = "vidbench.io/validity"
+LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+MANAGED_BY: Final = "vidbench"
+
+ANNOTATION_REQUEST_DIGEST: Final = "vidbench.io/request-digest"
+
+RUNNER_CONTAINER: Final = "runner"
+REQUEST_KEY: Final = "request.json"
+"""The key of the request document in its ConfigMap, and its file name in the pod."""
+
+REQUEST_MOUNT: Final = "/vidbench/request"
+ARTIFACTS_MOUNT: Final = "/vidbench/artifacts"
+TERMINATION_MESSAGE_PATH: Final = "/dev/termination-log"
+
+ENV_REQUEST_PATH: Final = "VIDBENCH_REQUEST_PATH"
+ENV_REQUEST_DIGEST: Final = "VIDBENCH_REQUEST_DIGEST"
+ENV_CELL: Final = "VIDBENCH_CELL"
+ENV_SHARD: Final = "VIDBENCH_SHARD"
+ENV_ATTEMPT: Final = "VIDBENCH_ATTEMPT"
+ENV_MESSAGE_PATH: Final = "VIDBENCH_MESSAGE_PATH"
+ENV_MESSAGE_LIMIT: Final = "VIDBENCH_MESSAGE_LIMIT"
+ENV_ARTIFACTS: Final = "VIDBENCH_ARTIFACTS"
+ENV_NODE_NAME: Final = "VIDBENCH_NODE_NAME"
+ENV_POD_NAME: Final = "VIDBENCH_POD_NAME"
+ENV_POD_UID: Final = "VIDBENCH_POD_UID"
+ENV_IMAGE: Final = "VIDBENCH_IMAGE"
+
+MAX_RUN_NAME: Final = 40
+MAX_CELLS: Final = 200
+MAX_SHARDS_OF_RUN: Final = 600
+MAX_SAMPLES: Final = 64
+MESSAGE_LIMIT: Final = 2800
+"""Bytes of a termination message that survive next to two injected sidecars (12,288 bytes a pod, shared)."""
+
+REQUEST_LIMIT: Final = 512 * 1024
+SPEC_LIMIT: Final = 64 * 1024
+
+
+class Outcome(StrEnum):
+    """How a shard or a cell ended. Out of memory is a finding, not an error."""
+
+    SUCCEEDED = "Succeeded"
+    OUT_OF_MEMORY = "OutOfMemory"
+    FAILED = "Failed"
+    CANCELLED = "Cancelled"
+
+
+class Validity(StrEnum):
+    """Whether a measurement may be believed; a thing apart from its outcome."""
+
+    VALID = "Valid"
+    INVALID = "Invalid"
+    PARTIAL = "Partial"
+
+
+class RunPhase(StrEnum):
+    """The one word of `status.phase`."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    PARTIALLY_SUCCEEDED = "PartiallySucceeded"
+    FAILED = "Failed"
+
+
+class RowPhase(StrEnum):
+    """Where a cell, or a shard of it, is."""
+
+    PENDING = "Pending"
+    ACTIVE = "Active"
+    FINISHED = "Finished"
+
+
+class Reason(StrEnum):
+    """Why an attempt, and with it perhaps its shard, did not succeed."""
+
+    OUT_OF_MEMORY_CUDA = "OutOfMemoryCuda"
+    OUT_OF_MEMORY_HOST = "OutOfMemoryHost"
+
+    INVALID_REQUEST = "InvalidRequest"
+    INVALID_ARGUMENTS = "InvalidArguments"
+    UNSUPPORTED_OPTION = "UnsupportedOption"
+    MODEL_NOT_FOUND = "ModelNotFound"
+    MODEL_ACCESS_DENIED = "ModelAccessDenied"
+    MODEL_LOAD_FAILED = "ModelLoadFailed"
+    GENERATION_FAILED = "GenerationFailed"
+    NAN_OUTPUT = "NaNOutput"
+    LOAD_DEADLINE = "LoadDeadlineExceeded"
+    SHARD_DEADLINE = "ShardDeadlineExceeded"
+    NAME_CONFLICT = "NameConflict"
+    CONTAINER_CONFIG = "ContainerConfigError"
+    ADMISSION_REFUSED = "AdmissionRefused"
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    UNSCHEDULABLE = "Unschedulable"
+    IMAGE_PULL = "ImagePullFailed"
+
+    HUNG = "Hung"
+    INTERRUPTED = "Interrupted"
+    POD_DELETED = "PodDeleted"
+    JOB_DELETED = "JobDeleted"
+    EVICTED = "Evicted"
+    PREEMPTED = "Preempted"
+    NODE_LOST = "NodeLost"
+    KILLED = "Killed"
+    DEVICE_FAULT = "DeviceFault"
+    STORAGE_FAILED = "StorageFailed"
+
+    RESULT_LOST = "ResultLost"
+    RESULT_GARBAGE = "ResultGarbage"
+    RUNNER_CRASHED = "RunnerCrashed"
+    INTERNAL_ERROR = "InternalError"
+    RUN_DEADLINE = "RunDeadlineExceeded"
+
+
+class ExitCode(IntEnum):
+    """What the runner's process says by its exit code; each but 0 becomes a Job condition by podFailurePolicy."""
+
+    SUCCEEDED = 0
+    INVALID_REQUEST = 80
+    OUT_OF_MEMORY_CUDA = 81
+    OUT_OF_MEMORY_HOST = 82
+    MODEL_UNAVAILABLE = 83
+    MODEL_LOAD_FAILED = 84
+    GENERATION_FAILED = 85
+    NAN_OUTPUT = 86
+    LOAD_DEADLINE = 87
+    SHARD_DEADLINE = 88
+    HUNG = 89
+    INTERRUPTED = 90
+    DEVICE_FAULT = 91
+    STORAGE_FAILED = 92
+    KILLED = 93
+    INTERNAL_ERROR = 94
+
+
+EXIT_CODE_OF_REASON: Final[dict[Reason, ExitCode]] = {
+    Reason.INVALID_REQUEST: ExitCode.INVALID_REQUEST,
+    Reason.INVALID_ARGUMENTS: ExitCode.INVALID_REQUEST,
+    Reason.UNSUPPORTED_OPTION: ExitCode.INVALID_REQUEST,
+    Reason.OUT_OF_MEMORY_CUDA: ExitCode.OUT_OF_MEMORY_CUDA,
+    Reason.OUT_OF_MEMORY_HOST: ExitCode.OUT_OF_MEMORY_HOST,
+    Reason.MODEL_NOT_FOUND: ExitCode.MODEL_UNAVAILABLE,
+    Reason.MODEL_ACCESS_DENIED: ExitCode.MODEL_UNAVAILABLE,
+    Reason.MODEL_LOAD_FAILED: ExitCode.MODEL_LOAD_FAILED,
+    Reason.GENERATION_FAILED: ExitCode.GENERATION_FAILED,
+    Reason.NAN_OUTPUT: ExitCode.NAN_OUTPUT,
+    Reason.LOAD_DEADLINE: ExitCode.LOAD_DEADLINE,
+    Reason.SHARD_DEADLINE: ExitCode.SHARD_DEADLINE,
+    Reason.HUNG: ExitCode.HUNG,
+    Reason.INTERRUPTED: ExitCode.INTERRUPTED,
+    Reason.DEVICE_FAULT: ExitCode.DEVICE_FAULT,
+    Reason.STORAGE_FAILED: ExitCode.STORAGE_FAILED,
+    Reason.KILLED: ExitCode.KILLED,
+    Reason.INTERNAL_ERROR: ExitCode.INTERNAL_ERROR,
+}
+
+
+class ConditionType(StrEnum):
+    """Types of the conditions of a run; `COMPLETE` and `FAILED` are terminal and exclude each other."""
+
+    ACCEPTED = "Accepted"
+    COMPLETE = "Complete"
+    FAILED = "Failed"
+    RECONCILING = "Reconciling"
+    READY = "Ready"
+    STALLED = "Stalled"
+
+
+class ConditionReason(StrEnum):
+    """Reasons of the conditions of a run."""
+
+    ACCEPTED = "Accepted"
+    WAITING = "WaitingForReferences"
+    RUNNER_CLASS_NOT_FOUND = "RunnerClassNotFound"
+    NAMESPACE_NOT_ALLOWED = "NamespaceNotAllowed"
+    SELECTOR_NOT_ALLOWED = "SelectorNotAllowed"
+    TOLERATION_NOT_ALLOWED = "TolerationNotAllowed"
+    RESOURCE_NOT_ALLOWED = "ResourceNotAllowed"
+    MODEL_NOT_FOUND = "ModelNotFound"
+    NO_CELLS = "NoCells"
+    INVALID_VARIANT = "InvalidVariant"
+    REQUEST_TOO_LARGE = "RequestTooLarge"
+    REQUEST_CONFLICT = "RequestConflict"
+    REQUEST_LOST = "RequestLost"
+    INVALID_SPEC = "InvalidSpec"
+    PENDING = "Pending"
+    RUNNING = "Running"
+    WAITING_FOR_CAPACITY = "WaitingForCapacity"
+    HELD = "HeldByParallelism"
+    ALL_SUCCEEDED = "AllSucceeded"
+    SOME_CELLS_FAILED = "SomeCellsFailed"
+    NO_RESULT = "NoResult"
+    RUN_DEADLINE = "RunDeadlineExceeded"
+
+
+class LimitedBy(StrEnum):
+    """Why not more Jobs run at this moment."""
+
+    NOTHING = "Nothing"
+    PARALLELISM = "Parallelism"
+    CAPACITY = "Capacity"
+    QUOTA = "Quota"
+
+
+class EventReason(StrEnum):
+    """Reasons of the Events that the operator writes about a run."""
+
+    ACCEPTED = "Accepted"
+    REFUSED = "Refused"
+    ATTEMPT_STARTED = "AttemptStarted"
+    ATTEMPT_FAILED = "AttemptFailed"
+    SHARD_FINISHED = "ShardFinished"
+    RUN_COMPLETE = "RunComplete"
+    RUN_FAILED = "RunFailed"

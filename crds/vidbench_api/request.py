@@ -1,0 +1,104 @@
+"""The request document: a run, resolved and frozen at acceptance. Operator and runner read the same bytes.
+
+Nothing that changes later (a model, a class, the catalogue, an operator upgrade) changes a run in flight, because Jobs
+are made from this document alone. Its digest stands in the run's status and in every Job.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from .base import ApiModel, Digest, DType, Name, ObjectName, Uid
+from .identity import canonical_json, digest_of
+from .kinds import ModelSource, RunnerClassSpec
+from .run_spec import Artifacts, Hardware, Prompt, Seeds, Timeouts
+
+Scalar = bool | int | float | str | None
+
+
+class RequestedSample(ApiModel):
+    """Sample i of every shard: a function of the request, so that a result need not repeat it."""
+
+    prompt: str
+    seed: int
+
+
+class Cell(ApiModel):
+    """One cell, resolved: every default filled in."""
+
+    id: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
+    model: Name
+    hardware: Name
+    variant: Name
+    backend: Literal["diffusers", "tiny"]
+    source: ModelSource
+    pipeline_class: str | None = None
+    dtype: DType
+    component_dtypes: dict[str, DType] = Field(default_factory=dict)
+    height: int
+    width: int
+    frames: int
+    frames_per_second: int
+    steps: int
+    arguments: dict[str, Scalar] = Field(default_factory=dict, description="Call arguments, parsed from their JSON.")
+    generation_hash: Digest
+
+
+class RunIdentity(ApiModel):
+    """Which run this is."""
+
+    namespace: ObjectName
+    name: ObjectName
+    uid: Uid
+
+
+class RequestDocument(ApiModel):
+    """Everything that a Job of the run is made from."""
+
+    schema_version: Literal["vidbench.io/request/1"] = "vidbench.io/request/1"
+    run: RunIdentity
+    runner_class_name: ObjectName
+    runner_class: RunnerClassSpec
+    hardware: tuple[Hardware, ...]
+    cells: tuple[Cell, ...]
+    shards: int
+    prompts: tuple[Prompt, ...]
+    seeds: Seeds
+    warmup: int
+    timeouts: Timeouts
+    artifacts: Artifacts
+
+    def to_text(self) -> str:
+        """Return the canonical text: the same document gives the same bytes."""
+        return canonical_json(self.to_wire())
+
+    @property
+    def digest(self) -> str:
+        """Return the SHA-256 of the canonical text, in hex."""
+        return digest_of(self.to_text())
+
+    @classmethod
+    def from_text(cls, text: str) -> RequestDocument:
+        """Parse a document; raises pydantic's ValidationError or a ValueError for text that is no JSON."""
+        value: Any = json.loads(text)
+        return cls.model_validate(value)
+
+    def samples(self) -> tuple[RequestedSample, ...]:
+        """Return the samples of a shard, prompts outermost."""
+        seeds = range(self.seeds.base, self.seeds.base + self.seeds.count)
+        return tuple(RequestedSample(prompt=prompt.id, seed=seed) for prompt in self.prompts for seed in seeds)
+
+    def find_cell(self, cell_id: str) -> Cell | None:
+        """Return the cell of that id, or None."""
+        return next((cell for cell in self.cells if cell.id == cell_id), None)
+
+    def find_hardware(self, name: str) -> Hardware:
+        """Return the hardware entry of that name; a document that was made by `expand` has it."""
+        return next(entry for entry in self.hardware if entry.name == name)
+
+    def find_prompt(self, prompt_id: str) -> Prompt:
+        """Return the prompt of that id; a document that was made by `expand` has it."""
+        return next(prompt for prompt in self.prompts if prompt.id == prompt_id)

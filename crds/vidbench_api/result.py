@@ -1,0 +1,70 @@
+"""The spec of a `BenchmarkResult`: one finished shard, where it came from, and what was measured. Immutable."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from .base import ApiModel, Count, Digest, Message, Name, ObjectName, Rule, ShortText, Timestamp, Uid, rules
+from .measured import Measured, ValidityVerdict
+from .names import Outcome
+
+
+class RunReference(ApiModel):
+    """The run that measured it."""
+
+    name: ObjectName
+    uid: Uid
+
+
+class CellReference(ApiModel):
+    """The cell: its id and the names that it is made of."""
+
+    id: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$", max_length=8)]
+    model: Name
+    hardware: Name
+    variant: Name
+
+
+class Origin(ApiModel):
+    """The attempt that the verdict belongs to. A verdict counts only from the pod that ended the Job."""
+
+    attempt: Count
+    job_name: ShortText | None = None
+    job_uid: Uid | None = None
+    pod_name: ShortText | None = None
+    pod_uid: Uid | None = None
+    node: ShortText | None = None
+    image_id: Annotated[str, Field(max_length=512)] | None = None
+    started_at: Timestamp | None = None
+    finished_at: Timestamp | None = None
+    exit_code: Annotated[int, Field(ge=-1, le=255)] | None = None
+    gpu_seconds: Count = Field(default=0, description="GPUs x seconds that the pod held them.")
+
+
+class BenchmarkResultSpec(Measured):
+    """One finished shard."""
+
+    model_config = Measured.model_config | {
+        "json_schema_extra": rules(Rule("self == oldSelf", "a BenchmarkResult cannot be changed"))
+    }
+    run: RunReference
+    cell: CellReference
+    shard: Annotated[int, Field(ge=1, le=64)]
+    attempts: Count = Field(description="Attempts that the shard took.")
+    request_digest: Digest
+    generation_hash: Digest = Field(description="Identity of what decides pixels.")
+    outcome: Outcome
+    validity: ValidityVerdict
+    source: Literal["Measured"] = "Measured"
+    reason: ShortText | None = None
+    message: Message | None = None
+    phase: Annotated[str, Field(max_length=32)] | None = Field(
+        default=None, description="Phase of a sample that failed."
+    )
+    samples_done: Count = 0
+    latency_text: ShortText | None = Field(
+        default=None, description="Mean, standard deviation, number of samples; for the column."
+    )
+    origin: Origin

@@ -1,0 +1,282 @@
+"""What a user asks for: the spec of a `BenchmarkRun`.
+
+Holds no pod-shaped input: images, volumes, environment and service accounts belong to the admin's `RunnerClass`.
+Defaults stand here and nowhere else; the CRD carries them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from .base import (
+    ATOMIC,
+    ATOMIC_MAP,
+    SET,
+    ApiModel,
+    ArgumentText,
+    DType,
+    LabelKey,
+    LabelValue,
+    Name,
+    ObjectName,
+    Rule,
+    Seconds,
+    map_list,
+    rules,
+)
+from .names import MAX_CELLS, MAX_SAMPLES, MAX_SHARDS_OF_RUN
+
+
+class ModelReference(ApiModel):
+    """The name of a VideoModel in the run's namespace."""
+
+    name: ObjectName
+
+
+class RunModel(ApiModel):
+    """A model of the run."""
+
+    name: Name = Field(
+        description="Name of the model in this run; also of the VideoModel, unless modelRef names another."
+    )
+    model_ref: ModelReference | None = Field(
+        default=None,
+        description="VideoModel in the run's namespace. Default: the VideoModel or catalogue entry called `name`.",
+    )
+
+
+class Toleration(ApiModel):
+    """A toleration as Kubernetes knows it, without tolerationSeconds: the operator decides about lost nodes."""
+
+    key: LabelKey | None = None
+    operator: Literal["Exists", "Equal"] = "Equal"
+    value: LabelValue | None = None
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+
+
+class Hardware(ApiModel):
+    """A kind of place to measure on: the nodes that a selector matches, and the GPUs that one shard gets there."""
+
+    name: Name
+    node_selector: Annotated[dict[LabelKey, LabelValue], Field(max_length=16, json_schema_extra=ATOMIC_MAP)] = Field(
+        default_factory=dict, description="Labels that a node must have. The runner class says which keys are allowed."
+    )
+    tolerations: Annotated[tuple[Toleration, ...], Field(max_length=16, json_schema_extra=ATOMIC)] = ()
+    gpus: Annotated[int, Field(ge=0, le=16)] = Field(default=1, description="GPUs of one shard; 0 measures on the CPU.")
+    resource_name: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9.-]+/[a-zA-Z0-9._-]+$")] = (
+        Field(
+            default="nvidia.com/gpu",
+            description="Extended resource that stands for a GPU, e.g. nvidia.com/gpu or a MIG profile.",
+        )
+    )
+
+
+class Clip(ApiModel):
+    """The size of a clip. What is left out is the model's default."""
+
+    height: Annotated[int, Field(ge=8, le=4320)] | None = None
+    width: Annotated[int, Field(ge=8, le=7680)] | None = None
+    frames: Annotated[int, Field(ge=1, le=2000)] | None = None
+
+
+class Variant(ApiModel):
+    """An overlay over the model's defaults."""
+
+    name: Name
+    dtype: DType | None = Field(default=None, description="Type of the weights; default: the model's.")
+    clip: Clip = Field(default_factory=Clip)
+    steps: Annotated[int, Field(ge=1, le=1000)] | None = Field(default=None, description="Denoising steps.")
+    arguments: Annotated[dict[Annotated[str, Field(max_length=64)], ArgumentText], Field(max_length=16)] = Field(
+        default_factory=dict,
+        description='More arguments of the pipeline\'s call, each a string that holds a JSON scalar, e.g. guidance_scale: "5.0".',
+    )
+    only_for: Annotated[tuple[Name, ...], Field(max_length=64, json_schema_extra=SET)] = Field(
+        default=(), description="Models that this variant is for; empty: all."
+    )
+
+
+class Exclusion(ApiModel):
+    """Cells to leave out: those that match every field that is given."""
+
+    model_config = ApiModel.model_config | {
+        "json_schema_extra": rules(
+            Rule(
+                "has(self.model) || has(self.hardware) || has(self.variant)",
+                "an exclusion names a model, hardware or variant",
+            )
+        )
+    }
+    model: Name | None = None
+    hardware: Name | None = None
+    variant: Name | None = None
+
+
+class Matrix(ApiModel):
+    """Which cells of models x hardware x variants are measured."""
+
+    exclude: Annotated[tuple[Exclusion, ...], Field(max_length=64, json_schema_extra=ATOMIC)] = ()
+
+
+class Prompt(ApiModel):
+    """A prompt. Its id stands in results; its text only in the request document."""
+
+    id: Name
+    text: Annotated[str, Field(min_length=1, max_length=2000)]
+    negative_text: Annotated[str, Field(max_length=2000)] | None = None
+
+
+class Seeds(ApiModel):
+    """The seeds base, base+1, ..., base+count-1; each prompt is generated with each seed."""
+
+    base: Annotated[int, Field(ge=0, le=4_294_967_295)] = 0
+    count: Annotated[int, Field(ge=1, le=MAX_SAMPLES)] = 1
+
+
+class Workload(ApiModel):
+    """What is generated."""
+
+    model_config = ApiModel.model_config | {
+        "json_schema_extra": rules(
+            Rule(
+                f"self.prompts.size() * self.seeds.count <= {MAX_SAMPLES}",
+                f"prompts x seeds.count may be at most {MAX_SAMPLES} samples a shard",
+            )
+        )
+    }
+    prompts: Annotated[
+        tuple[Prompt, ...], Field(min_length=1, max_length=MAX_SAMPLES, json_schema_extra=map_list("id"))
+    ]
+    seeds: Seeds = Field(default_factory=Seeds)
+
+
+class Warmup(ApiModel):
+    """Samples before the measured ones, with the measured shape; kept in the raw record, not in the statistics."""
+
+    min: Annotated[int, Field(ge=0, le=16)] = 1
+
+
+class Measurement(ApiModel):
+    """How a cell is measured."""
+
+    plan: Literal["Fixed"] = Field(
+        default="Fixed", description="Fixed: every prompt with every seed, once, in every shard."
+    )
+    shards: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=1, description="Processes per cell. Samples of one process are not independent; shards are."
+    )
+    warmup: Warmup = Field(default_factory=Warmup)
+
+
+class FailurePolicy(ApiModel):
+    """What happens after a failure."""
+
+    infrastructure_retries: Annotated[int, Field(ge=0, le=10)] = Field(
+        default=3,
+        description="Further attempts of a shard after failures that are not the model's: lost nodes, deleted pods.",
+    )
+
+
+class Timeouts(ApiModel):
+    """Limits of every state, in seconds. Each one is counted from the moment that its state was entered."""
+
+    run_seconds: Seconds = Field(default=86_400, description="The whole run, from its creation.")
+    scheduling_seconds: Seconds = Field(default=1_800, description="Until a node is found, and until references exist.")
+    image_pull_seconds: Seconds = Field(default=1_800, description="From a node to a running container.")
+    load_seconds: Seconds = Field(default=1_800, description="Loading the model, within the runner.")
+    shard_seconds: Seconds = Field(default=7_200, description="A pod of a shard, from its start on a node.")
+    no_progress_seconds: Seconds = Field(
+        default=300,
+        description="A runner that reaches no boundary or step and uses no processor time for so long is killed.",
+    )
+
+
+class Artifacts(ApiModel):
+    """Where raw samples and videos go. Without a URI the result holds what the termination message can carry."""
+
+    storage_uri: Annotated[
+        str,
+        Field(max_length=512, pattern=r"^(claim://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[a-zA-Z0-9_][a-zA-Z0-9._-]*)*)?$"),
+    ] = Field(default="", description="claim://NAME/PATH: a PersistentVolumeClaim in the run's namespace. Empty: none.")
+    keep_videos: Literal["None", "First", "All"] = Field(
+        default="First", description="Which videos are kept, losslessly."
+    )
+
+
+class TimeToLive(ApiModel):
+    """When finished things are removed; the results stay."""
+
+    jobs_seconds: Annotated[int, Field(ge=0, le=31_536_000)] = 3_600
+    failed_jobs_seconds: Annotated[int, Field(ge=0, le=31_536_000)] = 86_400
+    run_seconds: Annotated[int, Field(ge=0, le=31_536_000)] | None = Field(
+        default=None,
+        description="Delete the run itself so long after its end. Default: never, as GitOps would apply it again.",
+    )
+
+
+DEFAULT_HARDWARE = (Hardware(name="default"),)
+DEFAULT_VARIANTS = (Variant(name="default"),)
+
+IMMUTABLE_FIELDS = (
+    "runnerClassName", "models", "hardware", "variants", "matrix", "workload", "measurement", "failurePolicy", "artifacts",
+)  # fmt: skip
+IMMUTABLE_TIMEOUTS = ("schedulingSeconds", "imagePullSeconds", "loadSeconds", "shardSeconds", "noProgressSeconds")
+
+
+def _immutable(field: str) -> Rule:
+    return Rule(f"self.{field} == oldSelf.{field}", f"{field} cannot be changed: apply a new run", f".{field}")
+
+
+SPEC_RULES = (
+    Rule(
+        f"self.models.size() * self.hardware.size() * self.variants.size() <= {MAX_CELLS}",
+        f"models x hardware x variants may be at most {MAX_CELLS} cells",
+        ".models",
+    ),
+    Rule(
+        "self.models.size() * self.hardware.size() * self.variants.size() * self.measurement.shards"
+        f" <= {MAX_SHARDS_OF_RUN}",
+        f"cells x measurement.shards may be at most {MAX_SHARDS_OF_RUN} shards",
+        ".measurement",
+    ),
+    Rule(
+        "self.matrix.exclude.all(e, (!has(e.model) || self.models.exists(m, m.name == e.model))"
+        " && (!has(e.hardware) || self.hardware.exists(h, h.name == e.hardware))"
+        " && (!has(e.variant) || self.variants.exists(v, v.name == e.variant)))",
+        "an exclusion names a model, hardware or variant that is not in this run",
+        ".matrix",
+    ),
+    Rule(
+        "self.variants.all(v, v.onlyFor.all(n, self.models.exists(m, m.name == n)))",
+        "onlyFor names a model that is not in this run",
+        ".variants",
+    ),
+    *(_immutable(field) for field in IMMUTABLE_FIELDS),
+    *(_immutable(f"timeouts.{field}") for field in IMMUTABLE_TIMEOUTS),
+)
+
+
+class BenchmarkRunSpec(ApiModel):
+    """What to measure, where and how. Immutable but for parallelism, ttl and timeouts.runSeconds."""
+
+    model_config = ApiModel.model_config | {"json_schema_extra": rules(*SPEC_RULES)}
+
+    runner_class_name: ObjectName = Field(default="default", description="RunnerClass that shapes the pods.")
+    models: Annotated[tuple[RunModel, ...], Field(min_length=1, max_length=64, json_schema_extra=map_list("name"))]
+    hardware: Annotated[
+        tuple[Hardware, ...], Field(min_length=1, max_length=16, json_schema_extra=map_list("name"))
+    ] = DEFAULT_HARDWARE
+    variants: Annotated[tuple[Variant, ...], Field(min_length=1, max_length=64, json_schema_extra=map_list("name"))] = (
+        DEFAULT_VARIANTS
+    )
+    matrix: Matrix = Field(default_factory=Matrix)
+    workload: Workload
+    measurement: Measurement = Field(default_factory=Measurement)
+    parallelism: Annotated[int, Field(ge=0, le=1000)] = Field(
+        default=8, description="At most so many Jobs at once; 0 starts nothing new. kubectl scale sets it."
+    )
+    failure_policy: FailurePolicy = Field(default_factory=FailurePolicy)
+    timeouts: Timeouts = Field(default_factory=Timeouts)
+    artifacts: Artifacts = Field(default_factory=Artifacts)
+    ttl: TimeToLive = Field(default_factory=TimeToLive)

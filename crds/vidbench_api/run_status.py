@@ -1,0 +1,148 @@
+"""What a `BenchmarkRun` reports: the status that `kubectl get` and `kubectl describe` show.
+
+Integers in the units that the names state. At most 200 rows, one a cell; the attempts of a shard live in its row.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from .base import (
+    ATOMIC,
+    ApiModel,
+    Count,
+    Message,
+    Microseconds,
+    Name,
+    ShortText,
+    Timestamp,
+    Uid,
+    map_list,
+)
+from .names import MAX_CELLS, LimitedBy, Outcome, RowPhase, RunPhase, Validity
+
+
+class Condition(ApiModel):
+    """A metav1 condition."""
+
+    type: Annotated[str, Field(max_length=316)]
+    status: Literal["True", "False", "Unknown"]
+    reason: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")]
+    message: Annotated[str, Field(max_length=4096)] = ""
+    last_transition_time: Timestamp
+    observed_generation: Count | None = None
+
+
+class ShardStatus(ApiModel):
+    """One shard of a cell: which attempt it is at, and how it ended."""
+
+    index: Annotated[int, Field(ge=1, le=64)]
+    phase: RowPhase = RowPhase.PENDING
+    attempt: Count = Field(default=0, description="Number of the latest attempt; written before its Job is created.")
+    job_uid: Uid | None = Field(default=None, description="UID of that attempt's Job, once it was seen.")
+    started_at: Timestamp | None = Field(default=None, description="When the latest attempt was written down.")
+    retries: Count = Field(default=0, description="Attempts that failed for reasons of the infrastructure.")
+    lost_results: Count = Field(default=0, description="Attempts that ended without a readable verdict.")
+    reason: ShortText | None = Field(default=None, description="Reason of the latest failed attempt.")
+    outcome: Outcome | None = None
+    result: ShortText | None = Field(default=None, description="Name of the BenchmarkResult.")
+
+
+class CellRow(ApiModel):
+    """One cell: model x hardware x variant."""
+
+    id: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$", max_length=8)]
+    model: Name
+    hardware: Name
+    variant: Name
+    phase: RowPhase = RowPhase.PENDING
+    outcome: Outcome | None = None
+    validity: Validity | None = None
+    reason: ShortText | None = None
+    message: Annotated[str, Field(max_length=256)] | None = None
+    latency_microseconds: Microseconds | None = Field(
+        default=None, description="Mean time of a clip, over shard means."
+    )
+    spread_microseconds: Microseconds | None = Field(
+        default=None,
+        description="Standard deviation: of samples for one shard, of shard means for more (see spreadOf).",
+    )
+    spread_of: Literal["Samples", "Shards"] | None = None
+    samples: Count | None = Field(default=None, description="Measured samples, warm-ups not counted.")
+    memory_mebibytes: Count | None = Field(
+        default=None, description="Peak memory: the device's where there is one, else the host's (see memoryOf)."
+    )
+    memory_of: Literal["Device", "Host"] | None = None
+    gpu: Annotated[str, Field(max_length=64)] | None = Field(
+        default=None, description="What it ran on: GPU name, or cpu."
+    )
+    shards: Annotated[tuple[ShardStatus, ...], Field(max_length=64, json_schema_extra=ATOMIC)] = ()
+
+
+class CellCounts(ApiModel):
+    """How many cells are in which state."""
+
+    total: Count = 0
+    pending: Count = 0
+    active: Count = 0
+    succeeded: Count = 0
+    out_of_memory: Count = 0
+    failed: Count = 0
+
+
+class ShardCounts(ApiModel):
+    """How many shards there are and have ended."""
+
+    total: Count = 0
+    finished: Count = 0
+
+
+class ParallelismStatus(ApiModel):
+    """How many Jobs run, and why not more."""
+
+    active: Count = Field(default=0, description="Jobs that exist and have not ended.")
+    running: Count = Field(default=0, description="Of these, Jobs with a running pod.")
+    waiting: Count = Field(default=0, description="Shards that wait for their turn.")
+    limited_by: LimitedBy = LimitedBy.NOTHING
+
+
+class GpuSeconds(ApiModel):
+    """GPU time held by pods of this run: GPUs x seconds from a pod's start to its end."""
+
+    used: Count = Field(default=0, description="By attempts that gave a result.")
+    wasted: Count = Field(default=0, description="By attempts that did not.")
+
+
+class Fastest(ApiModel):
+    """The valid cell with the lowest mean latency."""
+
+    cell: Annotated[str, Field(max_length=8)]
+    latency_microseconds: Microseconds
+    text: ShortText = Field(description="model/hardware/variant and its latency, for the printer column.")
+
+
+class BenchmarkRunStatus(ApiModel):
+    """The report."""
+
+    observed_generation: Count | None = None
+    phase: RunPhase | None = None
+    message: Message | None = None
+    conditions: Annotated[tuple[Condition, ...], Field(max_length=16, json_schema_extra=map_list("type"))] = ()
+    start_time: Timestamp | None = None
+    completion_time: Timestamp | None = None
+    request_name: ShortText | None = Field(default=None, description="ConfigMap that holds the request document.")
+    request_digest: Annotated[str, Field(max_length=64)] | None = Field(
+        default=None, description="SHA-256 of that document."
+    )
+    selector: ShortText | None = Field(default=None, description="Label selector of the run's pods.")
+    cells: CellCounts | None = None
+    shards: ShardCounts | None = None
+    progress: Annotated[str, Field(max_length=32)] | None = Field(
+        default=None, description="Finished cells of all, e.g. 13/24."
+    )
+    parallelism: ParallelismStatus | None = None
+    gpu_seconds: GpuSeconds | None = None
+    fastest: Fastest | None = None
+    rows: Annotated[tuple[CellRow, ...], Field(max_length=MAX_CELLS, json_schema_extra=ATOMIC)] = ()

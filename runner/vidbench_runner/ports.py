@@ -1,0 +1,215 @@
+"""What the measuring core needs of the world, as protocols and plain values.
+
+The core (`vidbench_runner.core`) runs a trial against these and knows no torch, no NVML and no file system. Times are
+integer nanoseconds of one monotonic clock, memory is bytes. A figure that was not measured is None and has a reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+
+class Phase(StrEnum):
+    """The exclusive parts of a sample's time; `OTHER` is what no boundary claimed, so that the parts sum to the whole."""
+
+    PREPARE = "prepare"
+    TEXT_ENCODE = "text_encode"
+    IMAGE_ENCODE = "image_encode"
+    DENOISE = "denoise"
+    VAE_DECODE = "vae_decode"
+    AUDIO = "audio"
+    POSTPROCESS = "postprocess"
+    OTHER = "other"
+
+
+class Stage(StrEnum):
+    """Where a worker is in its life; a failure and a heartbeat name one."""
+
+    STARTING = "starting"
+    LOADING = "loading"
+    WARMING_UP = "warming_up"
+    SAMPLING = "sampling"
+    STORING = "storing"
+
+
+@dataclass(frozen=True)
+class ClipRequest:
+    """What one call of a pipeline is asked for. `arguments` are extra call arguments, checked before the load."""
+
+    prompt: str
+    negative_prompt: str | None
+    seed: int
+    height: int
+    width: int
+    frames: int
+    steps: int
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelRequest:
+    """Which pipeline to load, from where and how; resolved at acceptance, never changed in flight."""
+
+    backend: str
+    """`diffusers` (a folder or a hub id) or `tiny` (built here from random weights)."""
+
+    pipeline_class: str | None
+    """A class of diffusers; None lets the folder's model_index.json decide."""
+
+    source: str
+    """A folder's path, a hub id, or for `tiny` the name of a preset."""
+
+    commit: str | None
+    """The hub commit, 40 hex digits; None for a folder."""
+
+    dtype: str
+    """`float32`, `bfloat16` or `float16`."""
+
+    component_dtypes: Mapping[str, str] = field(default_factory=dict)
+    """Components that need another dtype than the rest, e.g. `{"vae": "float32"}`."""
+
+    offload: str = "None"
+    vae_tiling: bool = False
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """What a load found out. Seconds are in nanoseconds; dtypes and parameter counts are read off the modules."""
+
+    pipeline_class: str
+    load_nanoseconds: int
+    to_device_nanoseconds: int | None
+    device: str
+    component_dtypes: Mapping[str, str]
+    component_parameters: Mapping[str, int]
+    frame_grid: str | None
+    """Which frame counts the pipeline can deliver, e.g. `4k+1`; None where it takes any."""
+
+
+@dataclass(frozen=True)
+class CallMismatch:
+    """A phase whose calls, in one sample, were not as many as its pipeline class is known to make.
+
+    Such a sample's phases cannot be trusted: a call was missed by the seam, or the pipeline did other work than thought.
+    """
+
+    phase: Phase
+    expected: int
+    seen: int
+
+
+@dataclass(frozen=True)
+class GeneratedClip:
+    """One generated clip and what its generation cost.
+
+    `phase_nanoseconds` has an entry for every `Phase`; None means that no call of that phase was seen, and
+    `phase_calls` then says 0. The entries that are not None sum to `latency_nanoseconds` exactly.
+    """
+
+    latency_nanoseconds: int
+    phase_nanoseconds: Mapping[Phase, int | None]
+    phase_calls: Mapping[Phase, int]
+    denoiser_forward_calls: int
+    step_nanoseconds: tuple[int, ...]
+    delivered_frames: int
+    delivered_height: int
+    delivered_width: int
+    frames: Any
+    """uint8 RGB array of shape (frames, height, width, 3), rounded from the pipeline's float output."""
+
+    finite: bool
+    """Whether every value of the pipeline's float output was finite; a NaN output is a failure, never a sample."""
+
+    memory_allocated_bytes: int | None = None
+    memory_reserved_bytes: int | None = None
+    memory_reason: str | None = None
+    """Why the two are None, e.g. `cpu`."""
+
+    call_mismatches: tuple[CallMismatch, ...] = ()
+    """Phases whose call count is not what the class makes; empty as well for a class whose counts are not known."""
+
+
+class VideoModel(Protocol):
+    """A pipeline that can be loaded once and called many times. Implemented in `backends`."""
+
+    def load(self, request: ModelRequest) -> LoadedModel:
+        """Load the pipeline; raises a `ModelFailure` with the reason."""
+        ...
+
+    def check(self, clip: ClipRequest) -> None:
+        """Refuse a clip that the pipeline's signature or size rules do not allow, before any time is spent."""
+        ...
+
+    def generate(self, clip: ClipRequest) -> GeneratedClip:
+        """Generate one clip; raises a `ModelFailure` (out of memory, failed call, ...)."""
+        ...
+
+    def free(self) -> None:
+        """Give memory back as far as possible."""
+        ...
+
+
+@dataclass(frozen=True)
+class DeviceReading:
+    """One look at the device. None where the meter cannot tell; `reason` then says why."""
+
+    name: str | None = None
+    uuid: str | None = None
+    driver: str | None = None
+    memory_used_bytes: int | None = None
+    memory_total_bytes: int | None = None
+    total_energy_millijoules: int | None = None
+    power_milliwatts: int | None = None
+    power_limit_milliwatts: int | None = None
+    temperature_celsius: int | None = None
+    sm_clock_megahertz: int | None = None
+    throttle_reasons: int | None = None
+    other_processes: int | None = None
+    mig: bool | None = None
+    ecc: bool | None = None
+    reason: str | None = None
+
+
+class DeviceMeter(Protocol):
+    """Reads the accelerator from outside the framework. `meters.null` stands in where there is none."""
+
+    def read(self) -> DeviceReading:
+        """Take one reading; never raises."""
+        ...
+
+    def close(self) -> None:
+        """Let the driver go."""
+        ...
+
+
+class Clock(Protocol):
+    """A monotonic clock."""
+
+    def nanoseconds(self) -> int:
+        """Return nanoseconds since an arbitrary start."""
+        ...
+
+
+Heartbeat = Callable[[Stage, str], None]
+"""Called at every boundary and denoising step with the stage and a short word on what was reached."""
+
+
+Progress = Callable[[str], None]
+"""What a `VideoModel` is built with: called at every boundary and denoiser call with a short word on what was reached.
+
+A model does not know whether it is warming up or sampling; the worker binds the stage and passes it on as `Heartbeat`.
+It runs between two clock readings of the sample: keep it to a few microseconds.
+"""
+
+
+class ModelFailure(Exception):  # noqa: N818 - a failure of the model is a finding, not an error of ours
+    """A model could not be loaded or run. `reason` is one of `vidbench_api.names.Reason`."""
+
+    def __init__(self, reason: str, message: str, *, phase: Phase | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.phase = phase
