@@ -36,18 +36,26 @@ class Condition(ApiModel):
 
 
 class ShardStatus(ApiModel):
-    """One shard of a cell: which attempt it is at, and how it ended."""
+    """One shard of a cell: which attempt it is at, and how it ended. Written before a Job of the attempt is created."""
 
     index: Annotated[int, Field(ge=1, le=64)]
     phase: RowPhase = RowPhase.PENDING
     attempt: Count = Field(default=0, description="Number of the latest attempt; written before its Job is created.")
     job_uid: Uid | None = Field(default=None, description="UID of that attempt's Job, once it was seen.")
     started_at: Timestamp | None = Field(default=None, description="When the latest attempt was written down.")
+    ended_at: Timestamp | None = Field(default=None, description="When the latest ended attempt ended.")
+    not_before: Timestamp | None = Field(default=None, description="When the next attempt may start.")
     retries: Count = Field(default=0, description="Attempts that failed for reasons of the infrastructure.")
     lost_results: Count = Field(default=0, description="Attempts that ended without a readable verdict.")
+    unknown_failures: Count = Field(default=0, description="Attempts that failed for no known reason.")
     reason: ShortText | None = Field(default=None, description="Reason of the latest failed attempt.")
     outcome: Outcome | None = None
+    validity: Validity | None = None
     result: ShortText | None = Field(default=None, description="Name of the BenchmarkResult.")
+    latency_microseconds: Microseconds | None = None
+    spread_microseconds: Microseconds | None = None
+    samples: Count | None = None
+    memory_mebibytes: Count | None = None
 
 
 class CellRow(ApiModel):

@@ -1,0 +1,144 @@
+"""What was seen of a run and its children: the input of deciding, as frozen values.
+
+Times are seconds since the epoch in API time. Projections are slim on purpose: indexes keep thousands of them.
+Unknown phases and missing fields are values here, never exceptions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from vidbench_api.kinds import RunnerClassSpec, VideoModelSpec
+from vidbench_api.request import RequestDocument
+from vidbench_api.result import BenchmarkResultSpec
+from vidbench_api.run_spec import BenchmarkRunSpec
+from vidbench_api.run_status import BenchmarkRunStatus
+
+
+@dataclass(frozen=True)
+class ObservedRun:
+    """A run as the API server holds it now."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    resource_version: str
+    created_at: float
+    spec: BenchmarkRunSpec
+    status: BenchmarkRunStatus
+
+
+@dataclass(frozen=True)
+class ObservedJob:
+    """A Job that carries the run's label. Whether it is ours is told by `owner_uid` alone."""
+
+    name: str
+    uid: str
+    owner_uid: str | None
+    cell: str
+    shard: int
+    attempt: int
+    created_at: float
+    finished: Literal["Complete", "Failed"] | None = None
+    finished_at: float | None = None
+    finished_reason: str = ""
+    finished_message: str = ""
+    ttl_seconds: int | None = None
+    deleting: bool = False
+
+
+@dataclass(frozen=True)
+class ObservedPod:
+    """A pod of one of the run's Jobs; `gone` if it was deleted and is only remembered by its last event."""
+
+    name: str
+    uid: str
+    job_uid: str
+    phase: str
+    created_at: float
+    node: str | None = None
+    scheduled_at: float | None = None
+    unschedulable_message: str | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+    exit_code: int | None = None
+    container_reason: str | None = None
+    """`reason` of the terminated runner container, e.g. OOMKilled, Error, Completed."""
+
+    waiting_reason: str | None = None
+    waiting_message: str | None = None
+    pod_reason: str | None = None
+    """`status.reason` of the pod, e.g. Evicted, DeadlineExceeded, NodeLost."""
+
+    disruption: str | None = None
+    """`reason` of a True DisruptionTarget condition, e.g. EvictionByEvictionAPI, PreemptionByScheduler, DeletionByPodGC."""
+
+    image_id: str | None = None
+    message: str | None = None
+    """Termination message of the runner container, at most 4,096 bytes."""
+
+    deleting: bool = False
+    gone: bool = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether the runner container, or the whole pod, has ended."""
+        return self.gone or self.exit_code is not None or self.phase in {"Succeeded", "Failed"}
+
+
+@dataclass(frozen=True)
+class ObservedNode:
+    """A node, as far as a decision needs it."""
+
+    name: str
+    labels: Mapping[str, str]
+    ready: bool
+    unschedulable: bool = False
+    allocatable: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CreationRefusal:
+    """What the Job controller says, by an Event, about a Job that it can make no pod for."""
+
+    job_uid: str
+    message: str
+
+
+@dataclass(frozen=True)
+class References:
+    """What a run's names resolve to now; None or absent: there is no such object."""
+
+    runner_class: RunnerClassSpec | None
+    models: Mapping[str, VideoModelSpec]
+    """VideoModels of the run's namespace, by object name."""
+
+    broken: Mapping[str, str] = field(default_factory=dict)
+    """Objects that exist but cannot be read, with what is wrong."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """All that a pass knows of a run's children.
+
+    `live` says that jobs, pods and results were listed from the API server in this pass; only then does the absence
+    of one prove anything.
+    """
+
+    jobs: tuple[ObservedJob, ...] = ()
+    pods: tuple[ObservedPod, ...] = ()
+    nodes: Mapping[str, ObservedNode] | None = None
+    """None: nodes are not visible to the operator."""
+
+    results: Mapping[str, BenchmarkResultSpec] = field(default_factory=dict)
+    """Results that are known to exist, by object name."""
+
+    refusals: tuple[CreationRefusal, ...] = ()
+    conflicts: frozenset[str] = frozenset()
+    """Names of Jobs that exist but belong to somebody else."""
+
+    document: RequestDocument | None = None
+    live: bool = False

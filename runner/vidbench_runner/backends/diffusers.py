@@ -1,0 +1,85 @@
+"""Loads real pipelines: from a folder or from a hub id at a commit, by the libraries' own `from_pretrained`.
+
+Safetensors only, no remote code. A checkpoint that lacks weights is a failure here, although the libraries only warn and
+run on random ones. Measuring is `generation`'s.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from vidbench_api.names import Reason
+from vidbench_runner.backends.generation import PipelineModel
+from vidbench_runner.backends.library_logs import made_up_weights
+from vidbench_runner.backends.placement import torch_dtype
+from vidbench_runner.ports import ModelFailure, ModelRequest
+
+
+class DiffusersModel(PipelineModel):
+    """The `diffusers` backend. `source` is a folder's path or a hub id, `commit` the hub commit."""
+
+    def build(self, request: ModelRequest) -> Any:
+        """Load the pipeline with `from_pretrained`.
+
+        Raises:
+            ModelFailure: ModelNotFound, ModelLoadFailed, UnsupportedOption.
+        """
+        location = _location(request)
+        pipeline_class = _pipeline_class(request.pipeline_class)
+        with made_up_weights() as made_up:
+            pipeline = pipeline_class.from_pretrained(
+                request.source, dtype=_dtypes(request), use_safetensors=True, **location
+            )
+        if made_up:
+            raise ModelFailure(
+                Reason.MODEL_LOAD_FAILED,
+                f"{request.source} lacks weights, and random ones would stand in: {' '.join(made_up[0].split())[:500]}",
+            )
+        unknown = set(request.component_dtypes) - set(pipeline.components)
+        if unknown:
+            raise ModelFailure(
+                Reason.UNSUPPORTED_OPTION,
+                f"componentDtypes names {', '.join(sorted(unknown))}; {type(pipeline).__name__} has "
+                f"{', '.join(pipeline.components)}",
+            )
+        return pipeline
+
+
+def _location(request: ModelRequest) -> dict[str, Any]:
+    if is_folder_path(request.source):
+        folder = Path(request.source)
+        if not folder.is_dir():
+            raise ModelFailure(Reason.MODEL_NOT_FOUND, f"there is no folder {request.source} in this container")
+        if not (folder / "model_index.json").is_file():
+            raise ModelFailure(
+                Reason.MODEL_LOAD_FAILED, f"{request.source} has no model_index.json; it is not a diffusers pipeline"
+            )
+        return {"local_files_only": True}
+    return {"revision": request.commit} if request.commit is not None else {}
+
+
+def is_folder_path(source: str) -> bool:
+    """Whether a source is a path and not a hub id (`owner/name`): it starts with `/`, `./` or `../`."""
+    return source.startswith(("/", "./", "../"))
+
+
+def _pipeline_class(name: str | None) -> Any:
+    import diffusers
+
+    if name is None:
+        return diffusers.DiffusionPipeline
+    found = getattr(diffusers, name, None)
+    if not isinstance(found, type) or not issubclass(found, diffusers.DiffusionPipeline):
+        raise ModelFailure(
+            Reason.MODEL_LOAD_FAILED, f"diffusers {diffusers.__version__} has no pipeline class {name!r}; check pipelineClass"
+        )
+    return found
+
+
+def _dtypes(request: ModelRequest) -> Any:
+    default = torch_dtype(request.dtype)
+    if not request.component_dtypes:
+        return default
+    parts = {name: torch_dtype(dtype) for name, dtype in request.component_dtypes.items()}
+    return {"default": default, **parts}

@@ -1,0 +1,228 @@
+"""Calls a loaded pipeline of diffusers and measures it; the same code for real and for tiny models.
+
+Puts the pipeline where it runs (device, offload, tiling), sets the phase seam last, and turns one call into a
+`GeneratedClip`. Everything after the call (rounding to bytes, looking for NaN) happens when the clock has stopped.
+How a pipeline comes into being is its subclass's matter.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+from abc import ABC, abstractmethod
+from typing import Any
+
+from vidbench_api.names import Reason
+from vidbench_runner.backends.boundaries import (
+    Boundaries,
+    MonotonicClock,
+    PhaseRecorder,
+    SampleTimes,
+    StreamBoundaries,
+    WallBoundaries,
+)
+from vidbench_runner.backends.call_arguments import call_arguments, check_clip, frame_grid, is_guided
+from vidbench_runner.backends.call_counts import expected_calls, mismatches
+from vidbench_runner.backends.failures import generation_failure, load_failure
+from vidbench_runner.backends.library_logs import logged_warnings, route_logs, set_environment
+from vidbench_runner.backends.placement import accelerator_memory, place, reset_accelerator_memory
+from vidbench_runner.backends.seam import PhaseSeam
+from vidbench_runner.ports import (
+    ClipRequest,
+    Clock,
+    GeneratedClip,
+    LoadedModel,
+    ModelFailure,
+    ModelRequest,
+    Phase,
+    Progress,
+)
+
+_logger = logging.getLogger(__name__)
+
+
+def silent(_word: str) -> None:
+    """A `Progress` that tells nobody."""
+
+
+class PipelineModel(ABC):
+    """A `VideoModel` over a pipeline of diffusers."""
+
+    def __init__(self, progress: Progress = silent, clock: Clock | None = None) -> None:
+        self._progress = progress
+        self._clock = clock or MonotonicClock()
+        self._pipeline: Any = None
+        self._seam: PhaseSeam | None = None
+        self._recorder: PhaseRecorder | None = None
+        self._device = "cpu"
+
+    @abstractmethod
+    def build(self, request: ModelRequest) -> Any:
+        """Return the pipeline, on the CPU, in the request's dtypes.
+
+        Raises:
+            ModelFailure: With the reason, where it is known; any other exception becomes ModelLoadFailed.
+        """
+
+    def load(self, request: ModelRequest) -> LoadedModel:
+        """Build the pipeline, put it where it runs, set the seam.
+
+        Raises:
+            ModelFailure: ModelNotFound, ModelAccessDenied, ModelLoadFailed, UnsupportedOption, OutOfMemory...
+        """
+        set_environment()
+        started = self._clock.nanoseconds()
+        try:
+            import torch
+
+            route_logs()
+            self._progress("build")
+            with logged_warnings("load"):
+                pipeline = self.build(request)
+                built = self._clock.nanoseconds()
+                self._progress("place")
+                pipeline.set_progress_bar_config(disable=True)
+                for component in _modules(pipeline).values():
+                    component.eval()
+                self._device = place(pipeline, request)
+        except ModelFailure:
+            raise
+        except Exception as error:
+            raise load_failure(error, request.source) from error
+        placed = self._clock.nanoseconds()
+        self._pipeline = pipeline
+        self._recorder = PhaseRecorder(self._boundaries(torch))
+        self._seam = PhaseSeam(self._recorder, self._progress)
+        self._seam.install(pipeline)
+        modules = _modules(pipeline)
+        return LoadedModel(
+            pipeline_class=type(pipeline).__name__,
+            load_nanoseconds=built - started,
+            to_device_nanoseconds=placed - built if self._device != "cpu" else None,
+            device=self._device,
+            component_dtypes={name: _dtypes(module) for name, module in modules.items()},
+            component_parameters={name: sum(p.numel() for p in module.parameters()) for name, module in modules.items()},
+            frame_grid=frame_grid(pipeline),
+        )
+
+    def check(self, clip: ClipRequest) -> None:
+        """Refuse a clip that the pipeline's signature or size rules do not allow.
+
+        Raises:
+            ModelFailure: InvalidArguments.
+        """
+        check_clip(self._loaded(), clip)
+
+    def generate(self, clip: ClipRequest) -> GeneratedClip:
+        """Generate one clip.
+
+        Raises:
+            ModelFailure: OutOfMemoryCuda, OutOfMemoryHost, DeviceFault or GenerationFailed, with the phase it was in.
+        """
+        import torch
+
+        pipeline, recorder = self._loaded(), self._recorder
+        if recorder is None:
+            raise ModelFailure(Reason.INTERNAL_ERROR, "the model has no phase recorder; load it first")
+        generator = torch.Generator("cpu").manual_seed(clip.seed)
+        arguments = call_arguments(pipeline, clip, generator)
+        reset_accelerator_memory(self._device)
+        with logged_warnings("generate"):
+            try:
+                recorder.begin()
+                output = pipeline(**arguments)
+                times = recorder.finish()
+            except Exception as error:
+                raise generation_failure(error, recorder.abandon()) from error
+        return self._clip(clip, output, times)
+
+    def free(self) -> None:
+        """Take the seam off, drop the pipeline and give the accelerator's memory back."""
+        if self._seam is not None:
+            self._seam.remove()
+        self._pipeline = self._seam = self._recorder = None
+        gc.collect()
+        if self._device != "cpu":
+            import torch
+
+            torch.cuda.empty_cache()
+
+    def _loaded(self) -> Any:
+        if self._pipeline is None:
+            raise ModelFailure(Reason.INTERNAL_ERROR, "no model is loaded; call load first")
+        return self._pipeline
+
+    def _boundaries(self, torch: Any) -> Boundaries:
+        if self._device == "cpu":
+            return WallBoundaries(self._clock)
+        return StreamBoundaries(self._clock, lambda: torch.cuda.Event(enable_timing=True), torch.cuda.synchronize)
+
+    def _clip(self, clip: ClipRequest, output: Any, times: SampleTimes) -> GeneratedClip:
+        pipeline = self._loaded()
+        expected = expected_calls(
+            type(pipeline).__name__,
+            steps=clip.steps,
+            guided=is_guided(pipeline, clip),
+            scheduler_order=getattr(pipeline.scheduler, "order", 1),
+        )
+        wrong = mismatches(expected, times.calls)
+        for mismatch in wrong:
+            _logger.warning("%s: %d calls expected, %d seen", mismatch.phase, mismatch.expected, mismatch.seen)
+        frames, finite = rounded_frames(output)
+        memory = accelerator_memory(self._device)
+        return GeneratedClip(
+            latency_nanoseconds=times.latency,
+            phase_nanoseconds=times.phases,
+            phase_calls=times.calls,
+            denoiser_forward_calls=times.calls[Phase.DENOISE],
+            step_nanoseconds=times.steps(expected.denoiser_per_step if expected else None, clip.steps),
+            delivered_frames=frames.shape[0],
+            delivered_height=frames.shape[1],
+            delivered_width=frames.shape[2],
+            frames=frames,
+            finite=finite,
+            memory_allocated_bytes=memory.allocated,
+            memory_reserved_bytes=memory.reserved,
+            memory_reason=memory.reason,
+            call_mismatches=wrong,
+        )
+
+
+def rounded_frames(output: Any) -> tuple[Any, bool]:
+    """The first clip of a pipeline's output as uint8 RGB (frames, height, width, 3), and whether all of it was finite.
+
+    Rounded, not truncated: truncation differs in half of the values. Values that are not finite become 0.
+
+    Raises:
+        ModelFailure: GenerationFailed, for an output that is no video.
+    """
+    import numpy as np
+
+    batch = output.frames if hasattr(output, "frames") else output[0]
+    video = np.asarray(batch[0])
+    if video.ndim != 4 or video.shape[-1] != 3:
+        raise ModelFailure(
+            Reason.GENERATION_FAILED,
+            f"the pipeline returned an array of shape {video.shape}; expected (frames, height, width, 3)",
+        )
+    if video.dtype == np.uint8:
+        return video, True
+    finite = bool(np.isfinite(video).all())
+    if not finite:
+        video = np.nan_to_num(video, nan=0.0, posinf=0.0, neginf=0.0)
+    return np.rint(np.clip(video, 0.0, 1.0) * 255.0).astype(np.uint8), finite
+
+
+def _modules(pipeline: Any) -> dict[str, Any]:
+    import torch
+
+    return {name: part for name, part in pipeline.components.items() if isinstance(part, torch.nn.Module)}
+
+
+def _dtypes(module: Any) -> str:
+    """The dtypes of a module's parameters, the most common first, joined by `+`."""
+    numbers: dict[str, int] = {}
+    for parameter in module.parameters():
+        name = str(parameter.dtype).removeprefix("torch.")
+        numbers[name] = numbers.get(name, 0) + parameter.numel()
+    return "+".join(sorted(numbers, key=lambda name: -numbers[name])) or "none"

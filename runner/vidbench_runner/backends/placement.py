@@ -1,0 +1,95 @@
+"""Where a pipeline runs: device, offload, VAE tiling; and the accelerator's memory figures of a sample.
+
+Refuses what a class or a machine does not support, with the reason, instead of running something else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from vidbench_api.names import Reason
+from vidbench_runner.ports import ModelFailure, ModelRequest
+
+DTYPES = ("float32", "bfloat16", "float16")
+OFFLOADS = ("None", "Model", "Sequential", "Group")
+
+
+@dataclass(frozen=True)
+class AcceleratorMemory:
+    """Peak bytes of the caching allocator in one sample; None with a reason where there is no accelerator."""
+
+    allocated: int | None
+    reserved: int | None
+    reason: str | None
+
+
+def torch_dtype(name: str) -> Any:
+    """The torch dtype of that name.
+
+    Raises:
+        ModelFailure: UnsupportedOption.
+    """
+    import torch
+
+    if name not in DTYPES:
+        raise ModelFailure(Reason.UNSUPPORTED_OPTION, f"dtype {name!r} is not supported; use one of {', '.join(DTYPES)}")
+    return getattr(torch, name)
+
+
+def place(pipeline: Any, request: ModelRequest) -> str:
+    """Put the pipeline on the accelerator, or where its offload wants it; return the device, `cuda` or `cpu`.
+
+    Raises:
+        ModelFailure: UnsupportedOption.
+    """
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if request.vae_tiling:
+        _tile(pipeline)
+    if request.offload not in OFFLOADS:
+        raise _unsupported(f"offload {request.offload!r} is not one of {', '.join(OFFLOADS)}")
+    if request.offload == "None":
+        pipeline.to(device)
+    elif device == "cpu":
+        raise _unsupported(f"offload {request.offload} needs an accelerator, and this machine shows none")
+    elif request.offload == "Model":
+        pipeline.enable_model_cpu_offload(device=device)
+    elif request.offload == "Sequential":
+        pipeline.enable_sequential_cpu_offload(device=device)
+    else:
+        pipeline.enable_group_offload(onload_device=torch.device(device), offload_type="leaf_level", use_stream=True)
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return device
+
+
+def reset_accelerator_memory(device: str) -> None:
+    """Start the peaks of a sample."""
+    if device != "cpu":
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+
+
+def accelerator_memory(device: str) -> AcceleratorMemory:
+    """The peaks since `reset_accelerator_memory`."""
+    if device == "cpu":
+        return AcceleratorMemory(None, None, "cpu")
+    import torch
+
+    return AcceleratorMemory(torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved(), None)
+
+
+def _tile(pipeline: Any) -> None:
+    vae = getattr(pipeline, "vae", None)
+    try:
+        vae.enable_tiling()
+    except (AttributeError, NotImplementedError) as error:
+        name = type(vae).__name__ if vae is not None else "no VAE"
+        raise _unsupported(f"VAE tiling is not supported by {type(pipeline).__name__} ({name})") from error
+
+
+def _unsupported(message: str) -> ModelFailure:
+    return ModelFailure(Reason.UNSUPPORTED_OPTION, message)
