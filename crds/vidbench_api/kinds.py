@@ -175,6 +175,8 @@ class Kind:
     scope: Literal["Namespaced", "Cluster"]
     spec: type[ApiModel]
     description: str
+    spec_defaults: bool = True
+    """Whether the API server fills in defaults of the spec: for what people write, never for what was measured."""
     status: type[ApiModel] | None = None
     scale: dict[str, str] | None = None
     columns: tuple[Column, ...] = ()
@@ -223,10 +225,12 @@ BENCHMARK_RUN = Kind(
         Rule(
             f"self.metadata.name.size() <= {MAX_RUN_NAME}",
             f"metadata.name may have at most {MAX_RUN_NAME} characters: the names of Jobs are made from it",
+            ".metadata.name",
         ),
         Rule(
             "self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
             "metadata.name may hold lower case letters, digits and `-` only: it becomes a label and part of Job names",
+            ".metadata.name",
         ),
     ),
 )
@@ -262,6 +266,7 @@ BENCHMARK_RESULT = Kind(
     short_names=("bres",),
     scope="Namespaced",
     spec=BenchmarkResultSpec,
+    spec_defaults=False,
     description="One finished shard: written once by the operator, then immutable. It outlives its run.",
     columns=(
         Column("Run", "string", ".spec.run.name", "Run that measured it."),

@@ -18,6 +18,7 @@ from .base import ATOMIC, SET, ApiModel, Count, Microseconds, ShortText, map_lis
 from .names import MAX_SAMPLES, Validity
 
 Figure = Annotated[int, Field(ge=-9_007_199_254_740_991, le=9_007_199_254_740_991)]
+Bytes = Annotated[int, Field(ge=0, le=9_007_199_254_740_991)]
 Text64 = Annotated[str, Field(max_length=64)]
 Text128 = Annotated[str, Field(max_length=128)]
 
@@ -75,7 +76,9 @@ class Series(ApiModel):
     name: SeriesName
     unit: Literal["microseconds", "bytes", "millijoules", "count"]
     statistics: Statistics
-    step: Annotated[int, Field(ge=1)] = Field(default=1, description="Width of the steps that `values` are rounded to.")
+    step: Annotated[int, Field(ge=1, le=9_007_199_254_740_991)] = Field(
+        default=1, description="Width of the steps that `values` are rounded to."
+    )
     values: Annotated[tuple[Figure, ...], Field(max_length=MAX_SAMPLES, json_schema_extra=ATOMIC)] = Field(
         default=(), description="Empty if the column did not fit (see columnsDropped)."
     )
@@ -114,7 +117,9 @@ class ModelFacts(ApiModel):
     """What was loaded, read off the modules."""
 
     pipeline_class: Text128
-    parameters: Annotated[int, Field(ge=0)] = Field(description="Parameters of all components together.")
+    parameters: Annotated[int, Field(ge=0, le=9_007_199_254_740_991)] = Field(
+        description="Parameters of all components together."
+    )
     dtypes: Annotated[dict[Text64, Text64], Field(max_length=16)] = Field(
         default_factory=dict, description="Type of each component's weights."
     )
@@ -136,19 +141,11 @@ class ClipFacts(ApiModel):
 class Memory(ApiModel):
     """Peak memory in bytes, over the measured samples where the meter allows it."""
 
-    allocated: Annotated[int, Field(ge=0)] | None = Field(
-        default=None, description="Tensors, by the framework's allocator."
-    )
-    reserved: Annotated[int, Field(ge=0)] | None = Field(
-        default=None, description="What the allocator took from the device."
-    )
-    device: Annotated[int, Field(ge=0)] | None = Field(
-        default=None, description="Used on the device, as its driver says."
-    )
-    host: Annotated[int, Field(ge=0)] | None = Field(
-        default=None, description="Peak resident set of the worker process."
-    )
-    cgroup: Annotated[int, Field(ge=0)] | None = Field(default=None, description="Peak of the container's cgroup.")
+    allocated: Bytes | None = Field(default=None, description="Tensors, by the framework's allocator.")
+    reserved: Bytes | None = Field(default=None, description="What the allocator took from the device.")
+    device: Bytes | None = Field(default=None, description="Used on the device, as its driver says.")
+    host: Bytes | None = Field(default=None, description="Peak resident set of the worker process.")
+    cgroup: Bytes | None = Field(default=None, description="Peak of the container's cgroup.")
 
 
 class ValidityVerdict(ApiModel):

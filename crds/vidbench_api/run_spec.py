@@ -13,6 +13,7 @@ from pydantic import Field
 from .base import (
     ATOMIC,
     ATOMIC_MAP,
+    RESOURCE_NAME_PATTERN,
     SET,
     ApiModel,
     ArgumentText,
@@ -26,7 +27,7 @@ from .base import (
     map_list,
     rules,
 )
-from .names import MAX_CELLS, MAX_SAMPLES, MAX_SHARDS_OF_RUN
+from .names import MAX_CELLS, MAX_SAMPLES, MAX_SHARDS_OF_RUN, SPEC_LIMIT
 
 
 class ModelReference(ApiModel):
@@ -50,6 +51,14 @@ class RunModel(ApiModel):
 class Toleration(ApiModel):
     """A toleration as Kubernetes knows it, without tolerationSeconds: the operator decides about lost nodes."""
 
+    model_config = ApiModel.model_config | {
+        "json_schema_extra": rules(
+            Rule(
+                "self.operator == 'Exists' ? !has(self.value) : has(self.key)",
+                "operator Exists takes no value, and Equal needs a key",
+            )
+        )
+    }
     key: LabelKey | None = None
     operator: Literal["Exists", "Equal"] = "Equal"
     value: LabelValue | None = None
@@ -65,11 +74,9 @@ class Hardware(ApiModel):
     )
     tolerations: Annotated[tuple[Toleration, ...], Field(max_length=16, json_schema_extra=ATOMIC)] = ()
     gpus: Annotated[int, Field(ge=0, le=16)] = Field(default=1, description="GPUs of one shard; 0 measures on the CPU.")
-    resource_name: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9.-]+/[a-zA-Z0-9._-]+$")] = (
-        Field(
-            default="nvidia.com/gpu",
-            description="Extended resource that stands for a GPU, e.g. nvidia.com/gpu or a MIG profile.",
-        )
+    resource_name: Annotated[str, Field(min_length=1, max_length=253, pattern=RESOURCE_NAME_PATTERN)] = Field(
+        default="nvidia.com/gpu",
+        description="Extended resource that stands for a GPU, e.g. nvidia.com/gpu or a MIG profile.",
     )
 
 
@@ -228,6 +235,21 @@ def _immutable(field: str) -> Rule:
     return Rule(f"self.{field} == oldSelf.{field}", f"{field} cannot be changed: apply a new run", f".{field}")
 
 
+_SPEC_SIZE = (
+    "2048 + self.models.map(m, 80 + (has(m.modelRef) ? m.modelRef.name.size() : 0)).sum()"
+    " + self.hardware.map(h, 120 + h.resourceName.size()"
+    " + h.nodeSelector.map(k, 6 + k.size() + h.nodeSelector[k].size()).sum()"
+    " + h.tolerations.map(t, 70 + (has(t.key) ? t.key.size() : 0) + (has(t.value) ? t.value.size() : 0)).sum()).sum()"
+    " + self.variants.map(v, 170 + v.onlyFor.map(n, 3 + n.size()).sum()"
+    " + v.arguments.map(k, 6 + bytes(k).size() + bytes(v.arguments[k]).size()).sum()).sum()"
+    " + 165 * self.matrix.exclude.size()"
+    " + self.workload.prompts.map(p, 80 + bytes(p.text).size()"
+    " + (has(p.negativeText) ? bytes(p.negativeText).size() : 0)).sum()"
+)
+"""At least the bytes of a spec's JSON: constants for keys, names and scalars, and the bytes of every longer text. What JSON
+escapes (quotes, line breaks) counts once. The spec stands a second time in kubectl's last-applied annotation, and an
+object's annotations may hold 256 KiB."""
+
 SPEC_RULES = (
     Rule(
         f"self.models.size() * self.hardware.size() * self.variants.size() <= {MAX_CELLS}",
@@ -251,6 +273,10 @@ SPEC_RULES = (
         "self.variants.all(v, v.onlyFor.all(n, self.models.exists(m, m.name == n)))",
         "onlyFor names a model that is not in this run",
         ".variants",
+    ),
+    Rule(
+        f"{_SPEC_SIZE} <= {SPEC_LIMIT}",
+        f"the spec may hold at most {SPEC_LIMIT // 1024} KiB: shorten or drop prompts, arguments or selectors",
     ),
     *(_immutable(field) for field in IMMUTABLE_FIELDS),
     *(_immutable(f"timeouts.{field}") for field in IMMUTABLE_TIMEOUTS),

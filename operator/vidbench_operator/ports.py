@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from vidbench_api.result import BenchmarkResultSpec
+from vidbench_api.run_status import BenchmarkRunStatus
 from vidbench_operator.core.observed import (
     CreationRefusal,
     ObservedJob,
@@ -14,9 +16,6 @@ from vidbench_operator.core.observed import (
     References,
 )
 from vidbench_operator.core.plan import EmitEvent
-
-from vidbench_api.result import BenchmarkResultSpec
-from vidbench_api.run_status import BenchmarkRunStatus
 
 
 @dataclass(frozen=True, order=True)

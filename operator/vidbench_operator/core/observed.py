@@ -81,6 +81,9 @@ class ObservedPod:
     """Termination message of the runner container, at most 4,096 bytes."""
 
     deleting: bool = False
+    deletes_at: float | None = None
+    """deletionTimestamp: when the grace period of its deletion is over."""
+
     gone: bool = False
 
     @property
@@ -96,6 +99,7 @@ class ObservedNode:
     name: str
     labels: Mapping[str, str]
     ready: bool
+    not_ready_since: float | None = None
     unschedulable: bool = False
     allocatable: Mapping[str, str] = field(default_factory=dict)
 
@@ -137,6 +141,9 @@ class Observed:
     """Results that are known to exist, by object name."""
 
     refusals: tuple[CreationRefusal, ...] = ()
+    refusals_read: frozenset[str] = frozenset()
+    """UIDs of the Jobs whose Events were read in this pass."""
+
     conflicts: frozenset[str] = frozenset()
     """Names of Jobs that exist but belong to somebody else."""
 

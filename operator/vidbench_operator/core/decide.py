@@ -1,0 +1,319 @@
+"""decide(run, observed, now, policy) -> Plan: the whole of what one pass does about a run, as a function of values.
+
+It reads like a list: settle every shard, end the run if its time is up, start what may start, clean up what is
+settled, and say it all in one status. Time is an argument, names are computed, nothing is random.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from vidbench_api.identity import attempt_name, result_name
+from vidbench_api.names import EventReason, LimitedBy, Outcome, Reason, RowPhase
+from vidbench_api.request import Cell, RequestDocument
+from vidbench_api.result import BenchmarkResultSpec
+from vidbench_api.run_status import BenchmarkRunStatus, CellRow, GpuSeconds, ParallelismStatus, ShardStatus
+
+from .observed import Observed, ObservedJob, ObservedRun
+from .plan import CreateJob, CreateResult, DeleteJob, EmitEvent, PatchTtl, Plan
+from .policy import Policy
+from .results import result_labels
+from .settle import Context, Settled, settle, with_run_deadline
+from .status import empty_row, is_terminal, summarise, summarise_row
+from .timestamps import format_time, parse_time
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One shard of one cell with what came of it."""
+
+    cell: Cell
+    settled: Settled
+
+    @property
+    def shard(self) -> ShardStatus:
+        return self.settled.shard
+
+
+def decide(run: ObservedRun, observed: Observed, now: float, policy: Policy) -> Plan:
+    """Return what to do about an accepted run. `observed.document` must be the one whose digest the status holds."""
+    if is_terminal(run.status):
+        return _plan_ended(run, observed, now)
+    document = observed.document
+    if document is None:
+        raise ValueError("an accepted run is decided with its request document")
+    context = _make_context(run, document, observed, now, policy)
+    entries = _settle_all(context)
+    missing = _needs(entries, observed)
+    if missing is not None:
+        return missing
+    limited_by, entries = _start(context, entries)
+    status = _make_status(context, entries, limited_by)
+    return _make_plan(context, entries, status)
+
+
+def _make_context(
+    run: ObservedRun, document: RequestDocument, observed: Observed, now: float, policy: Policy
+) -> Context:
+    hardware_of = {cell.id: cell.hardware for cell in document.cells}
+    idle: dict[str, float | None] = {entry.name: 0.0 for entry in document.hardware}
+    hopeless = set()
+    for row in run.status.rows:
+        for shard in row.shards:
+            if shard.reason == Reason.UNSCHEDULABLE and shard.phase is RowPhase.FINISHED:
+                hopeless.add(row.hardware)
+                continue
+            ended = parse_time(shard.ended_at)
+            known = idle.get(row.hardware)
+            if ended is not None and known is not None:
+                idle[row.hardware] = max(known, ended)
+    cell_of_job = {job.uid: job.cell for job in observed.jobs}
+    for pod in observed.pods:
+        hardware = hardware_of.get(cell_of_job.get(pod.job_uid, ""))
+        if hardware is not None and pod.node is not None and not pod.ended:
+            idle[hardware] = None
+    free = frozenset(name for name in hopeless if idle.get(name) is not None)
+    return Context(run, document, observed, now, policy, idle, free)
+
+
+def _settle_all(context: Context) -> tuple[_Entry, ...]:
+    rows = {row.id: row for row in context.run.status.rows}
+    over = context.now >= context.run.created_at + context.run.spec.timeouts.run_seconds
+    entries = []
+    for cell in context.document.cells:
+        row = rows.get(cell.id) or empty_row(cell, context.document.shards)
+        for shard in row.shards:
+            settled = settle(context, cell, shard)
+            entries.append(_Entry(cell, with_run_deadline(context, cell, settled) if over else settled))
+    return tuple(entries)
+
+
+def _needs(entries: Sequence[_Entry], observed: Observed) -> Plan | None:
+    """Ask for a closer look where a decision hangs on something that was not looked at."""
+    live = any(entry.settled.needs_live for entry in entries) and not observed.live
+    known = {refusal.job_uid for refusal in observed.refusals}
+    wanted = frozenset(
+        entry.settled.lost_refusals
+        for entry in entries
+        if entry.settled.lost_refusals and entry.settled.lost_refusals not in known
+    )
+    if live or (wanted and not observed.refusals_read >= wanted):
+        return Plan(needs_live=live, needs_refusals=wanted)
+    return None
+
+
+def _start(context: Context, entries: Sequence[_Entry]) -> tuple[LimitedBy, tuple[_Entry, ...]]:
+    """Write down the next attempts: shard 1 of every cell first, then shard 2; within, in the order of the cell ids.
+
+    Cell ids are hashes of the run's UID, so that order is a shuffle with a seed of its own for every run.
+    """
+    active = sum(entry.shard.phase is RowPhase.ACTIVE for entry in entries)
+    slots = max(0, context.run.spec.parallelism - active)
+    probes: dict[str, int] = {}
+    for entry in entries:
+        probes[entry.cell.hardware] = probes.get(entry.cell.hardware, 0) + entry.settled.unschedulable
+    started = {}
+    held_back = False
+    for entry in sorted(entries, key=lambda entry: (entry.shard.index, entry.cell.id)):
+        if entry.shard.phase is not RowPhase.PENDING or (parse_time(entry.shard.not_before) or 0) > context.now:
+            continue
+        if probes[entry.cell.hardware] >= context.policy.unschedulable_probe:
+            held_back = True
+            continue
+        if slots == 0:
+            break
+        slots -= 1
+        started[(entry.cell.id, entry.shard.index)] = _next_attempt(entry.shard, context.now)
+    changed = tuple(
+        _Entry(
+            entry.cell,
+            Settled(started[key], wake_at=None, ended=entry.settled.ended, gpu_seconds=entry.settled.gpu_seconds),
+        )
+        if (key := (entry.cell.id, entry.shard.index)) in started
+        else entry
+        for entry in entries
+    )
+    waits = any(entry.shard.phase is RowPhase.PENDING for entry in changed)
+    return _limited_by(changed, waits=waits, slots=slots, held_back=held_back), changed
+
+
+def _next_attempt(shard: ShardStatus, now: float) -> ShardStatus:
+    return shard.model_copy(
+        update={
+            "phase": RowPhase.ACTIVE,
+            "attempt": shard.attempt + 1,
+            "job_uid": None,
+            "started_at": format_time(now),
+            "not_before": None,
+        }
+    )
+
+
+def _limited_by(entries: Iterable[_Entry], *, waits: bool, slots: int, held_back: bool) -> LimitedBy:
+    entries = tuple(entries)
+    if held_back or any(entry.settled.unschedulable for entry in entries):
+        return LimitedBy.CAPACITY
+    if any(entry.settled.refused for entry in entries):
+        return LimitedBy.QUOTA
+    return LimitedBy.PARALLELISM if waits and slots == 0 else LimitedBy.NOTHING
+
+
+def _make_status(context: Context, entries: Sequence[_Entry], limited_by: LimitedBy) -> BenchmarkRunStatus:
+    run = context.run
+    before = {row.id: row for row in run.status.rows}
+    rows = []
+    for cell in context.document.cells:
+        mine = [entry for entry in entries if entry.cell.id == cell.id]
+        rows.append(_make_row(context, before.get(cell.id) or empty_row(cell, context.document.shards), mine))
+    used = run.status.gpu_seconds or GpuSeconds()
+    for entry in entries:
+        useful = entry.settled.ended is not None and entry.settled.ended.outcome in (
+            Outcome.SUCCEEDED,
+            Outcome.OUT_OF_MEMORY,
+        )
+        seconds = entry.settled.gpu_seconds
+        used = GpuSeconds(used=used.used + seconds * useful, wasted=used.wasted + seconds * (not useful))
+    status = run.status.model_copy(update={"rows": tuple(rows), "gpu_seconds": used})
+    parallelism = ParallelismStatus(
+        active=sum(entry.shard.phase is RowPhase.ACTIVE for entry in entries),
+        running=sum(entry.settled.running for entry in entries),
+        waiting=sum(entry.shard.phase is RowPhase.PENDING for entry in entries),
+        limited_by=limited_by,
+    )
+    return summarise(run, status, parallelism, context.now)
+
+
+def _make_row(context: Context, row: CellRow, entries: Sequence[_Entry]) -> CellRow:
+    device, message = None, None
+    memory_of = row.memory_of
+    for entry in entries:
+        spec = _result_of(context, entry)
+        if spec is not None:
+            device = spec.environment.device if spec.environment else None
+            memory_of = ("Device" if spec.memory.device is not None else "Host") if spec.memory else memory_of
+        if entry.settled.ended is not None and entry.settled.ended.message:
+            message = entry.settled.ended.message
+    row = row.model_copy(update={"memory_of": memory_of})
+    return summarise_row(row, [entry.shard for entry in entries], device, message)
+
+
+def _result_of(context: Context, entry: _Entry) -> BenchmarkResultSpec | None:
+    name = result_name(context.run.name, entry.cell.id, entry.shard.index)
+    return entry.settled.result or context.observed.results.get(name)
+
+
+def _make_plan(context: Context, entries: Sequence[_Entry], status: BenchmarkRunStatus) -> Plan:
+    run, observed = context.run, context.observed
+    results = tuple(
+        CreateResult(
+            result_name(run.name, entry.cell.id, entry.shard.index),
+            entry.settled.result,
+            result_labels(run, entry.settled.result),
+        )
+        for entry in entries
+        if entry.settled.result is not None
+    )
+    known = {job.name for job in observed.jobs if job.owner_uid == run.uid}
+    creates = tuple(
+        CreateJob(name, entry.cell.id, entry.shard.index, entry.shard.attempt)
+        for entry in entries
+        if entry.shard.phase is RowPhase.ACTIVE
+        and entry.shard.job_uid is None
+        and (name := attempt_name(run.name, entry.cell.id, entry.shard.index, entry.shard.attempt)) not in known
+    )
+    deletes, ttls = _clean_up(run, observed, {(e.cell.id, e.shard.index): e.shard for e in entries})
+    ended = is_terminal(status)
+    changed = None if status == run.status else status
+    return Plan(
+        results=results,
+        status=changed,
+        creates=creates,
+        deletes=deletes,
+        ttls=ttls,
+        events=_events(entries, status) if changed else (),
+        requeue_after=_requeue_after(context, entries) if not ended else 0.0,
+        urgent=ended or bool(creates) or bool(results),
+    )
+
+
+def _clean_up(
+    run: ObservedRun, observed: Observed, shards: Mapping[tuple[str, int], ShardStatus]
+) -> tuple[tuple[DeleteJob, ...], tuple[PatchTtl, ...]]:
+    """Delete Jobs that no current attempt wants; let finished ones of attempts that the *stored* status settled expire."""
+    stored = {(row.id, shard.index): shard for row in run.status.rows for shard in row.shards}
+    deletes, ttls = [], []
+    for job in observed.jobs:
+        if job.owner_uid != run.uid or job.deleting:
+            continue
+        key = (job.cell, job.shard)
+        if job.finished is None:
+            if not _wants(shards.get(key), job):
+                deletes.append(DeleteJob(job.name, job.uid, "its attempt has ended"))
+        elif job.ttl_seconds is None and _settled_in(stored.get(key), job):
+            ttls.append(PatchTtl(job.name, job.uid, _ttl_of(run, stored.get(key), job)))
+    return tuple(deletes), tuple(ttls)
+
+
+def _wants(shard: ShardStatus | None, job: ObservedJob) -> bool:
+    return (
+        shard is not None
+        and shard.phase is RowPhase.ACTIVE
+        and shard.attempt == job.attempt
+        and shard.job_uid in (None, job.uid)
+    )
+
+
+def _settled_in(shard: ShardStatus | None, job: ObservedJob) -> bool:
+    return shard is None or shard.phase is not RowPhase.ACTIVE or shard.attempt > job.attempt
+
+
+def _ttl_of(run: ObservedRun, shard: ShardStatus | None, job: ObservedJob) -> int:
+    succeeded = shard is not None and shard.outcome is Outcome.SUCCEEDED and shard.attempt == job.attempt
+    return run.spec.ttl.jobs_seconds if succeeded else run.spec.ttl.failed_jobs_seconds
+
+
+def _plan_ended(run: ObservedRun, observed: Observed, now: float) -> Plan:
+    """Clean up after a run that has ended; its status never changes again."""
+    deletes, ttls = _clean_up(run, observed, {})
+    due = None
+    if run.spec.ttl.run_seconds is not None:
+        due = (parse_time(run.status.completion_time) or now) + run.spec.ttl.run_seconds - now
+    return Plan(
+        deletes=deletes,
+        ttls=ttls,
+        delete_run=due is not None and due <= 0,
+        requeue_after=due if due is not None and due > 0 else None,
+    )
+
+
+def _events(entries: Sequence[_Entry], status: BenchmarkRunStatus) -> tuple[EmitEvent, ...]:
+    events = []
+    for entry in entries:
+        end = entry.settled.ended
+        if end is None:
+            continue
+        where = f"{entry.cell.model}/{entry.cell.hardware}/{entry.cell.variant} shard {entry.shard.index}"
+        attempt = entry.shard.attempt - (entry.shard.phase is RowPhase.ACTIVE)
+        if entry.shard.phase is not RowPhase.FINISHED:
+            text = f"{where} attempt {attempt}: {end.reason}: {end.message}; another attempt follows"
+            events.append(EmitEvent("Warning", EventReason.ATTEMPT_FAILED, text))
+        elif end.outcome is Outcome.SUCCEEDED:
+            events.append(
+                EmitEvent("Normal", EventReason.SHARD_FINISHED, f"{where}: measured, result {entry.shard.result}")
+            )
+        else:
+            text = f"{where} attempt {attempt}: {end.outcome}, {end.reason}: {end.message}"
+            events.append(EmitEvent("Warning", EventReason.ATTEMPT_FAILED, text))
+    if is_terminal(status):
+        failed = status.phase is not None and status.phase.value == "Failed"
+        reason = EventReason.RUN_FAILED if failed else EventReason.RUN_COMPLETE
+        events.append(EmitEvent("Warning" if failed else "Normal", reason, status.message or ""))
+    return tuple(events)
+
+
+def _requeue_after(context: Context, entries: Iterable[_Entry]) -> float:
+    """Return seconds until the first limit runs out; a run that is not ended always has one: its own."""
+    wakes = [context.run.created_at + context.run.spec.timeouts.run_seconds]
+    wakes += [entry.settled.wake_at for entry in entries if entry.settled.wake_at is not None]
+    return max(0.1, min(wake for wake in wakes) - context.now)

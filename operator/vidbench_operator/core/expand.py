@@ -1,0 +1,268 @@
+"""Turns a run and what its names resolve to into the request document, or says why not.
+
+Pure: the same run and references give the same document, byte for byte, so that a lost ConfigMap can be rebuilt and
+compared. Knows nothing of Jobs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from vidbench_api.identity import canonical_json, cell_id, digest_of
+from vidbench_api.kinds import RunnerClassSpec, VideoModelSpec
+from vidbench_api.names import REQUEST_LIMIT, ConditionReason
+from vidbench_api.request import Cell, RequestDocument, RunIdentity, Scalar
+from vidbench_api.run_spec import BenchmarkRunSpec, Exclusion, Hardware, RunModel, Toleration, Variant
+
+from .observed import ObservedRun, References
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The run can be measured; the document is frozen from here on."""
+
+    document: RequestDocument
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Something that the run names is not there (yet)."""
+
+    reason: ConditionReason
+    message: str
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The run can never be measured as it is."""
+
+    reason: ConditionReason
+    message: str
+
+
+class _RefusedError(Exception):
+    def __init__(self, reason: ConditionReason, message: str) -> None:
+        super().__init__(message)
+        self.refusal = Refusal(reason, message)
+
+
+def accept(
+    run: ObservedRun, references: References, catalogue: Mapping[str, VideoModelSpec], now: float
+) -> Accepted | Waiting | Refusal:
+    """Resolve a run. What is missing is waited for until schedulingSeconds after the run's creation."""
+    waiting = _find_missing(run, references, catalogue)
+    if waiting is not None:
+        limit = run.spec.timeouts.scheduling_seconds
+        if now - run.created_at >= limit:
+            return Refusal(waiting.reason, f"{waiting.message}; waited schedulingSeconds ({limit} s) for it")
+        return waiting
+    runner_class = references.runner_class
+    if runner_class is None:
+        raise AssertionError("a missing runner class was reported above")
+    try:
+        check_class_allows(run.namespace, run.spec, runner_class)
+        document = _build_document(run, runner_class, _resolve_models(run.spec, references, catalogue))
+    except _RefusedError as error:
+        return error.refusal
+    return _check_size(document)
+
+
+def _find_missing(run: ObservedRun, references: References, catalogue: Mapping[str, VideoModelSpec]) -> Waiting | None:
+    class_name = run.spec.runner_class_name
+    if references.runner_class is None:
+        broken = references.broken.get(f"RunnerClass/{class_name}")
+        detail = (
+            f"cannot be read: {broken}" if broken else "does not exist; `kubectl get runnerclasses` lists those that do"
+        )
+        return Waiting(
+            ConditionReason.RUNNER_CLASS_NOT_FOUND, f"spec.runnerClassName: RunnerClass {class_name!r} {detail}"
+        )
+    for model in run.spec.models:
+        name = model.model_ref.name if model.model_ref else model.name
+        if name in references.models or (model.model_ref is None and name in catalogue):
+            continue
+        broken = references.broken.get(f"VideoModel/{name}")
+        detail = f"cannot be read: {broken}" if broken else f"does not exist in namespace {run.namespace!r}"
+        if model.model_ref is None and not broken:
+            detail += ", and the catalogue has no entry of that name"
+        return Waiting(ConditionReason.MODEL_NOT_FOUND, f"spec.models[{model.name}]: VideoModel {name!r} {detail}")
+    return None
+
+
+def check_class_allows(namespace: str, spec: BenchmarkRunSpec, runner_class: RunnerClassSpec) -> None:
+    """Raise if the class does not allow the namespace, a selector key, a toleration or a resource name."""
+    class_name = spec.runner_class_name
+    if not _allowed(namespace, runner_class.allowed_namespaces):
+        raise _RefusedError(
+            ConditionReason.NAMESPACE_NOT_ALLOWED, f"RunnerClass {class_name!r} does not allow namespace {namespace!r}"
+        )
+    for hardware in spec.hardware:
+        for key in hardware.node_selector:
+            if not _allowed(key, runner_class.allowed_selector_keys):
+                raise _RefusedError(
+                    ConditionReason.SELECTOR_NOT_ALLOWED,
+                    f"spec.hardware[{hardware.name}].nodeSelector: RunnerClass {class_name!r} does not allow the key {key!r}",
+                )
+        for toleration in hardware.tolerations:
+            if not _toleration_allowed(toleration, runner_class):
+                raise _RefusedError(
+                    ConditionReason.TOLERATION_NOT_ALLOWED,
+                    f"spec.hardware[{hardware.name}].tolerations: RunnerClass {class_name!r} does not allow the key"
+                    f" {toleration.key or '(every key)'!r}",
+                )
+        if hardware.gpus and not _allowed(hardware.resource_name, runner_class.allowed_resource_names):
+            raise _RefusedError(
+                ConditionReason.RESOURCE_NOT_ALLOWED,
+                f"spec.hardware[{hardware.name}].resourceName: RunnerClass {class_name!r} does not allow"
+                f" {hardware.resource_name!r}",
+            )
+
+
+def _allowed(value: str, allowed: tuple[str, ...]) -> bool:
+    return "*" in allowed or value in allowed
+
+
+def _toleration_allowed(toleration: Toleration, runner_class: RunnerClassSpec) -> bool:
+    if toleration.key is None:
+        return "*" in runner_class.allowed_toleration_keys
+    return _allowed(toleration.key, runner_class.allowed_toleration_keys)
+
+
+def _resolve_models(
+    spec: BenchmarkRunSpec, references: References, catalogue: Mapping[str, VideoModelSpec]
+) -> dict[str, VideoModelSpec]:
+    resolved = {}
+    for model in spec.models:
+        name = model.model_ref.name if model.model_ref else model.name
+        resolved[model.name] = references.models[name] if name in references.models else catalogue[name]
+    return resolved
+
+
+def combinations(spec: BenchmarkRunSpec) -> Iterator[tuple[RunModel, Hardware, Variant]]:
+    """Yield the cells of the matrix in the order of the spec, without those that are excluded."""
+    for model in spec.models:
+        for hardware in spec.hardware:
+            for variant in spec.variants:
+                if variant.only_for and model.name not in variant.only_for:
+                    continue
+                if any(_excludes(entry, model, hardware, variant) for entry in spec.matrix.exclude):
+                    continue
+                yield model, hardware, variant
+
+
+def _excludes(entry: Exclusion, model: RunModel, hardware: Hardware, variant: Variant) -> bool:
+    return (
+        entry.model in (None, model.name)
+        and entry.hardware in (None, hardware.name)
+        and entry.variant in (None, variant.name)
+    )
+
+
+def _build_document(
+    run: ObservedRun, runner_class: RunnerClassSpec, models: Mapping[str, VideoModelSpec]
+) -> RequestDocument:
+    spec = run.spec
+    cells = tuple(
+        _resolve_cell(run, runner_class, model, hardware, variant, models[model.name])
+        for model, hardware, variant in combinations(spec)
+    )
+    if not cells:
+        raise _RefusedError(ConditionReason.NO_CELLS, "spec.matrix.exclude and onlyFor leave no cell to measure")
+    if len({cell.id for cell in cells}) != len(cells):
+        raise _RefusedError(
+            ConditionReason.INVALID_SPEC, "two cells have the same id by chance: delete the run and apply it again"
+        )
+    return RequestDocument(
+        run=RunIdentity(namespace=run.namespace, name=run.name, uid=run.uid),
+        runner_class_name=spec.runner_class_name,
+        runner_class=runner_class,
+        hardware=spec.hardware,
+        cells=cells,
+        shards=spec.measurement.shards,
+        prompts=spec.workload.prompts,
+        seeds=spec.workload.seeds,
+        warmup=spec.measurement.warmup.min,
+        timeouts=spec.timeouts,
+        artifacts=spec.artifacts,
+    )
+
+
+def _resolve_cell(
+    run: ObservedRun,
+    runner_class: RunnerClassSpec,
+    model: RunModel,
+    hardware: Hardware,
+    variant: Variant,
+    video_model: VideoModelSpec,
+) -> Cell:
+    defaults = video_model.defaults
+    dtype = variant.dtype or defaults.dtype
+    if dtype in video_model.forbidden_dtypes:
+        raise _RefusedError(
+            ConditionReason.INVALID_VARIANT,
+            f"spec.variants[{variant.name}].dtype: model {model.name!r} cannot run in {dtype}",
+        )
+    arguments = _parse_arguments(variant.name, model.name, {**defaults.arguments, **variant.arguments})
+    resolved = {
+        "backend": "tiny" if video_model.source.tiny else "diffusers",
+        "source": video_model.source,
+        "pipeline_class": video_model.pipeline_class,
+        "dtype": dtype,
+        "component_dtypes": video_model.component_dtypes,
+        "height": variant.clip.height or defaults.height,
+        "width": variant.clip.width or defaults.width,
+        "frames": variant.clip.frames or defaults.frames,
+        "steps": variant.steps or defaults.steps,
+        "arguments": arguments,
+    }
+    identity = {
+        **resolved,
+        "source": video_model.source.to_wire(),
+        "prompts": [prompt.to_wire() for prompt in run.spec.workload.prompts],
+        "seeds": run.spec.workload.seeds.to_wire(),
+        "image": runner_class.image,
+    }
+    return Cell.model_validate(
+        {
+            **resolved,
+            "id": cell_id(run.uid, model.name, hardware.name, variant.name),
+            "model": model.name,
+            "hardware": hardware.name,
+            "variant": variant.name,
+            "frames_per_second": defaults.frames_per_second,
+            "generation_hash": digest_of(canonical_json(identity)),
+        }
+    )
+
+
+def _parse_arguments(variant: str, model: str, arguments: Mapping[str, str]) -> dict[str, Scalar]:
+    parsed: dict[str, Scalar] = {}
+    for key, text in arguments.items():
+        try:
+            value = json.loads(text, parse_constant=_refuse_constant)
+        except ValueError:
+            value = ()
+        if not (value is None or isinstance(value, bool | int | float | str)):
+            raise _RefusedError(
+                ConditionReason.INVALID_VARIANT,
+                f"spec.variants[{variant}].arguments[{key}] (model {model!r}): {text!r} is not a JSON scalar;"
+                f" write a string as {json.dumps(json.dumps(text))}",
+            )
+        parsed[key] = value
+    return parsed
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _check_size(document: RequestDocument) -> Accepted | Refusal:
+    size = len(document.to_text().encode())
+    if size > REQUEST_LIMIT:
+        return Refusal(
+            ConditionReason.REQUEST_TOO_LARGE,
+            f"the resolved request is {size} bytes, the limit is {REQUEST_LIMIT}: use fewer cells or shorter prompts",
+        )
+    return Accepted(document)

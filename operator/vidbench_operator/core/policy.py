@@ -1,0 +1,31 @@
+"""What the operator's owner decides for all runs, as one frozen value. Durations are seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Limits that no run can set."""
+
+    lost_result_retries: int = 1
+    """Further attempts of a shard after one that ended without a readable verdict."""
+
+    unknown_retries: int = 1
+    """Further attempts after a failure of no known reason."""
+
+    node_lost_seconds: float = 60.0
+    """How long a pod may be Terminating or Unknown on a node that is not ready, before its attempt is given up."""
+
+    refusal_check_seconds: float = 5.0
+    """How long a Job may be without a pod before its Events are read, and how often they are read then."""
+
+    unschedulable_probe: int = 2
+    """Jobs of one hardware entry that may wait for a node at the same time; the rest is held back."""
+
+    shard_grace_seconds: float = 120.0
+    """How long after shardSeconds the operator itself ends an attempt whose pod did not end."""
+
+    retry_delays_seconds: tuple[float, ...] = (0.0, 5.0, 15.0, 30.0, 60.0)
+    """Wait before the first, second, ... retry of a shard; the last one repeats."""

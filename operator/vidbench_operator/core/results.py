@@ -1,0 +1,168 @@
+"""Makes the `BenchmarkResult` of a shard from how its last attempt ended, and reads its headline figures back.
+
+A shard is finished from its result alone, also when an earlier pass wrote it: what the ledger holds is what counts.
+"""
+
+from __future__ import annotations
+
+from vidbench_api.measured import Measured, SeriesName, Statistics, ValidityVerdict
+from vidbench_api.names import (
+    LABEL_CELL,
+    LABEL_HARDWARE,
+    LABEL_MANAGED_BY,
+    LABEL_MODEL,
+    LABEL_OUTCOME,
+    LABEL_RUN,
+    LABEL_RUN_UID,
+    LABEL_SHARD,
+    LABEL_VALIDITY,
+    LABEL_VARIANT,
+    MANAGED_BY,
+    RowPhase,
+    Validity,
+)
+from vidbench_api.request import Cell, RequestDocument
+from vidbench_api.result import BenchmarkResultSpec, CellReference, Origin, RunReference
+from vidbench_api.run_status import ShardStatus
+
+from .observed import ObservedJob, ObservedRun
+from .retry import AttemptEnd
+from .timestamps import format_time
+
+_MEBIBYTE = 1024 * 1024
+
+
+def held_gpu_seconds(end: AttemptEnd, gpus: int) -> int:
+    """Return GPUs x seconds from the pod's binding to its end; 0 where no pod got so far."""
+    pod = end.pod
+    start = pod.scheduled_at or pod.started_at if pod else None
+    if pod is None or start is None:
+        return 0
+    return round(gpus * max(0.0, (pod.finished_at or end.ended_at) - start))
+
+
+def make_result(
+    run: ObservedRun,
+    document: RequestDocument,
+    cell: Cell,
+    shard: ShardStatus,
+    job: ObservedJob | None,
+    end: AttemptEnd,
+) -> BenchmarkResultSpec:
+    """Return the result of a shard that ended with `end`."""
+    verdict, pod = end.verdict, end.pod
+    measured = {name: getattr(verdict, name) for name in Measured.model_fields} if verdict else {}
+    return BenchmarkResultSpec(
+        **measured,
+        run=RunReference(name=run.name, uid=run.uid),
+        cell=CellReference(id=cell.id, model=cell.model, hardware=cell.hardware, variant=cell.variant),
+        shard=shard.index,
+        attempts=shard.attempt,
+        request_digest=run.status.request_digest or document.digest,
+        generation_hash=cell.generation_hash,
+        outcome=end.outcome,
+        validity=_validity_of(end),
+        reason=end.reason.value if end.reason else None,
+        message=end.message[:1024] or None,
+        phase=verdict.phase if verdict else None,
+        samples_done=verdict.samples_done if verdict else 0,
+        latency_text=latency_text(verdict.find_series(SeriesName.LATENCY)) if verdict else None,
+        origin=Origin(
+            attempt=shard.attempt,
+            job_name=job.name if job else None,
+            job_uid=(job.uid if job else None) or shard.job_uid,
+            pod_name=pod.name if pod else None,
+            pod_uid=pod.uid if pod else None,
+            node=pod.node if pod else None,
+            image_id=pod.image_id[:512] if pod and pod.image_id else None,
+            started_at=_format(pod.started_at) if pod else None,
+            finished_at=_format(pod.finished_at) if pod else None,
+            exit_code=end.exit_code,
+            gpu_seconds=held_gpu_seconds(end, document.find_hardware(cell.hardware).gpus),
+        ),
+    )
+
+
+def result_labels(run: ObservedRun, spec: BenchmarkResultSpec) -> dict[str, str]:
+    """Return the labels by which `kubectl get benchmarkresults -l` finds it."""
+    return {
+        LABEL_MANAGED_BY: MANAGED_BY,
+        LABEL_RUN: run.name,
+        LABEL_RUN_UID: run.uid,
+        LABEL_CELL: spec.cell.id,
+        LABEL_MODEL: spec.cell.model,
+        LABEL_HARDWARE: spec.cell.hardware,
+        LABEL_VARIANT: spec.cell.variant,
+        LABEL_SHARD: str(spec.shard),
+        LABEL_OUTCOME: spec.outcome.value,
+        LABEL_VALIDITY: spec.validity.state.value,
+    }
+
+
+def finished_shard(shard: ShardStatus, name: str, spec: BenchmarkResultSpec, ended_at: float) -> ShardStatus:
+    """Return the shard as its result says it ended."""
+    latency = spec.find_series(SeriesName.LATENCY)
+    figures = latency.statistics if latency else None
+    memory = memory_of(spec)
+    return shard.model_copy(
+        update={
+            "phase": RowPhase.FINISHED,
+            "attempt": max(shard.attempt, spec.origin.attempt),
+            "ended_at": shard.ended_at or format_time(ended_at),
+            "not_before": None,
+            "reason": spec.reason,
+            "outcome": spec.outcome,
+            "validity": spec.validity.state,
+            "result": name,
+            "latency_microseconds": round(figures.mean) if figures else None,
+            "spread_microseconds": _spread(figures),
+            "samples": figures.count if figures else None,
+            "memory_mebibytes": memory // _MEBIBYTE if memory is not None else None,
+        }
+    )
+
+
+def memory_of(measured: Measured) -> int | None:
+    """Return the headline memory in bytes: the device's where there is one, else the host's."""
+    memory = measured.memory
+    if memory is None:
+        return None
+    if memory.device is not None:
+        return memory.device
+    return memory.host if memory.host is not None else memory.cgroup
+
+
+def latency_text(series: object) -> str | None:
+    """Return mean, standard deviation and number of samples of a latency series for a printer column."""
+    figures = getattr(series, "statistics", None)
+    if not isinstance(figures, Statistics):
+        return None
+    spread = f" ±{seconds_text(figures.standard_deviation)}" if figures.standard_deviation is not None else ""
+    return f"{seconds_text(figures.mean)}{spread} ({figures.count})"
+
+
+def seconds_text(microseconds: float) -> str:
+    """Return a duration in seconds with three significant digits, never in exponent notation."""
+    seconds = microseconds / 1e6
+    decimals = 4 if seconds < 0.1 else 3 if seconds < 1 else 2 if seconds < 100 else 1
+    return f"{seconds:.{decimals}f}s"
+
+
+def _spread(figures: Statistics | None) -> int | None:
+    if figures is None or figures.standard_deviation is None:
+        return None
+    return round(figures.standard_deviation)
+
+
+def _validity_of(end: AttemptEnd) -> ValidityVerdict:
+    verdict = end.verdict
+    if verdict is None:
+        return ValidityVerdict(state=Validity.INVALID, reasons=("NotMeasured",))
+    if not verdict.final:
+        state = Validity.PARTIAL if verdict.samples_done else Validity.INVALID
+        return ValidityVerdict(state=state, reasons=("NotFinal",))
+    return verdict.validity or ValidityVerdict(state=Validity.INVALID, reasons=("NotStated",))
+
+
+def _format(seconds: float | None) -> str | None:
+    return None if seconds is None else format_time(seconds)

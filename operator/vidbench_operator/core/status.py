@@ -1,0 +1,333 @@
+"""Shards to the status of the run: rows, counts, conditions, phase, and the sentence that says what is going on.
+
+All of it is derived anew in every pass; only transition times are taken over from the status that is there.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
+from vidbench_api.names import (
+    LABEL_RUN,
+    LABEL_RUN_UID,
+    ConditionReason,
+    ConditionType,
+    LimitedBy,
+    Outcome,
+    RowPhase,
+    RunPhase,
+    Validity,
+)
+from vidbench_api.request import Cell, RequestDocument
+from vidbench_api.run_status import (
+    BenchmarkRunStatus,
+    CellCounts,
+    CellRow,
+    Condition,
+    Fastest,
+    ParallelismStatus,
+    ShardCounts,
+    ShardStatus,
+)
+
+from .observed import ObservedRun
+from .results import seconds_text
+from .timestamps import format_time
+
+ConditionStatus = Literal["True", "False", "Unknown"]
+
+
+def is_terminal(status: BenchmarkRunStatus) -> bool:
+    """Whether the run has ended, for ever."""
+    return any(
+        condition.status == "True" and condition.type in (ConditionType.COMPLETE, ConditionType.FAILED)
+        for condition in status.conditions
+    )
+
+
+def with_conditions(
+    run: ObservedRun,
+    status: BenchmarkRunStatus,
+    wanted: Mapping[ConditionType, tuple[ConditionStatus, str, str]],
+    now: float,
+) -> BenchmarkRunStatus:
+    """Return the status with these conditions; a transition time changes only with the condition's status."""
+    existing = {condition.type: condition for condition in status.conditions}
+    for kind, (value, reason, message) in wanted.items():
+        before = existing.get(kind.value)
+        same = before is not None and before.status == value
+        existing[kind.value] = Condition(
+            type=kind.value,
+            status=value,
+            reason=reason,
+            message=message[:4096],
+            last_transition_time=before.last_transition_time if before is not None and same else format_time(now),
+            observed_generation=run.generation,
+        )
+    order = {kind.value: position for position, kind in enumerate(ConditionType)}
+    conditions = sorted(existing.values(), key=lambda condition: (order.get(condition.type, 99), condition.type))
+    return status.model_copy(update={"conditions": tuple(conditions)})
+
+
+def waiting_status(run: ObservedRun, reason: ConditionReason, message: str, now: float) -> BenchmarkRunStatus:
+    """Return the status of a run that cannot be accepted yet."""
+    status = run.status.model_copy(
+        update={
+            "observed_generation": run.generation,
+            "phase": RunPhase.PENDING,
+            "message": message[:1024],
+            "start_time": run.status.start_time or format_time(now),
+            "selector": selector_of(run),
+        }
+    )
+    wanted: dict[ConditionType, tuple[ConditionStatus, str, str]] = {
+        ConditionType.ACCEPTED: ("False", reason.value, message),
+        **_running_conditions(ConditionReason.WAITING, message),
+    }
+    return with_conditions(run, status, wanted, now)
+
+
+def accepted_status(run: ObservedRun, document: RequestDocument, name: str, now: float) -> BenchmarkRunStatus:
+    """Return the status of a run whose request document has just been frozen; its rows are still empty of attempts."""
+    status = run.status.model_copy(
+        update={
+            "start_time": run.status.start_time or format_time(now),
+            "request_name": name,
+            "request_digest": document.digest,
+            "selector": selector_of(run),
+            "rows": tuple(empty_row(cell, document.shards) for cell in document.cells),
+        }
+    )
+    message = f"{len(document.cells)} cells x {document.shards} shards, frozen in ConfigMap {name}"
+    accepted: ConditionStatus = "True"
+    status = with_conditions(
+        run, status, {ConditionType.ACCEPTED: (accepted, ConditionReason.ACCEPTED.value, message)}, now
+    )
+    return summarise(run, status, ParallelismStatus(waiting=_waiting(status.rows)), now)
+
+
+def failed_status(run: ObservedRun, reason: ConditionReason, message: str, now: float) -> BenchmarkRunStatus:
+    """Return the status of a run that ends here without being measured (further)."""
+    status = run.status.model_copy(
+        update={
+            "observed_generation": run.generation,
+            "phase": RunPhase.FAILED,
+            "message": message[:1024],
+            "start_time": run.status.start_time or format_time(now),
+            "completion_time": format_time(now),
+            "parallelism": ParallelismStatus(),
+            "selector": selector_of(run),
+        }
+    )
+    wanted = _end_conditions(succeeded=False, reason=reason, message=message)
+    if status.request_digest is None:
+        wanted[ConditionType.ACCEPTED] = ("False", reason.value, message)
+    return with_conditions(run, status, wanted, now)
+
+
+def selector_of(run: ObservedRun) -> str:
+    """Return the label selector of the run's pods."""
+    return f"{LABEL_RUN}={run.name},{LABEL_RUN_UID}={run.uid}"
+
+
+def empty_row(cell: Cell, shards: int) -> CellRow:
+    """Return the row of a cell that nothing was done for."""
+    return CellRow(
+        id=cell.id,
+        model=cell.model,
+        hardware=cell.hardware,
+        variant=cell.variant,
+        shards=tuple(ShardStatus(index=index) for index in range(1, shards + 1)),
+    )
+
+
+def summarise_row(row: CellRow, shards: Sequence[ShardStatus], device: str | None, message: str | None) -> CellRow:
+    """Return the row with its figures derived from its shards; device and message are those of the latest result."""
+    finished = all(shard.phase is RowPhase.FINISHED for shard in shards)
+    active = any(shard.phase is RowPhase.ACTIVE for shard in shards)
+    means = [
+        shard.latency_microseconds
+        for shard in shards
+        if shard.latency_microseconds is not None and shard.outcome is Outcome.SUCCEEDED
+    ]
+    memories = [shard.memory_mebibytes for shard in shards if shard.memory_mebibytes is not None]
+    samples = [shard.samples for shard in shards if shard.samples is not None]
+    worst = _worst(shards) if finished else None
+    spread, spread_of = _spread(shards, means)
+    return row.model_copy(
+        update={
+            "phase": RowPhase.FINISHED if finished else RowPhase.ACTIVE if active else RowPhase.PENDING,
+            "outcome": worst.outcome if worst else None,
+            "validity": _worst_validity(shards) if finished else None,
+            "reason": worst.reason if worst else next((shard.reason for shard in shards if shard.reason), None),
+            "message": (message or row.message or "")[:256] or None,
+            "latency_microseconds": round(statistics.fmean(means)) if means else None,
+            "spread_microseconds": spread,
+            "spread_of": spread_of,
+            "samples": sum(samples) if samples else None,
+            "memory_mebibytes": max(memories) if memories else None,
+            "memory_of": None if not memories else row.memory_of,
+            "gpu": (device or row.gpu or "")[:64] or None,
+            "shards": tuple(shards),
+        }
+    )
+
+
+def _spread(
+    shards: Sequence[ShardStatus], means: Sequence[int]
+) -> tuple[int | None, Literal["Samples", "Shards"] | None]:
+    if len(means) > 1:
+        return round(statistics.stdev(means)), "Shards"
+    within = [shard.spread_microseconds for shard in shards if shard.outcome is Outcome.SUCCEEDED]
+    if len(means) == 1 and within and within[0] is not None:
+        return within[0], "Samples"
+    return None, None
+
+
+def _worst(shards: Sequence[ShardStatus]) -> ShardStatus:
+    order = (Outcome.SUCCEEDED, Outcome.OUT_OF_MEMORY, Outcome.CANCELLED, Outcome.FAILED)
+    return max(shards, key=lambda shard: (order.index(shard.outcome or Outcome.FAILED), -shard.index))
+
+
+def _worst_validity(shards: Sequence[ShardStatus]) -> Validity | None:
+    order = (Validity.VALID, Validity.PARTIAL, Validity.INVALID)
+    return max((shard.validity or Validity.INVALID for shard in shards), key=order.index)
+
+
+def summarise(
+    run: ObservedRun, status: BenchmarkRunStatus, parallelism: ParallelismStatus, now: float
+) -> BenchmarkRunStatus:
+    """Return the status with counts, columns, phase and conditions derived from its rows."""
+    counts = count_cells(status.rows)
+    ended = counts.pending + counts.active == 0
+    shards = [shard for row in status.rows for shard in row.shards]
+    status = status.model_copy(
+        update={
+            "observed_generation": run.generation,
+            "cells": counts,
+            "shards": ShardCounts(
+                total=len(shards), finished=sum(shard.phase is RowPhase.FINISHED for shard in shards)
+            ),
+            "progress": f"{counts.total - counts.pending - counts.active}/{counts.total}",
+            "parallelism": parallelism,
+            "fastest": fastest_of(status.rows),
+        }
+    )
+    if ended:
+        return _ended(run, status, counts, now)
+    started = any(shard.attempt for shard in shards)
+    reason, message = _progress_text(run, counts, parallelism, started=started)
+    status = status.model_copy(update={"phase": RunPhase.RUNNING if started else RunPhase.PENDING, "message": message})
+    return with_conditions(run, status, _running_conditions(reason, message), now)
+
+
+def _ended(run: ObservedRun, status: BenchmarkRunStatus, counts: CellCounts, now: float) -> BenchmarkRunStatus:
+    text = _counts_text(counts)
+    failures = _failures_text(status.rows)
+    measured = counts.succeeded + counts.out_of_memory
+    reason = ConditionReason.ALL_SUCCEEDED if measured == counts.total else ConditionReason.SOME_CELLS_FAILED
+    phase = RunPhase.SUCCEEDED if measured == counts.total else RunPhase.PARTIALLY_SUCCEEDED
+    if any(row.reason == ConditionReason.RUN_DEADLINE.value for row in status.rows):
+        reason, phase = ConditionReason.RUN_DEADLINE, RunPhase.FAILED
+    elif not measured:
+        reason, phase = ConditionReason.NO_RESULT, RunPhase.FAILED
+    message = f"{text}{failures}"[:1024]
+    status = status.model_copy(
+        update={"phase": phase, "message": message, "completion_time": status.completion_time or format_time(now)}
+    )
+    return with_conditions(
+        run, status, _end_conditions(succeeded=phase is not RunPhase.FAILED, reason=reason, message=message), now
+    )
+
+
+def count_cells(rows: Iterable[CellRow]) -> CellCounts:
+    """Count the cells by what they are; a cancelled cell counts as failed."""
+    rows = tuple(rows)
+    return CellCounts(
+        total=len(rows),
+        pending=sum(row.phase is RowPhase.PENDING for row in rows),
+        active=sum(row.phase is RowPhase.ACTIVE for row in rows),
+        succeeded=sum(row.outcome is Outcome.SUCCEEDED for row in rows),
+        out_of_memory=sum(row.outcome is Outcome.OUT_OF_MEMORY for row in rows),
+        failed=sum(row.outcome in (Outcome.FAILED, Outcome.CANCELLED) for row in rows),
+    )
+
+
+def fastest_of(rows: Iterable[CellRow]) -> Fastest | None:
+    """Return the valid, succeeded cell with the lowest mean latency."""
+    valid = [
+        row
+        for row in rows
+        if row.validity is Validity.VALID and row.outcome is Outcome.SUCCEEDED and row.latency_microseconds is not None
+    ]
+    if not valid:
+        return None
+    row = min(valid, key=lambda row: (row.latency_microseconds or 0, row.id))
+    latency = row.latency_microseconds or 0
+    return Fastest(
+        cell=row.id,
+        latency_microseconds=latency,
+        text=f"{row.model}/{row.hardware}/{row.variant} {seconds_text(latency)}",
+    )
+
+
+def _waiting(rows: Iterable[CellRow]) -> int:
+    return sum(shard.phase is RowPhase.PENDING for row in rows for shard in row.shards)
+
+
+def _running_conditions(reason: ConditionReason, message: str) -> dict[ConditionType, tuple[ConditionStatus, str, str]]:
+    return {
+        ConditionType.COMPLETE: ("False", reason.value, message),
+        ConditionType.FAILED: ("False", reason.value, message),
+        ConditionType.RECONCILING: ("True", reason.value, message),
+        ConditionType.READY: ("False", reason.value, message),
+        ConditionType.STALLED: ("False", reason.value, message),
+    }
+
+
+def _end_conditions(
+    *, succeeded: bool, reason: ConditionReason, message: str
+) -> dict[ConditionType, tuple[ConditionStatus, str, str]]:
+    yes: ConditionStatus = "True" if succeeded else "False"
+    no: ConditionStatus = "False" if succeeded else "True"
+    return {
+        ConditionType.COMPLETE: (yes, reason.value, message),
+        ConditionType.FAILED: (no, reason.value, message),
+        ConditionType.RECONCILING: ("False", reason.value, message),
+        ConditionType.READY: (yes, reason.value, message),
+        ConditionType.STALLED: (no, reason.value, message),
+    }
+
+
+def _progress_text(
+    run: ObservedRun, counts: CellCounts, parallelism: ParallelismStatus, *, started: bool
+) -> tuple[ConditionReason, str]:
+    text = f"{_counts_text(counts)}; {parallelism.active} Jobs active, {parallelism.waiting} shards waiting"
+    if run.spec.parallelism == 0 and parallelism.active == 0:
+        return ConditionReason.HELD, f"{text}: spec.parallelism is 0"
+    if parallelism.limited_by is LimitedBy.CAPACITY:
+        return ConditionReason.WAITING_FOR_CAPACITY, f"{text}; no node fits for some of them now"
+    if parallelism.limited_by is LimitedBy.QUOTA:
+        return ConditionReason.WAITING_FOR_CAPACITY, f"{text}; a quota or an admission rule refuses pods"
+    return (ConditionReason.RUNNING if started else ConditionReason.PENDING), text
+
+
+def _counts_text(counts: CellCounts) -> str:
+    done = counts.succeeded + counts.out_of_memory + counts.failed
+    text = f"{done} of {counts.total} cells finished: {counts.succeeded} succeeded"
+    if counts.out_of_memory:
+        text += f", {counts.out_of_memory} out of memory"
+    if counts.failed:
+        text += f", {counts.failed} failed"
+    return text
+
+
+def _failures_text(rows: Sequence[CellRow]) -> str:
+    failed = [row for row in rows if row.outcome in (Outcome.FAILED, Outcome.CANCELLED)]
+    named = [f"{row.model}/{row.hardware}/{row.variant} {row.reason}" for row in failed[:3]]
+    if not named:
+        return ""
+    rest = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
+    return f" ({', '.join(named)}{rest})"
