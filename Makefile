@@ -1,0 +1,119 @@
+# One command for everything. `make help` lists the targets.
+# Tools that the checks need are built or installed by the project itself and cached outside the checkout.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+CACHE ?= $(if $(VIDBENCH_CACHE),$(VIDBENCH_CACHE),$(HOME)/.cache/vidbench)
+UV_VERSION := 0.13.9
+UV := $(CACHE)/uv-$(UV_VERSION)/bin/uv
+VENV := .venv/bin
+PYTEST := $(VENV)/pytest
+CLUSTER := PYTHONPATH=hack $(VENV)/python -m localcluster
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+## -- set up
+
+$(UV):
+	$(PYTHON) -m venv $(CACHE)/uv-$(UV_VERSION)
+	$(CACHE)/uv-$(UV_VERSION)/bin/pip install --quiet uv==$(UV_VERSION)
+
+.venv/.synced: pyproject.toml uv.lock $(UV)
+	$(UV) sync --quiet --locked --all-extras --all-groups
+	@touch $@
+
+.PHONY: setup
+setup: .venv/.synced ## Make .venv from the lock file
+
+## -- see it work
+
+.PHONY: demo
+demo: setup ## Cluster, images, helm install, quickstart run, and its table
+	PYTHONPATH=hack $(VENV)/python -m demo
+
+.PHONY: cluster-up
+cluster-up: setup ## Start the local cluster (kind, or a real single node on this machine)
+	$(CLUSTER) up
+
+.PHONY: cluster-status
+cluster-status: setup ## Say what of the local cluster runs
+	$(CLUSTER) status
+
+.PHONY: cluster-down
+cluster-down: setup ## Remove the local cluster and all that it left on this machine
+	$(CLUSTER) down
+
+.PHONY: images
+images: setup ## Build the images and load them into the local cluster
+	PYTHONPATH=hack $(VENV)/python -m demo --only-images
+
+## -- check
+
+.PHONY: test
+test: verify unit property pipelines shell integration e2e ## The whole ladder: everything that CI runs
+
+.PHONY: verify
+verify: lint typecheck generate-check ## Format, lint, types, layers, generated files
+
+.PHONY: lint
+lint: setup ## ruff and import-linter
+	$(VENV)/ruff format --check .
+	$(VENV)/ruff check .
+	$(VENV)/lint-imports
+
+.PHONY: typecheck
+typecheck: setup ## mypy, strict
+	$(VENV)/mypy
+	MYPYPATH=hack:crds:operator:runner $(VENV)/mypy -p localcluster -p demo
+
+.PHONY: fmt
+fmt: setup ## Format and fix what can be fixed
+	$(VENV)/ruff format .
+	$(VENV)/ruff check --fix .
+
+.PHONY: generate
+generate: setup ## Write the CRDs from the models, and copy them into the chart
+	$(VENV)/python hack/generate.py
+
+.PHONY: generate-check
+generate-check: setup ## Fail if a generated file is stale
+	$(VENV)/python hack/generate.py --check
+
+.PHONY: unit
+unit: setup ## Pure tests, seconds
+	$(PYTEST) tests/unit -m "not pipelines"
+
+.PHONY: property
+property: setup ## Hypothesis
+	$(PYTEST) tests/property
+
+.PHONY: pipelines
+pipelines: setup ## Real diffusers pipelines with random weights, on the CPU
+	$(PYTEST) tests/unit -m pipelines
+
+.PHONY: shell
+shell: setup ## Real Kopf on an emulated API
+	$(PYTEST) tests/shell
+
+.PHONY: integration
+integration: setup ## Real API server: every rule of the CRDs, conflicts, restarts, chart
+	$(PYTEST) tests/integration
+
+.PHONY: e2e
+e2e: setup ## Real kubelet, containers, chart, tiny and mid-size pipelines
+	$(PYTEST) tests/e2e
+
+.PHONY: bench
+bench: setup ## 20 runs x 10 cells on kwok nodes: ratios and calls, printed and written to build/bench
+	$(PYTEST) tests/bench -m bench -s --override-ini=addopts="--import-mode=importlib -ra"
+
+## -- tidy
+
+.PHONY: clean
+clean: ## Remove what was built in the checkout (caches outside it stay)
+	rm -rf build dist .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,60 @@
+"""The `vidbench` command. Exit codes: 0 done, 2 usage, 3 the cluster, 4 the run failed."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.live import Live
+
+from .cluster import ClusterError, Reader
+from .tables import render_run
+from .texts import _
+
+EXIT_CLUSTER = 3
+EXIT_RUN_FAILED = 4
+
+app = typer.Typer(no_args_is_help=True, add_completion=True, help=_("Benchmarks video diffusion models on Kubernetes."))
+
+
+@app.callback()
+def root() -> None:
+    """Keep `get` a command of its own, also while it is the only one."""
+
+
+@app.command(help=_("Show a run: one line a cell, with figures from its BenchmarkResults."))
+def get(
+    name: Annotated[str, typer.Argument(help=_("Name of the BenchmarkRun."))],
+    namespace: Annotated[str | None, typer.Option("--namespace", "-n", help=_("Default: the context's."))] = None,
+    context: Annotated[str | None, typer.Option(help=_("Context of the kubeconfig."))] = None,
+    kubeconfig: Annotated[str | None, typer.Option(help=_("Default: as kubectl."))] = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help=_("Follow the run until it ends."))] = False,
+) -> None:
+    """Show one run, once or until it ends."""
+    console = Console(width=None)
+    try:
+        reader = Reader(kubeconfig, context, namespace)
+        view = reader.read_run(name)
+        if watch and not view.ended:
+            with Live(console=console, refresh_per_second=4, transient=True) as live:
+                while not view.ended:
+                    live.update(render_run(view.name, view.namespace, view.status, view.results))
+                    time.sleep(1)
+                    view = reader.read_run(name)
+    except ClusterError as error:
+        Console(stderr=True).print(f"vidbench: {error}", style="red", markup=False)
+        raise typer.Exit(EXIT_CLUSTER) from error
+    console.print(render_run(view.name, view.namespace, view.status, view.results))
+    if view.status.phase is not None and view.status.phase.value == "Failed":
+        raise typer.Exit(EXIT_RUN_FAILED)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()
