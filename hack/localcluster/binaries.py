@@ -101,17 +101,31 @@ GROUPS = {
 
 def ensure(group_name: str) -> Path:
     """Return the directory that holds the programs of a group; build them first if this machine has none yet."""
-    group = GROUPS.get(group_name)
-    if group is None:
-        raise LocalClusterError(f"no group of programs called {group_name!r}; there are: {', '.join(GROUPS)}")
+    group = _group(group_name)
     assets = _assets_directory() if group_name == "control-plane" else None
-    directory = versions.cache_root() / "bin" / _key(group, assets)
+    directory = _directory(group, assets)
     if directory.is_dir():
         return directory
     with file_lock(directory.parent / f"{group.name}.lock"):
         if not directory.is_dir():
             _build_into(directory, group, assets)
     return directory
+
+
+def is_cached(group_name: str) -> bool:
+    """Whether the programs of a group are there without a build."""
+    assets = _assets_directory() if group_name == "control-plane" else None
+    return _directory(_group(group_name), assets).is_dir()
+
+
+def _group(name: str) -> Group:
+    if name not in GROUPS:
+        raise LocalClusterError(f"no group of programs called {name!r}; there are: {', '.join(GROUPS)}")
+    return GROUPS[name]
+
+
+def _directory(group: Group, assets: Path | None) -> Path:
+    return versions.cache_root() / "bin" / _key(group, assets)
 
 
 def _key(group: Group, assets: Path | None) -> str:

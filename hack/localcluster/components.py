@@ -40,7 +40,7 @@ class ControlPlaneOptions:
     ports: Ports | None = None
     """None: free ones are picked once and kept for the directory."""
     bind_address: str = "127.0.0.1"
-    """Where the API server listens; `0.0.0.0` lets pods in."""
+    """Where the API server listens; pods need an address of a bridge."""
     advertise_address: str = "127.0.0.1"
     """The address under which clients and pods reach the API server. Pods cannot reach a loopback address."""
     service_cidr: str = "10.96.0.0/16"

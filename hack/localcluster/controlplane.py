@@ -96,7 +96,7 @@ class ControlPlane:
     @property
     def url(self) -> str:
         """Address of the API server for clients on this machine."""
-        return f"https://127.0.0.1:{self.ports.apiserver}"
+        return f"https://{self._api_address}:{self.ports.apiserver}"
 
     @property
     def ca(self) -> KeyPair:
@@ -181,11 +181,11 @@ class ControlPlane:
         """Whether a program says of itself that it is ready."""
         probes: dict[str, Callable[[], bool]] = {
             ETCD: lambda: http_status(self.ports.etcd, "/health") == http.client.OK,
-            APISERVER: lambda: self._answers(self.ports.apiserver, "/readyz"),
+            APISERVER: lambda: self._api_answers("/readyz"),
             # Pods are refused until the controller manager has made the namespace's account.
             CONTROLLER_MANAGER: lambda: (
                 self._answers(self.ports.controller_manager, "/healthz")
-                and self._answers(self.ports.apiserver, "/api/v1/namespaces/default/serviceaccounts/default")
+                and self._api_answers("/api/v1/namespaces/default/serviceaccounts/default")
             ),
             SCHEDULER: lambda: self._answers(self.ports.scheduler, "/readyz"),
         }
@@ -213,9 +213,15 @@ class ControlPlane:
         self._write_secret(path, content)
         return path
 
-    def issue_certificate(self, name: str, common_name: str, alternative_names: tuple[str, ...] = ()) -> KeyPair:
-        """Return a certificate that clients of this control plane trust."""
-        return self._authority.issue(name, common_name, alternative_names=alternative_names)
+    def issue_certificate(
+        self,
+        name: str,
+        common_name: str,
+        alternative_names: tuple[str, ...] = (),
+        organizations: tuple[str, ...] = (),
+    ) -> KeyPair:
+        """Return a certificate that clients and servers of this control plane trust."""
+        return self._authority.issue(name, common_name, organizations, alternative_names)
 
     def kubectl(self, *arguments: str, stdin: str | None = None, as_kubeconfig: Path | None = None) -> str:
         """Run kubectl, as admin unless another kubeconfig is given, and return its stdout."""
@@ -226,9 +232,17 @@ class ControlPlane:
             stdin=stdin,
         )
 
-    def _answers(self, port: int, path: str) -> bool:
+    @property
+    def _api_address(self) -> str:
+        return "127.0.0.1" if self.options.bind_address == "0.0.0.0" else self.options.bind_address
+
+    def _api_answers(self, path: str) -> bool:
+        return self._answers(self.ports.apiserver, path, address=self._api_address)
+
+    def _answers(self, port: int, path: str, *, address: str = "127.0.0.1") -> bool:
         admin = self._authority.pair("admin")
-        return https_status(port, path, ca_certificate=self.ca.certificate, client=admin) == http.client.OK
+        status = https_status(port, path, ca_certificate=self.ca.certificate, client=admin, address=address)
+        return status == http.client.OK
 
     def _daemon(self, component: str) -> Daemon:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import socket
 
@@ -11,13 +12,13 @@ another listener can take a port between picking and listening."""
 
 
 def is_free(port: int, address: str = "127.0.0.1") -> bool:
-    """Say whether a listener could take the port now."""
+    """Say whether nobody listens on the port (of an address that the machine may not have yet)."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, port))
-        except OSError:
-            return False
+        except OSError as error:
+            return error.errno != errno.EADDRINUSE
         return True
 
 
