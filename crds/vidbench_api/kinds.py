@@ -13,6 +13,7 @@ from pydantic import Field
 
 from .base import (
     ATOMIC,
+    RESOURCE_NAME,
     SET,
     AbsolutePath,
     ApiModel,
@@ -159,7 +160,7 @@ class RunnerClassSpec(ApiModel):
         Field(max_length=64, json_schema_extra=SET),
     ] = Field(default=("*",), description="Keys that a run's tolerations may use; `*` is all, also the keyless one.")
     allowed_resource_names: Annotated[
-        tuple[Annotated[str, Field(max_length=253, pattern=r"^(\*|[a-z0-9.-]+/[A-Za-z0-9._-]+)$")], ...],
+        tuple[Annotated[str, Field(max_length=253, pattern=rf"^(\*|{RESOURCE_NAME})$")], ...],
         Field(max_length=16, json_schema_extra=SET),
     ] = ("nvidia.com/gpu",)
 

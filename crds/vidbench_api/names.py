@@ -48,6 +48,8 @@ ENV_NODE_NAME: Final = "VIDBENCH_NODE_NAME"
 ENV_POD_NAME: Final = "VIDBENCH_POD_NAME"
 ENV_POD_UID: Final = "VIDBENCH_POD_UID"
 ENV_IMAGE: Final = "VIDBENCH_IMAGE"
+ENV_PRETENDED_GPUS: Final = "VIDBENCH_PRETENDED_GPUS"
+"""`true` in a RunnerClass whose nodes only pretend to have GPUs: running on the CPU then is no defect."""
 
 MAX_RUN_NAME: Final = 40
 MAX_CELLS: Final = 200
