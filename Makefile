@@ -55,7 +55,8 @@ images: setup ## Build the images and load them into the local cluster
 ## -- check
 
 .PHONY: test
-test: verify unit property pipelines shell integration e2e ## The whole ladder: everything that CI runs
+test: verify ## The whole ladder, in one pytest run: unit, property, shell, integration, e2e. CI runs this
+	$(PYTEST) tests/unit tests/property tests/shell tests/integration tests/e2e
 
 .PHONY: verify
 verify: lint typecheck generate-check ## Format, lint, types, layers, generated files

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from vidbench_api.request import RunIdentity
 from vidbench_api.result import BenchmarkResultSpec
 from vidbench_api.run_status import BenchmarkRunStatus
 from vidbench_operator.core.observed import (
@@ -52,6 +53,10 @@ class Unavailable(Exception):  # noqa: N818 - names what the server said
 
 class BrokenRun(Exception):  # noqa: N818 - a finding about an object
     """The stored run does not fit its schema (written before a rule, or by force). The text says where."""
+
+    def __init__(self, message: str, run: RunIdentity | None = None) -> None:
+        super().__init__(message)
+        self.run = run
 
 
 class Cluster(Protocol):
@@ -116,6 +121,10 @@ class Cluster(Protocol):
 
     async def delete_run(self, run: ObservedRun) -> None:
         """DELETE the run in the background with a UID precondition; gone already is success."""
+        ...
+
+    async def report_broken(self, run: RunIdentity, message: str) -> None:
+        """Say on a run that cannot be served why: an Event, and a Stalled condition if the server takes it."""
         ...
 
     async def emit(self, run: ObservedRun, event: EmitEvent) -> None:

@@ -81,9 +81,9 @@ def _find_missing(run: ObservedRun, references: References, catalogue: Mapping[s
         )
     for model in run.spec.models:
         name = model.model_ref.name if model.model_ref else model.name
-        if name in references.models or (model.model_ref is None and name in catalogue):
-            continue
         broken = references.broken.get(f"VideoModel/{name}")
+        if name in references.models or (model.model_ref is None and name in catalogue and not broken):
+            continue
         detail = f"cannot be read: {broken}" if broken else f"does not exist in namespace {run.namespace!r}"
         if model.model_ref is None and not broken:
             detail += ", and the catalogue has no entry of that name"
@@ -244,7 +244,7 @@ def _parse_arguments(variant: str, model: str, arguments: Mapping[str, str]) -> 
             value = json.loads(text, parse_constant=_refuse_constant)
         except ValueError:
             value = ()
-        if not (value is None or isinstance(value, bool | int | float | str)):
+        if not (value is None or isinstance(value, bool | int | float | str)) or value in _INFINITIES:
             raise _RefusedError(
                 ConditionReason.INVALID_VARIANT,
                 f"spec.variants[{variant}].arguments[{key}] (model {model!r}): {text!r} is not a JSON scalar;"
@@ -256,6 +256,10 @@ def _parse_arguments(variant: str, model: str, arguments: Mapping[str, str]) -> 
 
 def _refuse_constant(text: str) -> None:
     raise ValueError(f"{text} is not JSON")
+
+
+_INFINITIES = (float("inf"), float("-inf"))
+"""What JSON numbers beyond the range of a double, such as 1e999, are read as; no JSON can hold them."""
 
 
 def _check_size(document: RequestDocument) -> Accepted | Refusal:

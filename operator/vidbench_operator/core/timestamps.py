@@ -5,9 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 
+_LAST_SECOND = int(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp())
+
+
 def format_time(seconds: float) -> str:
-    """Return RFC 3339 text in UTC, to the second, as Kubernetes writes it."""
-    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """Return RFC 3339 text in UTC, to the second, as Kubernetes writes it; times outside 1970-9999 become its ends.
+
+    Other people's clocks end up here: a nonsense time in a pod must not stop the pass.
+    """
+    return datetime.fromtimestamp(min(max(0, int(seconds)), _LAST_SECOND), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def parse_time(text: str | None) -> float | None:

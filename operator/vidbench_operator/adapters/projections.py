@@ -1,0 +1,248 @@
+"""Raw API objects, as decoded JSON, to what the core sees of them.
+
+Children are written by others: nonsense in an annotation, label, status or timestamp never raises here, it makes a
+field absent or, where the object then means nothing, the whole projection None. A run that does not fit its schema
+raises BrokenRun, which says where. Pure; knows neither watches nor HTTP.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Literal, TypeVar
+
+from pydantic import ValidationError
+
+from vidbench_api.base import ApiModel
+from vidbench_api.kinds import BENCHMARK_RUN
+from vidbench_api.names import GROUP, LABEL_RUN, RUNNER_CONTAINER
+from vidbench_api.request import RunIdentity
+from vidbench_api.result import BenchmarkResultSpec
+from vidbench_api.run_spec import BenchmarkRunSpec
+from vidbench_api.run_status import BenchmarkRunStatus
+from vidbench_operator.core.observed import CreationRefusal, ObservedJob, ObservedNode, ObservedPod, ObservedRun
+from vidbench_operator.core.timestamps import parse_time
+from vidbench_operator.ports import BrokenRun, RunKey
+
+_Model = TypeVar("_Model", bound=ApiModel)
+
+
+class _MisfitError(ValueError):
+    pass
+
+
+_MESSAGE_CHARACTERS: Final = 4096
+_DETAIL_CHARACTERS: Final = 1024
+_ATTEMPT_NAME: Final = re.compile(r"^.+-(?P<cell>[0-9a-f]{8})-(?P<shard>[0-9]{1,4})-(?P<attempt>[0-9]{1,6})$")
+
+
+def run_key_of(raw: Any) -> RunKey | None:
+    """Return the key of a run from the run itself."""
+    metadata = _mapping(_get(raw, "metadata"))
+    namespace, name = _text(metadata.get("namespace")), _text(metadata.get("name"))
+    return RunKey(namespace, name) if namespace and name else None
+
+
+def run_key_of_child(raw: Any) -> RunKey | None:
+    """Return the key of the run that a Job or pod is labelled with."""
+    metadata = _mapping(_get(raw, "metadata"))
+    namespace = _text(metadata.get("namespace"))
+    name = _text(_mapping(metadata.get("labels")).get(LABEL_RUN))
+    return RunKey(namespace, name) if namespace and name else None
+
+
+def project_run(raw: Mapping[str, Any]) -> ObservedRun:
+    """Return a run.
+
+    Raises:
+        BrokenRun: spec or status does not fit the schema; the text names the fields.
+    """
+    metadata = _mapping(raw.get("metadata"))
+    namespace, name = _text(metadata.get("namespace")), _text(metadata.get("name"))
+    uid, version = _text(metadata.get("uid")), _text(metadata.get("resourceVersion"))
+    created_at = parse_time(_text(metadata.get("creationTimestamp")))
+    if not (namespace and name and uid and version) or created_at is None:
+        raise BrokenRun("metadata: no namespace, name, uid, resourceVersion or creationTimestamp")
+    try:
+        spec = _validated(BenchmarkRunSpec, raw.get("spec"), "spec")
+        status = _validated(BenchmarkRunStatus, raw.get("status") or {}, "status")
+    except _MisfitError as error:
+        raise BrokenRun(str(error), RunIdentity(namespace=namespace, name=name, uid=uid)) from error
+    generation = _number(metadata.get("generation"))
+    return ObservedRun(namespace, name, uid, generation or 0, version, created_at, spec, status)
+
+
+def project_job(raw: Any) -> ObservedJob | None:
+    """Return a Job whose name is that of an attempt; cell, shard and attempt are read off the name, which nobody can change."""
+    metadata = _mapping(_get(raw, "metadata"))
+    name, uid = _text(metadata.get("name")), _text(metadata.get("uid"))
+    created_at = parse_time(_text(metadata.get("creationTimestamp")))
+    match = _ATTEMPT_NAME.match(name or "")
+    if name is None or not uid or created_at is None or match is None:
+        return None
+    finished, condition = _job_end(_mapping(_get(raw, "status")))
+    return ObservedJob(
+        name=name,
+        uid=uid,
+        owner_uid=_owner_uid(metadata, BENCHMARK_RUN.kind, f"{GROUP}/"),
+        cell=match["cell"],
+        shard=int(match["shard"]),
+        attempt=int(match["attempt"]),
+        created_at=created_at,
+        finished=finished,
+        finished_at=parse_time(_text(condition.get("lastTransitionTime"))),
+        finished_reason=_text(condition.get("reason"), _DETAIL_CHARACTERS) or "",
+        finished_message=_text(condition.get("message"), _DETAIL_CHARACTERS) or "",
+        ttl_seconds=_number(_mapping(_get(raw, "spec")).get("ttlSecondsAfterFinished")),
+        deleting=metadata.get("deletionTimestamp") is not None,
+    )
+
+
+def project_pod(raw: Any, *, gone: bool = False) -> ObservedPod | None:
+    """Return a pod that a Job controls, with the end of its runner container; `gone` if this is its last state."""
+    metadata = _mapping(_get(raw, "metadata"))
+    status = _mapping(_get(raw, "status"))
+    name, uid = _text(metadata.get("name")), _text(metadata.get("uid"))
+    job_uid = _owner_uid(metadata, "Job", "batch/")
+    created_at = parse_time(_text(metadata.get("creationTimestamp")))
+    if not name or not uid or not job_uid or created_at is None:
+        return None
+    container = _runner_status(status)
+    state = _mapping(container.get("state"))
+    running, waiting = _mapping(state.get("running")), _mapping(state.get("waiting"))
+    terminated = _mapping(state.get("terminated"))
+    scheduled = _condition(status, "PodScheduled")
+    disruption = _condition(status, "DisruptionTarget")
+    unscheduled = scheduled.get("status") == "False"
+    return ObservedPod(
+        name=name,
+        uid=uid,
+        job_uid=job_uid,
+        phase=_text(status.get("phase"), 64) or "Unknown",
+        created_at=created_at,
+        node=_text(_mapping(_get(raw, "spec")).get("nodeName")),
+        scheduled_at=parse_time(_text(scheduled.get("lastTransitionTime"))) if _is_true(scheduled) else None,
+        unschedulable_message=(_text(scheduled.get("message"), _DETAIL_CHARACTERS) or "") if unscheduled else None,
+        started_at=parse_time(_text(terminated.get("startedAt") or running.get("startedAt"))),
+        finished_at=parse_time(_text(terminated.get("finishedAt"))),
+        exit_code=_number(terminated.get("exitCode")),
+        container_reason=_text(terminated.get("reason"), 256),
+        waiting_reason=_text(waiting.get("reason"), 256),
+        waiting_message=_text(waiting.get("message"), _DETAIL_CHARACTERS),
+        pod_reason=_text(status.get("reason"), 256),
+        disruption=_text(disruption.get("reason"), 256) if _is_true(disruption) else None,
+        image_id=_text(container.get("imageID"), 512),
+        message=_text(terminated.get("message"), _MESSAGE_CHARACTERS),
+        deleting=metadata.get("deletionTimestamp") is not None,
+        deletes_at=parse_time(_text(metadata.get("deletionTimestamp"))),
+        gone=gone,
+    )
+
+
+def project_node(raw: Any) -> ObservedNode | None:
+    """Return a node with its readiness."""
+    metadata = _mapping(_get(raw, "metadata"))
+    status = _mapping(_get(raw, "status"))
+    name = _text(metadata.get("name"))
+    if not name:
+        return None
+    ready = _condition(status, "Ready")
+    return ObservedNode(
+        name=name,
+        labels=_texts(metadata.get("labels")),
+        ready=_is_true(ready),
+        not_ready_since=None if _is_true(ready) else parse_time(_text(ready.get("lastTransitionTime"))),
+        unschedulable=_mapping(_get(raw, "spec")).get("unschedulable") is True,
+        allocatable=_texts(status.get("allocatable")),
+    )
+
+
+def project_result(raw: Any) -> BenchmarkResultSpec | None:
+    """Return the spec of a result; None if what is stored does not fit the schema."""
+    try:
+        return BenchmarkResultSpec.model_validate(_get(raw, "spec"))
+    except ValidationError:
+        return None
+
+
+def project_refusal(raw: Any) -> tuple[float, CreationRefusal] | None:
+    """Return when, and what, the Job controller said about a Job for which it can make no pod."""
+    job_uid = _text(_mapping(_get(raw, "involvedObject")).get("uid"))
+    if not job_uid or _get(raw, "reason") != "FailedCreate":
+        return None
+    series = _mapping(_get(raw, "series")).get("lastObservedTime")
+    moments = (series, _get(raw, "lastTimestamp"), _get(raw, "eventTime"))
+    times = [moment for moment in (parse_time(_text(text)) for text in moments) if moment is not None]
+    message = _text(_get(raw, "message"), _DETAIL_CHARACTERS) or ""
+    return max(times, default=0.0), CreationRefusal(job_uid, message)
+
+
+def explain(error: ValidationError, root: str) -> str:
+    """Return what does not fit, by field path, in one line."""
+    parts = []
+    for entry in error.errors(include_url=False, include_input=False)[:4]:
+        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in entry["loc"])
+        parts.append(f"{root}{path}: {entry['msg']}")
+    more = error.error_count() - len(parts)
+    return "; ".join(parts)[:_DETAIL_CHARACTERS] + (f"; and {more} more" if more > 0 else "")
+
+
+def _validated(model: type[_Model], raw: Any, root: str) -> _Model:
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        raise _MisfitError(explain(error, root)) from error
+
+
+def _job_end(status: Mapping[str, Any]) -> tuple[Literal["Complete", "Failed"] | None, Mapping[str, Any]]:
+    complete, failed = _condition(status, "Complete"), _condition(status, "Failed")
+    if _is_true(complete):
+        return "Complete", complete
+    if _is_true(failed):
+        return "Failed", failed
+    return None, {}
+
+
+def _owner_uid(metadata: Mapping[str, Any], kind: str, group_prefix: str) -> str | None:
+    for entry in _entries(metadata.get("ownerReferences")):
+        version = _text(entry.get("apiVersion")) or ""
+        if entry.get("kind") == kind and version.startswith(group_prefix) and entry.get("controller") is True:
+            return _text(entry.get("uid"))
+    return None
+
+
+def _runner_status(status: Mapping[str, Any]) -> Mapping[str, Any]:
+    entries = _entries(status.get("containerStatuses"))
+    return next((entry for entry in entries if entry.get("name") == RUNNER_CONTAINER), {})
+
+
+def _condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    return next((entry for entry in _entries(status.get("conditions")) if entry.get("type") == kind), {})
+
+
+def _is_true(condition: Mapping[str, Any]) -> bool:
+    return condition.get("status") == "True"
+
+
+def _get(raw: Any, key: str) -> Any:
+    return raw.get(key) if isinstance(raw, Mapping) else None
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _entries(value: Any) -> Iterable[Mapping[str, Any]]:
+    return (entry for entry in value if isinstance(entry, Mapping)) if isinstance(value, list | tuple) else ()
+
+
+def _text(value: Any, limit: int = 1024) -> str | None:
+    return value[:limit] if isinstance(value, str) else None
+
+
+def _texts(value: Any) -> dict[str, str]:
+    return {key: text for key, text in _mapping(value).items() if isinstance(key, str) and isinstance(text, str)}
+
+
+def _number(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

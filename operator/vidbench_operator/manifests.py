@@ -1,0 +1,342 @@
+"""Builds the objects that the operator creates, as plain dictionaries: ConfigMap, Job, BenchmarkResult, Event.
+
+A pod is made from zero out of the frozen request document, so nothing in a run can reach a field of it that is not
+named here. Knows no cluster, no clock and no configuration.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from vidbench_api.identity import attempt_name, digest_of, request_name
+from vidbench_api.kinds import BENCHMARK_RESULT, BENCHMARK_RUN, Resources
+from vidbench_api.names import (
+    ANNOTATION_REQUEST_DIGEST,
+    API_VERSION,
+    ARTIFACTS_MOUNT,
+    ENV_ARTIFACTS,
+    ENV_ATTEMPT,
+    ENV_CELL,
+    ENV_IMAGE,
+    ENV_MESSAGE_LIMIT,
+    ENV_MESSAGE_PATH,
+    ENV_NODE_NAME,
+    ENV_POD_NAME,
+    ENV_POD_UID,
+    ENV_REQUEST_DIGEST,
+    ENV_REQUEST_PATH,
+    ENV_SHARD,
+    FIELD_MANAGER,
+    LABEL_ATTEMPT,
+    LABEL_CELL,
+    LABEL_HARDWARE,
+    LABEL_MANAGED_BY,
+    LABEL_MODEL,
+    LABEL_RUN,
+    LABEL_RUN_UID,
+    LABEL_SHARD,
+    LABEL_VARIANT,
+    MANAGED_BY,
+    MESSAGE_LIMIT,
+    REQUEST_KEY,
+    REQUEST_MOUNT,
+    RUNNER_CONTAINER,
+    TERMINATION_MESSAGE_PATH,
+    ExitCode,
+)
+from vidbench_api.request import Cell, RequestDocument, RunIdentity
+from vidbench_api.result import BenchmarkResultSpec
+from vidbench_api.run_spec import Hardware, Timeouts
+
+from .core.plan import EmitEvent
+from .core.timestamps import format_time
+
+Manifest = dict[str, Any]
+
+SCRATCH_MOUNT: Final = "/vidbench/scratch"
+TEMPORARY_MOUNT: Final = "/tmp"  # noqa: S108 - a mount point in the runner's container, not a file of ours
+POD_DEADLINE_MARGIN_SECONDS: Final = 60
+"""What the pod gets beyond its limits, so that the runner's own deadline, which gives a verdict, comes first."""
+
+GRACE_SECONDS: Final = 30
+_CLAIM_SCHEME: Final = "claim://"
+_SCRATCH_ENVIRONMENT: Final = {
+    "HOME": SCRATCH_MOUNT,
+    "TMPDIR": TEMPORARY_MOUNT,
+    "XDG_CACHE_HOME": f"{SCRATCH_MOUNT}/cache",
+    "TORCHINDUCTOR_CACHE_DIR": f"{SCRATCH_MOUNT}/cache/torchinductor",
+    "TRITON_CACHE_DIR": f"{SCRATCH_MOUNT}/cache/triton",
+    "HF_HOME": f"{SCRATCH_MOUNT}/cache/huggingface",
+}
+
+
+def request_manifest(run: RunIdentity, name: str, text: str) -> Manifest:
+    """Return the immutable ConfigMap of a run's request document."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": name,
+            "namespace": run.namespace,
+            "labels": _run_labels(run),
+            "annotations": {ANNOTATION_REQUEST_DIGEST: digest_of(text)},
+            "ownerReferences": [owner_reference(run)],
+        },
+        "immutable": True,
+        "data": {REQUEST_KEY: text},
+    }
+
+
+def result_manifest(namespace: str, name: str, spec: BenchmarkResultSpec, labels: dict[str, str]) -> Manifest:
+    """Return a BenchmarkResult. It has no owner: results outlive their run."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": BENCHMARK_RESULT.kind,
+        "metadata": {"name": name, "namespace": namespace, "labels": {**labels, LABEL_MANAGED_BY: MANAGED_BY}},
+        "spec": spec.to_wire(),
+    }
+
+
+def event_manifest(run: RunIdentity, event: EmitEvent, now: float) -> Manifest:
+    """Return an Event about a run. Its name hashes what it says, so that saying it again finds the first one."""
+    moment = format_time(now)
+    digest = digest_of("\0".join((run.uid, event.reason, event.message)))[:16]
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": f"{run.name}.{digest}", "namespace": run.namespace},
+        "involvedObject": {
+            "apiVersion": API_VERSION,
+            "kind": BENCHMARK_RUN.kind,
+            "namespace": run.namespace,
+            "name": run.name,
+            "uid": run.uid,
+        },
+        "type": event.type,
+        "reason": event.reason.value,
+        "message": event.message[:1024],
+        "source": {"component": FIELD_MANAGER},
+        "reportingComponent": FIELD_MANAGER,
+        "firstTimestamp": moment,
+        "lastTimestamp": moment,
+        "count": 1,
+    }
+
+
+def job_manifest(document: RequestDocument, cell_id: str, shard: int, attempt: int) -> Manifest:
+    """Return the Job of one attempt: one pod, never restarted, that ends by itself or at its deadline.
+
+    Raises:
+        ValueError: if the document has no such cell.
+    """
+    cell = document.find_cell(cell_id)
+    if cell is None:
+        raise ValueError(f"the request document of run {document.run.name!r} has no cell {cell_id!r}")
+    labels = {
+        **_run_labels(document.run),
+        LABEL_CELL: cell.id,
+        LABEL_MODEL: cell.model,
+        LABEL_HARDWARE: cell.hardware,
+        LABEL_VARIANT: cell.variant,
+        LABEL_SHARD: str(shard),
+        LABEL_ATTEMPT: str(attempt),
+    }
+    digest = document.digest
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": attempt_name(document.run.name, cell.id, shard, attempt),
+            "namespace": document.run.namespace,
+            "labels": labels,
+            "annotations": {ANNOTATION_REQUEST_DIGEST: digest},
+            "ownerReferences": [owner_reference(document.run)],
+        },
+        "spec": {
+            "backoffLimit": 0,
+            "completions": 1,
+            "parallelism": 1,
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": _pod_failure_policy(),
+            "template": {
+                "metadata": {
+                    "labels": labels,
+                    "annotations": {
+                        ANNOTATION_REQUEST_DIGEST: digest,
+                        "karpenter.sh/do-not-disrupt": "true",
+                        "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+                    },
+                },
+                "spec": _pod_spec(document, cell, digest, shard, attempt),
+            },
+        },
+    }
+
+
+def pod_deadline_seconds(timeouts: Timeouts) -> int:
+    """Return `activeDeadlineSeconds` of a pod.
+
+    The kubelet counts it from when the node takes the pod in, so the image pull is inside; the runner counts
+    shardSeconds from its own start. The sum makes the runner's deadline the first one however long the pull took.
+    """
+    return timeouts.image_pull_seconds + timeouts.shard_seconds + POD_DEADLINE_MARGIN_SECONDS
+
+
+def owner_reference(run: RunIdentity) -> Manifest:
+    """Return the reference by which the garbage collector removes a child with its run."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": BENCHMARK_RUN.kind,
+        "name": run.name,
+        "uid": run.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def _run_labels(run: RunIdentity) -> dict[str, str]:
+    return {LABEL_RUN: run.name, LABEL_RUN_UID: run.uid, LABEL_MANAGED_BY: MANAGED_BY}
+
+
+def _pod_failure_policy() -> Manifest:
+    """Say in the Job's condition which exit code or disruption ended it: that outlives the pod."""
+    codes = sorted(code.value for code in ExitCode if code is not ExitCode.SUCCEEDED)
+    return {
+        "rules": [
+            {
+                "action": "FailJob",
+                "onExitCodes": {"containerName": RUNNER_CONTAINER, "operator": "In", "values": codes},
+            },
+            {"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+        ]
+    }
+
+
+def _pod_spec(document: RequestDocument, cell: Cell, digest: str, shard: int, attempt: int) -> Manifest:
+    runner_class = document.runner_class
+    hardware = document.find_hardware(cell.hardware)
+    volumes, mounts = _volumes(document)
+    spec: Manifest = {
+        "restartPolicy": "Never",
+        "activeDeadlineSeconds": pod_deadline_seconds(document.timeouts),
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "nodeSelector": dict(hardware.node_selector),
+        "tolerations": [entry.to_wire() for entry in (*runner_class.default_tolerations, *hardware.tolerations)],
+        "volumes": volumes,
+        "containers": [
+            {
+                "name": RUNNER_CONTAINER,
+                "image": runner_class.image,
+                "imagePullPolicy": runner_class.image_pull_policy,
+                "env": _environment(document, cell, digest, shard, attempt),
+                "resources": _resources(runner_class.resources, hardware),
+                "volumeMounts": mounts,
+                "terminationMessagePath": TERMINATION_MESSAGE_PATH,
+                "terminationMessagePolicy": "File",
+                "securityContext": {
+                    "allowPrivilegeEscalation": False,
+                    "capabilities": {"drop": ["ALL"]},
+                    "readOnlyRootFilesystem": True,
+                    "runAsNonRoot": True,
+                },
+            }
+        ],
+    }
+    if runner_class.image_pull_secrets:
+        spec["imagePullSecrets"] = [{"name": secret.name} for secret in runner_class.image_pull_secrets]
+    if runner_class.runtime_class_name:
+        spec["runtimeClassName"] = runner_class.runtime_class_name
+    return spec
+
+
+def _environment(document: RequestDocument, cell: Cell, digest: str, shard: int, attempt: int) -> list[Manifest]:
+    """Return the environment: cache folders, which the class may move; the class's own; the contract's, which win."""
+    contract: dict[str, Any] = {
+        ENV_REQUEST_PATH: f"{REQUEST_MOUNT}/{REQUEST_KEY}",
+        ENV_REQUEST_DIGEST: digest,
+        ENV_CELL: cell.id,
+        ENV_SHARD: str(shard),
+        ENV_ATTEMPT: str(attempt),
+        ENV_MESSAGE_PATH: TERMINATION_MESSAGE_PATH,
+        ENV_MESSAGE_LIMIT: str(MESSAGE_LIMIT),
+        ENV_IMAGE: document.runner_class.image,
+        ENV_NODE_NAME: {"fieldRef": {"fieldPath": "spec.nodeName"}},
+        ENV_POD_NAME: {"fieldRef": {"fieldPath": "metadata.name"}},
+        ENV_POD_UID: {"fieldRef": {"fieldPath": "metadata.uid"}},
+    }
+    if document.artifacts.storage_uri:
+        contract[ENV_ARTIFACTS] = f"file://{ARTIFACTS_MOUNT}"
+    given = {entry.name: entry.value for entry in document.runner_class.env}
+    return [
+        {"name": name, "value": value} if isinstance(value, str) else {"name": name, "valueFrom": value}
+        for name, value in {**_SCRATCH_ENVIRONMENT, **given, **contract}.items()
+    ]
+
+
+def _resources(resources: Resources, hardware: Hardware) -> Manifest:
+    """Return requests and limits. Equal for all but the CPU of a class without a CPU limit, so Guaranteed."""
+    limits = {"memory": resources.memory}
+    if resources.ephemeral_storage:
+        limits["ephemeral-storage"] = resources.ephemeral_storage
+    if hardware.gpus:
+        limits[hardware.resource_name] = str(hardware.gpus)
+    requests = {"cpu": resources.cpu, **limits}
+    if resources.cpu_limit == "Equal":
+        limits["cpu"] = resources.cpu
+    return {"requests": requests, "limits": limits}
+
+
+def _volumes(document: RequestDocument) -> tuple[list[Manifest], list[Manifest]]:
+    """Return volumes and mounts. A claim is one volume however often it is mounted: two of the same never mount."""
+    resources = document.runner_class.resources
+    run = document.run
+    volumes: list[Manifest] = [
+        {
+            "name": "request",
+            "configMap": {
+                "name": request_name(run.name, run.uid),
+                "items": [{"key": REQUEST_KEY, "path": REQUEST_KEY}],
+            },
+        },
+        {"name": "scratch", "emptyDir": {"sizeLimit": resources.scratch}},
+        {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": resources.shared_memory}},
+    ]
+    mounts: list[Manifest] = [
+        {"name": "request", "mountPath": REQUEST_MOUNT, "readOnly": True},
+        {"name": "scratch", "mountPath": SCRATCH_MOUNT},
+        {"name": "scratch", "mountPath": TEMPORARY_MOUNT, "subPath": "tmp"},
+        {"name": "shared-memory", "mountPath": "/dev/shm"},  # noqa: S108 - as above
+    ]
+    names: dict[str, str] = {}
+    mounts.extend(
+        {
+            "name": _claim_volume(names, volumes, claim.claim_name),
+            "mountPath": claim.mount_path,
+            "readOnly": claim.read_only,
+        }
+        for claim in document.runner_class.claims
+    )
+    artifacts = _artifacts_claim(document.artifacts.storage_uri)
+    if artifacts is not None:
+        claim_name, path = artifacts
+        mount = {"name": _claim_volume(names, volumes, claim_name), "mountPath": ARTIFACTS_MOUNT}
+        mounts.append({**mount, "subPath": path} if path else mount)
+    return volumes, mounts
+
+
+def _claim_volume(names: dict[str, str], volumes: list[Manifest], claim_name: str) -> str:
+    if claim_name not in names:
+        names[claim_name] = f"claim-{len(names)}"
+        volumes.append({"name": names[claim_name], "persistentVolumeClaim": {"claimName": claim_name}})
+    return names[claim_name]
+
+
+def _artifacts_claim(storage_uri: str) -> tuple[str, str] | None:
+    """Return claim and path of `claim://NAME/PATH`; None for no storage."""
+    if not storage_uri:
+        return None
+    claim_name, _, path = storage_uri.removeprefix(_CLAIM_SCHEME).partition("/")
+    return claim_name, path
