@@ -131,6 +131,9 @@ class GeneratedClip:
     call_mismatches: tuple[CallMismatch, ...] = ()
     """Phases whose call count is not what the class makes; empty as well for a class whose counts are not known."""
 
+    expected_calls: Mapping[Phase, int] = field(default_factory=dict)
+    """How many calls of which phase the class makes for this clip; empty for a class whose counts are not known."""
+
 
 class VideoModel(Protocol):
     """A pipeline that can be loaded once and called many times. Implemented in `backends`."""
@@ -182,6 +185,33 @@ class DeviceMeter(Protocol):
 
     def close(self) -> None:
         """Let the driver go."""
+        ...
+
+
+@dataclass(frozen=True)
+class HostReading:
+    """One look at this process and its container. Peaks are since the start of each; counters only grow.
+
+    None where the kernel or the container does not show it.
+    """
+
+    peak_resident_bytes: int | None = None
+    """Peak resident set of this process."""
+
+    cgroup_peak_bytes: int | None = None
+    """Peak memory of the container's cgroup, page cache included."""
+
+    cpu_throttled_periods: int | None = None
+    """`nr_throttled` of the container's cgroup: take the difference of two readings."""
+
+    cpu_throttled_microseconds: int | None = None
+
+
+class HostMeter(Protocol):
+    """Reads the host's side: `meters.host`."""
+
+    def read(self) -> HostReading:
+        """Take one reading; never raises."""
         ...
 
 

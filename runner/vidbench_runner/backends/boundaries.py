@@ -19,6 +19,7 @@ Knows no torch: what it needs of it is passed in.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -149,7 +150,7 @@ class SampleTimes:
         if calls_per_step is None or self.denoise_end is None or len(self.denoiser_starts) != calls_per_step * steps:
             return ()
         cuts = (*self.denoiser_starts[::calls_per_step], self.denoise_end)
-        return tuple(end - start for start, end in zip(cuts, cuts[1:], strict=False))
+        return tuple(end - start for start, end in itertools.pairwise(cuts))
 
 
 def attribute(owners: Sequence[Phase | None]) -> list[Phase]:
@@ -234,7 +235,7 @@ class PhaseRecorder:
         named = attribute(self._owners)
         phases: dict[Phase, int | None] = dict.fromkeys(Phase)
         calls = {phase: self._calls.get(phase, 0) for phase in Phase}
-        for phase, start, end in zip(named, cuts, cuts[1:], strict=True):
+        for phase, start, end in zip(named, cuts[:-1], cuts[1:], strict=True):
             phases[phase] = (phases[phase] or 0) + end - start
         for phase in (Phase.PREPARE, Phase.OTHER):
             calls[phase] = named.count(phase)

@@ -92,7 +92,12 @@ def check_clip(pipeline: Any, clip: ClipRequest) -> None:
     Raises:
         ModelFailure: InvalidArguments.
     """
-    for field, value in (("height", clip.height), ("width", clip.width), ("frames", clip.frames), ("steps", clip.steps)):
+    for field, value in (
+        ("height", clip.height),
+        ("width", clip.width),
+        ("frames", clip.frames),
+        ("steps", clip.steps),
+    ):
         if value < 1:
             raise _invalid(f"{field} is {value}; it must be at least 1")
     arguments = call_arguments(pipeline, clip, generator=None)
@@ -102,10 +107,14 @@ def check_clip(pipeline: Any, clip: ClipRequest) -> None:
     defaults = {name: parameter.default for name, parameter in call_parameters(pipeline).items()}
     known = {**defaults, **arguments}
     wanted = inspect.signature(own_check).parameters
-    values = {name: known[name] for name in wanted if known.get(name, inspect.Parameter.empty) is not inspect.Parameter.empty}
+    values = {
+        name: known[name] for name in wanted if known.get(name, inspect.Parameter.empty) is not inspect.Parameter.empty
+    }
     unknown = [name for name, p in wanted.items() if name not in values and p.default is inspect.Parameter.empty]
     if unknown:
-        _logger.info("%s.check_inputs needs %s: the call itself will check", type(pipeline).__name__, ", ".join(unknown))
+        _logger.info(
+            "%s.check_inputs needs %s: the call itself will check", type(pipeline).__name__, ", ".join(unknown)
+        )
         return
     try:
         own_check(**values)

@@ -25,25 +25,34 @@ class DiffusersModel(PipelineModel):
         Raises:
             ModelFailure: ModelNotFound, ModelLoadFailed, UnsupportedOption.
         """
-        location = _location(request)
-        pipeline_class = _pipeline_class(request.pipeline_class)
-        with made_up_weights() as made_up:
-            pipeline = pipeline_class.from_pretrained(
-                request.source, dtype=_dtypes(request), use_safetensors=True, **location
-            )
-        if made_up:
-            raise ModelFailure(
-                Reason.MODEL_LOAD_FAILED,
-                f"{request.source} lacks weights, and random ones would stand in: {' '.join(made_up[0].split())[:500]}",
-            )
-        unknown = set(request.component_dtypes) - set(pipeline.components)
-        if unknown:
-            raise ModelFailure(
-                Reason.UNSUPPORTED_OPTION,
-                f"componentDtypes names {', '.join(sorted(unknown))}; {type(pipeline).__name__} has "
-                f"{', '.join(pipeline.components)}",
-            )
-        return pipeline
+        return load_pipeline(request)
+
+
+def load_pipeline(request: ModelRequest) -> Any:
+    """Load a pipeline with `from_pretrained`, on the CPU.
+
+    Raises:
+        ModelFailure: ModelNotFound, ModelLoadFailed, UnsupportedOption.
+    """
+    location = _location(request)
+    pipeline_class = _pipeline_class(request.pipeline_class)
+    with made_up_weights() as made_up:
+        pipeline = pipeline_class.from_pretrained(
+            request.source, dtype=_dtypes(request), use_safetensors=True, **location
+        )
+    if made_up:
+        raise ModelFailure(
+            Reason.MODEL_LOAD_FAILED,
+            f"{request.source} lacks weights, and random ones would stand in: {' '.join(made_up[0].split())[:500]}",
+        )
+    unknown = set(request.component_dtypes) - set(pipeline.components)
+    if unknown:
+        raise ModelFailure(
+            Reason.UNSUPPORTED_OPTION,
+            f"componentDtypes names {', '.join(sorted(unknown))}; {type(pipeline).__name__} has "
+            f"{', '.join(pipeline.components)}",
+        )
+    return pipeline
 
 
 def _location(request: ModelRequest) -> dict[str, Any]:
@@ -72,7 +81,8 @@ def _pipeline_class(name: str | None) -> Any:
     found = getattr(diffusers, name, None)
     if not isinstance(found, type) or not issubclass(found, diffusers.DiffusionPipeline):
         raise ModelFailure(
-            Reason.MODEL_LOAD_FAILED, f"diffusers {diffusers.__version__} has no pipeline class {name!r}; check pipelineClass"
+            Reason.MODEL_LOAD_FAILED,
+            f"diffusers {diffusers.__version__} has no pipeline class {name!r}; check pipelineClass",
         )
     return found
 

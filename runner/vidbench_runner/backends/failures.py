@@ -25,14 +25,24 @@ def load_failure(error: Exception, source: str) -> ModelFailure:
     resource = _exhausted(chain)
     if resource is not None:
         return ModelFailure(resource, f"loading {source} ran out of memory: {_text(error)}")
-    if any(isinstance(link, errors.GatedRepoError) or _status(link) in (401, 403) for link in chain):
+    if any(_is_refused(link) for link in chain):
         return ModelFailure(
             Reason.MODEL_ACCESS_DENIED,
             f"access to {source} is denied: accept its licence with the account whose token is used. {_text(error)}",
         )
-    absent = (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.LocalEntryNotFoundError)
-    if any(isinstance(link, (*absent, errors.HFValidationError, errors.IncompleteSnapshotError)) for link in chain):
-        return ModelFailure(Reason.MODEL_NOT_FOUND, f"{source} is not on the hub or in the local cache: {_text(error)}")
+    absent = (
+        errors.RepositoryNotFoundError,
+        errors.RevisionNotFoundError,
+        errors.LocalEntryNotFoundError,
+        errors.IncompleteSnapshotError,
+        errors.OfflineModeIsEnabled,
+        errors.HFValidationError,
+    )
+    if any(isinstance(link, absent) for link in chain):
+        return ModelFailure(
+            Reason.MODEL_NOT_FOUND,
+            f"{source} is not in the local cache and was not found on the hub (or is private): {_text(error)}",
+        )
     return ModelFailure(Reason.MODEL_LOAD_FAILED, f"{source} does not load: {_text(error)}")
 
 
@@ -65,10 +75,14 @@ def _exhausted(chain: list[BaseException]) -> Reason | None:
     return None
 
 
-def _status(error: BaseException) -> int | None:
-    response = getattr(error, "response", None)
-    status = getattr(response, "status_code", None)
-    return status if isinstance(status, int) else None
+def _is_refused(error: BaseException) -> bool:
+    """Whether the hub refused access; 401 of a repository that it does not show may as well mean that there is none."""
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.GatedRepoError):
+        return True
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    return status in (401, 403) and not isinstance(error, errors.RepositoryNotFoundError)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -81,5 +95,12 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _text(error: BaseException) -> str:
-    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    text = _one(error)
+    root = list(_chain(error))[-1]
+    if root is not error and str(root) not in str(error):
+        text = f"{text} (because of {_one(root)})"
     return text if len(text) <= MESSAGE_CHARACTERS else text[: MESSAGE_CHARACTERS - 1] + "…"
+
+
+def _one(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

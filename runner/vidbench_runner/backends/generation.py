@@ -97,11 +97,13 @@ class PipelineModel(ABC):
         modules = _modules(pipeline)
         return LoadedModel(
             pipeline_class=type(pipeline).__name__,
-            load_nanoseconds=built - started,
-            to_device_nanoseconds=placed - built if self._device != "cpu" else None,
+            load_nanoseconds=(placed if self._device == "cpu" else built) - started,
+            to_device_nanoseconds=None if self._device == "cpu" else placed - built,
             device=self._device,
             component_dtypes={name: _dtypes(module) for name, module in modules.items()},
-            component_parameters={name: sum(p.numel() for p in module.parameters()) for name, module in modules.items()},
+            component_parameters={
+                name: sum(p.numel() for p in module.parameters()) for name, module in modules.items()
+            },
             frame_grid=frame_grid(pipeline),
         )
 

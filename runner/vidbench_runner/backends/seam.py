@@ -80,7 +80,7 @@ class PhaseSeam:
         if self._patches:
             raise ValueError("the phase seam is installed already; remove it first")
         for module, phase in timed_modules(pipeline):
-            inner = module._compiled_call_impl or module._call_impl
+            inner = module._compiled_call_impl or module._call_impl  # noqa: SLF001 - what Module.__call__ looks up
             self._patch(module, "_compiled_call_impl", inner, phase)
         for owner, method, phase in timed_methods(pipeline):
             self._patch(owner, method, getattr(owner, method), phase)

@@ -1,0 +1,1 @@
+"""What is read beside the framework: the accelerator (`nvml`, `null`) and the host (`host`)."""

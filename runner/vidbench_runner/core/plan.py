@@ -1,0 +1,115 @@
+"""What one attempt has to do, read off the request document: which model, which clips, in which order.
+
+Pure. Decides nothing about times or failures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vidbench_api.request import Cell, RequestDocument
+from vidbench_runner.ports import ClipRequest, ModelRequest
+
+DIGEST_CHARACTERS = 16
+"""How much of the request's digest a verdict repeats."""
+
+
+class PlanError(ValueError):
+    """The request document has no such cell or shard. The message says which there are."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Which attempt at which shard of which cell a process is, and of which request document."""
+
+    request_digest: str
+    """The first 16 hex digits of the digest."""
+
+    cell: str
+    shard: int
+    attempt: int
+
+
+@dataclass(frozen=True)
+class PlannedSample:
+    """One clip to generate and the id of its prompt."""
+
+    prompt: str
+    clip: ClipRequest
+
+
+@dataclass(frozen=True)
+class TrialPlan:
+    """Everything that a trial does, in order. `gpus` is what the shard's pod was given; 0 measures on the CPU."""
+
+    attempt: Attempt
+    model: ModelRequest
+    samples: tuple[PlannedSample, ...]
+    warmups: int
+    gpus: int
+    frames_per_second: int
+
+    def warmup(self, number: int) -> PlannedSample:
+        """Return what warm-up `number` (from 0) generates: the measured samples' clips in turn, as all have one shape."""
+        return self.samples[number % len(self.samples)]
+
+
+def plan_trial(request: RequestDocument, attempt: Attempt) -> TrialPlan:
+    """Return what this attempt has to do.
+
+    Raises:
+        PlanError: the document has no such cell or shard, or no samples.
+    """
+    cell = request.find_cell(attempt.cell)
+    if cell is None:
+        known = ", ".join(entry.id for entry in request.cells[:8])
+        raise PlanError(f"cell {attempt.cell!r} is not in the request document; it has {known}")
+    if not 1 <= attempt.shard <= request.shards:
+        raise PlanError(f"shard {attempt.shard} is not in the request document; it has 1 to {request.shards}")
+    samples = tuple(
+        PlannedSample(sample.prompt, _clip(request, cell, sample.prompt, sample.seed)) for sample in request.samples()
+    )
+    if not samples:
+        raise PlanError("the request document has no samples: it needs at least one prompt and one seed")
+    return TrialPlan(
+        attempt=attempt,
+        model=_model(cell),
+        samples=samples,
+        warmups=request.warmup,
+        gpus=request.find_hardware(cell.hardware).gpus,
+        frames_per_second=cell.frames_per_second,
+    )
+
+
+def _model(cell: Cell) -> ModelRequest:
+    source, commit = "", None
+    if cell.source.hub is not None:
+        source, commit = cell.source.hub.id, cell.source.hub.commit
+    elif cell.source.path is not None:
+        source = cell.source.path
+    elif cell.source.tiny is not None:
+        source = cell.source.tiny
+    else:
+        raise PlanError(f"cell {cell.id}: its model has no source (one of hub, path and tiny is needed)")
+    return ModelRequest(
+        backend=cell.backend,
+        pipeline_class=cell.pipeline_class,
+        source=source,
+        commit=commit,
+        dtype=cell.dtype,
+        component_dtypes=dict(cell.component_dtypes),
+    )
+
+
+def _clip(request: RequestDocument, cell: Cell, prompt_id: str, seed: int) -> ClipRequest:
+    prompt = request.find_prompt(prompt_id)
+    return ClipRequest(
+        prompt=prompt.text,
+        negative_prompt=prompt.negative_text,
+        seed=seed,
+        height=cell.height,
+        width=cell.width,
+        frames=cell.frames,
+        steps=cell.steps,
+        arguments=dict(cell.arguments),
+    )

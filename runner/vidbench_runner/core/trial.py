@@ -1,0 +1,342 @@
+"""The trial: load, check every clip, warm up, take the samples, and say after each boundary what is known so far.
+
+Order and timing of everything that is measured are decided here, over the ports alone. Between the two clock readings
+of a sample nothing of this module runs. Hashing, storing and reporting happen when a sample is over.
+Knows no torch, no NVML, no file and no process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from vidbench_api.measured import (
+    ArtifactsFacts,
+    ClipFacts,
+    Environment,
+    Memory,
+    ModelFacts,
+    SeriesName,
+    Setup,
+)
+from vidbench_api.names import Reason
+from vidbench_api.verdict import Verdict
+from vidbench_runner.core.columns import (
+    NANOSECONDS_PER_MICROSECOND,
+    REASON_CHARACTERS,
+    SERIES_OF_CALLS,
+    columns_of,
+    latency_microseconds,
+)
+from vidbench_runner.core.endings import Ending, Interruption, StorageFailure, concluded, ending_of, shortened
+from vidbench_runner.core.plan import PlannedSample, TrialPlan
+from vidbench_runner.core.sample import MeasuredSample, energy_between
+from vidbench_runner.core.validity import judge
+from vidbench_runner.ports import (
+    Clock,
+    DeviceMeter,
+    DeviceReading,
+    HostMeter,
+    LoadedModel,
+    ModelFailure,
+    Stage,
+    VideoModel,
+)
+
+MAX_COMPONENTS = 16
+
+
+class Listener(Protocol):
+    """Hears how a trial goes."""
+
+    def beat(self, stage: Stage, word: str) -> None:
+        """Hear that a boundary was reached; cheap."""
+        ...
+
+    def snapshot(self, verdict: Verdict) -> None:
+        """Hear what is known so far; not final."""
+        ...
+
+    def failed(self, error: BaseException) -> None:
+        """Hear of the exception that ended the trial, while it is handled."""
+        ...
+
+
+class SampleKeeper(Protocol):
+    """Keeps raw samples and clips."""
+
+    def keep(self, sample: MeasuredSample, frames: Any) -> None:
+        """Take a sample over. What cannot be kept is said by `store`, so that it does not cost the measurement."""
+        ...
+
+    def store(self) -> ArtifactsFacts | None:
+        """Store everything taken so far; None where nothing is to be stored. Raises StorageFailure."""
+        ...
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything that a trial runs against."""
+
+    model: VideoModel
+    meter: DeviceMeter
+    clock: Clock
+    host: HostMeter
+    listener: Listener
+    keeper: SampleKeeper
+    environment: Environment
+    """What is known before the load; the device is filled in after it."""
+
+    pretended_gpus: bool = False
+    """Whether the pod's GPUs are known not to exist, as on a test cluster: then running on the CPU is no defect."""
+
+
+class Trial:
+    """One attempt at one shard. Use `run` once; it returns the final verdict whatever happens."""
+
+    def __init__(self, plan: TrialPlan, world: World) -> None:
+        self._plan = plan
+        self._world = world
+        self._stage = Stage.STARTING
+        self._loaded: LoadedModel | None = None
+        self._warmups: list[MeasuredSample] = []
+        self._samples: list[MeasuredSample] = []
+        self._root = hashlib.sha256()
+        self._throttled_before: int | None = None
+        self._reading = DeviceReading(reason="not_read")
+
+    def run(self) -> Verdict:
+        """Run the trial; return its final verdict. Raises nothing but what ends a process."""
+        ending: Ending | None = None
+        try:
+            self._load()
+            self._warm_up()
+            self._measure()
+        except (Exception, Interruption) as error:  # noqa: BLE001 - every failure becomes a verdict with its reason
+            self._world.listener.failed(error)
+            ending = replace_message(ending_of(error), self._where())
+        failed_in = self._stage
+        artifacts, storage_ending = self._store()
+        verdict = self.verdict()
+        if artifacts is not None:
+            verdict = verdict.model_copy(update={"artifacts": artifacts})
+        if storage_ending is not None and ending is not None:
+            unstored = {"artifacts": shortened(storage_ending.message)}
+            verdict = verdict.model_copy(update={"unmeasured": dict(verdict.unmeasured) | unstored})
+        if ending is not None:
+            verdict = verdict.model_copy(update={"stage": failed_in.value})
+        return concluded(verdict, ending or storage_ending)
+
+    def verdict(self) -> Verdict:
+        """Return what is known so far; not final."""
+        attempt, columns = self._plan.attempt, columns_of(self._samples)
+        memory, unmeasured = self._memory()
+        throttled = self._throttled()
+        if self._samples and throttled is None:
+            unmeasured["cpuThrottledPeriods"] = "not_read"
+        return Verdict(
+            request_digest=attempt.request_digest,
+            cell=attempt.cell,
+            shard=attempt.shard,
+            attempt=attempt.attempt,
+            stage=self._stage.value,
+            validity=judge(self._plan, self._samples, lacks_accelerator=self._lacks_accelerator()),
+            samples_done=len(self._samples),
+            setup=self._setup(),
+            environment=self._environment(),
+            loaded=self._model_facts(),
+            clip=self._clip_facts(),
+            memory=memory,
+            expected_calls=self._expected_calls(),
+            cpu_throttled_periods=throttled,
+            output_digest=self._root.hexdigest() if self._samples else None,
+            series=columns.series,
+            unmeasured=dict(columns.unmeasured) | unmeasured,
+        )
+
+    def _load(self) -> None:
+        self._enter(Stage.LOADING, "load")
+        self._loaded = self._world.model.load(self._plan.model)
+        self._reading = self._world.meter.read()
+        for number, sample in enumerate(self._plan.samples, 1):
+            self._world.listener.beat(self._stage, f"check {number}")
+            self._world.model.check(sample.clip)
+        self._world.listener.snapshot(self.verdict())
+
+    def _warm_up(self) -> None:
+        for number in range(self._plan.warmups):
+            self._enter(Stage.WARMING_UP, f"warm-up {number + 1}")
+            self._warmups.append(self._generate(self._plan.warmup(number), number, warmup=True))
+            self._world.listener.snapshot(self.verdict())
+
+    def _measure(self) -> None:
+        self._throttled_before = self._world.host.read().cpu_throttled_periods
+        for number, planned in enumerate(self._plan.samples):
+            self._enter(Stage.SAMPLING, f"sample {number + 1}")
+            self._samples.append(self._generate(planned, number, warmup=False))
+            self._world.listener.snapshot(self.verdict())
+
+    def _generate(self, planned: PlannedSample, number: int, *, warmup: bool) -> MeasuredSample:
+        world = self._world
+        before, started = world.meter.read(), world.clock.nanoseconds()
+        clip = world.model.generate(planned.clip)
+        ended, after = world.clock.nanoseconds(), world.meter.read()
+        if not clip.finite:
+            raise ModelFailure(
+                Reason.NAN_OUTPUT,
+                f"the output of prompt {planned.prompt!r}, seed {planned.clip.seed} has values that are not finite",
+            )
+        frames = clip.frames
+        digest = hashlib.sha256()
+        self._hash(frames, (digest,) if warmup else (digest, self._root))
+        sample = MeasuredSample(
+            number=number,
+            warmup=warmup,
+            prompt=planned.prompt,
+            seed=planned.clip.seed,
+            clip=replace(clip, frames=None),
+            digest=digest.hexdigest(),
+            energy=energy_between(before, after, ended - started),
+            device=after,
+        )
+        self._reading = after
+        world.listener.beat(self._stage, f"{sample.name} done")
+        world.keeper.keep(sample, frames)
+        return sample
+
+    def _hash(self, frames: Any, hashes: Iterable[Any]) -> None:
+        view = memoryview(frames)
+        content = view if view.c_contiguous else view.tobytes()
+        for entry in hashes:
+            self._world.listener.beat(self._stage, "hash")
+            entry.update(content)
+
+    def _store(self) -> tuple[ArtifactsFacts | None, Ending | None]:
+        self._enter(Stage.STORING, "store")
+        try:
+            return self._world.keeper.store(), None
+        except (Exception, Interruption) as error:  # noqa: BLE001 - what was measured is reported all the same
+            self._world.listener.failed(error)
+            known = isinstance(error, StorageFailure | Interruption)
+            return None, ending_of(error) if known else Ending(Reason.STORAGE_FAILED, ending_of(error).message)
+
+    def _enter(self, stage: Stage, word: str) -> None:
+        self._stage = stage
+        self._world.listener.beat(stage, word)
+
+    def _where(self) -> str:
+        if self._stage is Stage.WARMING_UP:
+            return f"warm-up {len(self._warmups) + 1} of {self._plan.warmups}"
+        if self._stage is Stage.SAMPLING:
+            return f"sample {len(self._samples) + 1} of {len(self._plan.samples)}"
+        return self._stage.value
+
+    def _lacks_accelerator(self) -> bool:
+        on_cpu = self._loaded is not None and self._loaded.device == "cpu"
+        return on_cpu and self._plan.gpus > 0 and not self._world.pretended_gpus
+
+    def _setup(self) -> Setup | None:
+        loaded = self._loaded
+        if loaded is None:
+            return None
+        to_device = loaded.to_device_nanoseconds
+        warmups = [latency_microseconds(sample) for sample in self._warmups]
+        return Setup(
+            load_microseconds=loaded.load_nanoseconds // NANOSECONDS_PER_MICROSECOND,
+            to_device_microseconds=None if to_device is None else to_device // NANOSECONDS_PER_MICROSECOND,
+            warmups=len(warmups),
+            first_warmup_microseconds=warmups[0] if warmups else None,
+            warmup_microseconds=sum(warmups) if warmups else None,
+        )
+
+    def _environment(self) -> Environment:
+        loaded, reading = self._loaded, self._reading
+        if loaded is None or loaded.device == "cpu":
+            return self._world.environment
+        return self._world.environment.model_copy(
+            update={
+                "device": (reading.name or loaded.device)[:128],
+                "device_count": 1,
+                "gpu_uuid": reading.uuid,
+                "driver": reading.driver,
+                "power_limit_milliwatts": reading.power_limit_milliwatts,
+            }
+        )
+
+    def _model_facts(self) -> ModelFacts | None:
+        loaded = self._loaded
+        if loaded is None:
+            return None
+        largest = sorted(loaded.component_dtypes, key=lambda name: -loaded.component_parameters.get(name, 0))
+        return ModelFacts(
+            pipeline_class=loaded.pipeline_class,
+            parameters=sum(loaded.component_parameters.values()),
+            dtypes={name: loaded.component_dtypes[name][:64] for name in sorted(largest[:MAX_COMPONENTS])},
+            frame_grid=loaded.frame_grid,
+        )
+
+    def _clip_facts(self) -> ClipFacts:
+        wanted = self._plan.samples[0].clip
+        seen = self._samples or self._warmups
+        return ClipFacts(
+            height=wanted.height,
+            width=wanted.width,
+            frames_requested=wanted.frames,
+            frames_delivered=seen[0].clip.delivered_frames if seen else None,
+            steps=wanted.steps,
+        )
+
+    def _expected_calls(self) -> dict[str, int]:
+        if not self._samples:
+            return {}
+        expected = self._samples[0].clip.expected_calls
+        return {name.value: expected[phase] for phase, name in SERIES_OF_CALLS.items() if phase in expected}
+
+    def _memory(self) -> tuple[Memory | None, dict[str, str]]:
+        if not self._samples:
+            return None, {}
+        host, reading = self._world.host.read(), self._reading
+        figures: Mapping[str, tuple[int | None, str]] = {
+            "allocated": (
+                _largest(sample.clip.memory_allocated_bytes for sample in self._samples),
+                self._samples[0].clip.memory_reason or "not_read",
+            ),
+            "reserved": (
+                _largest(sample.clip.memory_reserved_bytes for sample in self._samples),
+                self._samples[0].clip.memory_reason or "not_read",
+            ),
+            "device": (
+                _largest(sample.device.memory_used_bytes for sample in self._samples),
+                reading.reason or "not_read",
+            ),
+            "host": (host.peak_resident_bytes, "not_read"),
+            "cgroup": (host.cgroup_peak_bytes, "not_read"),
+        }
+        named_by_series = {SeriesName.MEMORY_ALLOCATED.value, SeriesName.MEMORY_RESERVED.value}
+        reasons = {
+            f"memory{name.capitalize()}": shortened(reason, REASON_CHARACTERS)
+            for name, (value, reason) in figures.items()
+            if value is None
+        }
+        return (
+            Memory(**{name: value for name, (value, _) in figures.items()}),
+            {name: reason for name, reason in reasons.items() if name not in named_by_series},
+        )
+
+    def _throttled(self) -> int | None:
+        now = self._world.host.read().cpu_throttled_periods
+        if not self._samples or now is None or self._throttled_before is None:
+            return None
+        return now - self._throttled_before
+
+
+def replace_message(ending: Ending, where: str) -> Ending:
+    """Return the ending with the place in front of its message."""
+    return replace(ending, message=f"{where}: {ending.message}")
+
+
+def _largest(values: Iterable[int | None]) -> int | None:
+    seen = [value for value in values if value is not None]
+    return max(seen) if seen else None

@@ -1,0 +1,53 @@
+"""Whether a shard's figures may be believed: Valid, Invalid with reasons, or Partial.
+
+A thing apart from the outcome: a shard may succeed and be Invalid. An output that is not finite is no matter of
+validity: such a sample is a failure and never gets here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+from vidbench_api.measured import ValidityVerdict
+from vidbench_api.names import Validity
+from vidbench_runner.core.plan import TrialPlan
+from vidbench_runner.core.sample import MeasuredSample
+
+
+class ValidityReason(StrEnum):
+    """Why a shard is not Valid."""
+
+    CALL_COUNT_MISMATCH = "CallCountMismatch"
+    """A sample made other calls than its pipeline class is known to make: its phases cannot be trusted."""
+
+    FRAMES_DIFFER = "FramesDiffer"
+    """The samples have different numbers of frames, so that they are not one quantity."""
+
+    SIZE_DIFFERS = "SizeDiffers"
+    """The delivered frames are not of the size that the cell is about."""
+
+    NO_ACCELERATOR = "NoAccelerator"
+    """The shard was given GPUs and ran on the CPU."""
+
+    FEWER_SAMPLES = "FewerSamplesThanPlanned"
+    """Not every planned sample was measured: Partial, if nothing else is wrong."""
+
+
+def judge(plan: TrialPlan, samples: Sequence[MeasuredSample], *, lacks_accelerator: bool) -> ValidityVerdict:
+    """Return whether the measured samples may be believed as this plan's result."""
+    wanted = plan.samples[0].clip
+    wrong: list[str] = []
+    if any(sample.clip.call_mismatches for sample in samples):
+        wrong.append(ValidityReason.CALL_COUNT_MISMATCH)
+    if len({sample.clip.delivered_frames for sample in samples}) > 1:
+        wrong.append(ValidityReason.FRAMES_DIFFER)
+    sizes = {(sample.clip.delivered_height, sample.clip.delivered_width) for sample in samples}
+    if sizes - {(wanted.height, wanted.width)}:
+        wrong.append(ValidityReason.SIZE_DIFFERS)
+    if lacks_accelerator:
+        wrong.append(ValidityReason.NO_ACCELERATOR)
+    fewer = [ValidityReason.FEWER_SAMPLES.value] if len(samples) < len(plan.samples) else []
+    if wrong:
+        return ValidityVerdict(state=Validity.INVALID, reasons=(*wrong, *fewer))
+    return ValidityVerdict(state=Validity.PARTIAL if fewer else Validity.VALID, reasons=tuple(fewer))

@@ -1,0 +1,183 @@
+"""Reads an NVIDIA GPU from outside the framework, by NVML; picks the GPU that this container was given.
+
+Every call may fail on some GPU, driver or MIG slice: it then yields None, and the reading's `reason` names it. On a MIG
+slice, energy and power are the whole card's and therefore left out. Knows no torch; whether this process holds a CUDA
+context is told by a function that is passed in.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from vidbench_runner.meters.null import NullMeter
+from vidbench_runner.ports import DeviceMeter, DeviceReading
+
+T = TypeVar("T")
+_UUID_PREFIXES = ("GPU-", "MIG-")
+_NOTHING = frozenset({"", "void", "none", "-1", "NoDevFiles"})
+
+
+class NoDeviceError(Exception):
+    """No GPU is given to this container; the message says how that was told."""
+
+
+class NvmlMeter:
+    """A `DeviceMeter` over the module `pynvml`, initialised by the caller (`detect_meter`).
+
+    `holds_context` says whether this process uses the GPU itself; without it other processes cannot be counted once it does,
+    because a container often sees its own process under another number, or none.
+    """
+
+    def __init__(self, nvml: Any, handle: Any, holds_context: Callable[[], bool] = lambda: False) -> None:
+        self._nvml = nvml
+        self._holds_context = holds_context
+        self._reasons: list[str] = []
+        self._handle = handle
+        self._slice = bool(self._try("mig slice", lambda: nvml.nvmlDeviceIsMigDeviceHandle(handle)))
+        parent = (
+            self._try("card", lambda: nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(handle))
+            if self._slice
+            else None
+        )
+        self._card = parent if parent is not None else handle
+
+    def read(self) -> DeviceReading:
+        """Take one reading."""
+        nvml, card, device = self._nvml, self._card, self._handle
+        self._reasons = []
+        memory = self._try("memory", lambda: nvml.nvmlDeviceGetMemoryInfo(device))
+        mig = self._try("mig", lambda: nvml.nvmlDeviceGetMigMode(card)[0] == nvml.NVML_DEVICE_MIG_ENABLE)
+        ecc = self._try("ecc", lambda: nvml.nvmlDeviceGetEccMode(card)[0] == nvml.NVML_FEATURE_ENABLED)
+        if self._slice:
+            self._reasons.append("energy, power: the GPU is shared (MIG)")
+        return DeviceReading(
+            name=self._try("name", lambda: nvml.nvmlDeviceGetName(device)),
+            uuid=self._try("uuid", lambda: nvml.nvmlDeviceGetUUID(device)),
+            driver=self._try("driver", nvml.nvmlSystemGetDriverVersion),
+            memory_used_bytes=int(memory.used) if memory is not None else None,
+            memory_total_bytes=int(memory.total) if memory is not None else None,
+            total_energy_millijoules=self._of_card("energy", nvml.nvmlDeviceGetTotalEnergyConsumption),
+            power_milliwatts=self._of_card("power", nvml.nvmlDeviceGetPowerUsage),
+            power_limit_milliwatts=self._of_card("power limit", nvml.nvmlDeviceGetEnforcedPowerLimit),
+            temperature_celsius=self._try(
+                "temperature", lambda: nvml.nvmlDeviceGetTemperature(card, nvml.NVML_TEMPERATURE_GPU)
+            ),
+            sm_clock_megahertz=self._try("sm clock", lambda: nvml.nvmlDeviceGetClockInfo(card, nvml.NVML_CLOCK_SM)),
+            throttle_reasons=self._throttle_reasons(),
+            other_processes=self._other_processes(),
+            mig=mig,
+            ecc=ecc,
+            reason="; ".join(self._reasons) or None,
+        )
+
+    def close(self) -> None:
+        """Let NVML go; later readings are all None."""
+        self._try("shutdown", self._nvml.nvmlShutdown)
+
+    def _try(self, what: str, call: Callable[[], T]) -> T | None:
+        try:
+            return call()
+        except self._nvml.NVMLError as error:
+            self._reasons.append(f"{what}: {error}")
+            return None
+
+    def _of_card(self, what: str, call: Callable[[Any], int]) -> int | None:
+        return None if self._slice else self._try(what, lambda: call(self._card))
+
+    def _throttle_reasons(self) -> int | None:
+        """The bits of why the clocks are not higher; drivers before 535 know the call by its older name only."""
+        nvml = self._nvml
+        try:
+            return int(nvml.nvmlDeviceGetCurrentClocksEventReasons(self._card))
+        except nvml.NVMLError:
+            return self._try(
+                "throttle reasons", lambda: int(nvml.nvmlDeviceGetCurrentClocksThrottleReasons(self._card))
+            )
+
+    def _other_processes(self) -> int | None:
+        """Compute processes on the device that are not this one; None where the list cannot be complete."""
+        listed: list[Any] | None = self._try(
+            "processes", lambda: self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle)
+        )
+        if listed is None:
+            return None
+        ours = sum(1 for process in listed if process.pid == os.getpid())
+        if ours or not self._holds_context():
+            return len(listed) - ours
+        if not listed:
+            self._reasons.append("processes: not even this process is listed (PID namespace)")
+            return None
+        return len(listed) - 1
+
+
+def detect_meter(
+    environment: Mapping[str, str] | None = None,
+    load: Callable[[], Any] | None = None,
+    holds_context: Callable[[], bool] = lambda: False,
+) -> DeviceMeter:
+    """The meter of the GPU that this container was given, or a `NullMeter` that says why there is none. Never raises.
+
+    Args:
+        environment: Where CUDA_VISIBLE_DEVICES and NVIDIA_VISIBLE_DEVICES are looked up; default the process's.
+        load: Returns the module `pynvml`; default imports it.
+        holds_context: Whether this process has a CUDA context at the moment of a reading.
+    """
+    try:
+        nvml = (load or _pynvml)()
+    except ImportError:
+        return NullMeter("no meter: nvidia-ml-py is not installed")
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError as error:
+        return NullMeter(f"no meter: NVML does not start: {error}")
+    try:
+        return NvmlMeter(nvml, _find_device(nvml, os.environ if environment is None else environment), holds_context)
+    except (nvml.NVMLError, NoDeviceError) as error:
+        return NullMeter(f"no meter: {error}")
+
+
+def visible_device(environment: Mapping[str, str]) -> str | int:
+    """The first device that the environment shows: a UUID (or the start of one), or an index; 0 where nothing is said.
+
+    Raises:
+        NoDeviceError: The environment hides every device, or says something that is neither.
+    """
+    for variable in ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"):
+        value = environment.get(variable)
+        if value is None or value.strip() == "all":
+            continue
+        first = value.split(",")[0].strip()
+        if first in _NOTHING:
+            raise NoDeviceError(f"{variable}={value!r} shows no device")
+        if first.startswith(_UUID_PREFIXES):
+            return first
+        if not first.isdigit():
+            raise NoDeviceError(f"{variable}={value!r} names neither an index nor a UUID")
+        if variable == "CUDA_VISIBLE_DEVICES":
+            return int(first)
+        # The container runtime has already cut the list down to it, so that here it is the first.
+        return 0
+    return 0
+
+
+def _find_device(nvml: Any, environment: Mapping[str, str]) -> Any:
+    wanted = visible_device(environment)
+    if isinstance(wanted, str) and wanted.startswith("MIG-"):
+        return nvml.nvmlDeviceGetHandleByUUID(wanted)
+    handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
+    if isinstance(wanted, str):
+        handles = [handle for handle in handles if nvml.nvmlDeviceGetUUID(handle).startswith(wanted)]
+        wanted_index = 0
+    else:
+        wanted_index = wanted
+    if wanted_index >= len(handles):
+        raise NoDeviceError(f"NVML shows {len(handles)} device(s), none of which is {wanted}")
+    return handles[wanted_index]
+
+
+def _pynvml() -> Any:
+    import pynvml
+
+    return pynvml

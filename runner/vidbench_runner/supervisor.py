@@ -1,0 +1,335 @@
+"""The supervisor: checks the request, runs the worker, enforces the limits, and writes the termination message.
+
+It touches neither torch nor the GPU, so that it still can report when those hang or take the worker along. It keeps the
+worker's last verdict, writes it ahead after every boundary, and says itself what the worker no longer can: killed, out of
+memory, hung, past a deadline, interrupted. Its exit code says the same as the verdict.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from pydantic import ValidationError
+
+from vidbench_api.identity import digest_of
+from vidbench_api.message import MessageError
+from vidbench_api.names import REQUEST_LIMIT, ExitCode, Reason
+from vidbench_api.request import RequestDocument
+from vidbench_api.verdict import Verdict
+from vidbench_runner.assignment import Assignment, AssignmentError
+from vidbench_runner.core.endings import (
+    Ending,
+    blank_verdict,
+    concluded,
+    ending_of,
+    ending_of_exit,
+    exit_code_of,
+    shortened,
+)
+from vidbench_runner.core.plan import DIGEST_CHARACTERS, Attempt, PlanError, TrialPlan, plan_trial
+from vidbench_runner.core.watchdog import Limits, Observation, Watchdog
+from vidbench_runner.memory_evidence import OomKills
+from vidbench_runner.processes import ProcessGroup
+from vidbench_runner.pulse import Pulse, new_page
+from vidbench_runner.reports import ReportReader
+from vidbench_runner.sink import MessageFile
+
+WORKER_COMMAND = (sys.executable, "-m", "vidbench_runner.worker")
+_READ_BYTES = 1024 * 1024
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How often the supervisor looks and writes, and how long it waits for a worker that it ends; in seconds."""
+
+    look: float = 0.2
+    measure_activity: float = 1.0
+    write_phase: float = 1.0
+    """At most so often the message is written because of a new phase alone."""
+
+    grace: float = 10.0
+    """For a worker that is told to stop, to store what it has. Below the pod's termination grace period."""
+
+    dump: float = 0.5
+    """For a hung worker to write its stack into the log."""
+
+    leave: float = 30.0
+    """For a worker that has reported its final verdict to leave."""
+
+
+class RequestRefused(Exception):  # noqa: N818 - an outcome, named as one
+    """The request document is not the one that the Job is about, or cannot be used."""
+
+    def __init__(self, message: str, digest: str) -> None:
+        super().__init__(message)
+        self.digest = digest
+        """Digest of what was read; the one that the Job says where nothing could be read."""
+
+
+def supervise(
+    environment: Mapping[str, str], worker_command: Sequence[str] = WORKER_COMMAND, pace: Pace | None = None
+) -> int:
+    """Run the attempt that the environment describes; return the exit code."""
+    try:
+        assignment = Assignment.from_environment(environment)
+    except AssignmentError as error:
+        _logger.error("this process does not know which shard it is: %s", error)  # noqa: TRY400 - it is no traceback
+        return ExitCode.INVALID_REQUEST
+    try:
+        message = MessageFile(assignment.message_path, assignment.message_limit)
+    except OSError as error:
+        _logger.error("the termination message cannot be written, so nothing is measured: %s", error)  # noqa: TRY400
+        return ExitCode.INTERNAL_ERROR
+    with _stop_signals() as stop:
+        verdict = _attempt(assignment, environment, message, stop, worker_command, pace or Pace())
+    _write(message, verdict)
+    message.close()
+    _logger.info(
+        "final: %s %s %s, %d samples",
+        verdict.outcome,
+        verdict.reason or "",
+        verdict.message or "",
+        verdict.samples_done,
+    )
+    return exit_code_of(verdict)
+
+
+def _attempt(
+    assignment: Assignment,
+    environment: Mapping[str, str],
+    message: MessageFile,
+    stop: Stop,
+    worker_command: Sequence[str],
+    pace: Pace,
+) -> Verdict:
+    attempt = _attempt_of(assignment, assignment.request_digest)
+    try:
+        request, plan = read_request(assignment)
+    except RequestRefused as error:
+        refused = _attempt_of(assignment, error.digest)
+        return concluded(blank_verdict(refused), Ending(Reason.INVALID_REQUEST, str(error)))
+    timeouts = request.timeouts
+    limits = Limits(load=timeouts.load_seconds, no_progress=timeouts.no_progress_seconds, shard=timeouts.shard_seconds)
+    variables = dict(environment) | assignment.to_environment()
+    if plan.gpus == 0:
+        variables["CUDA_VISIBLE_DEVICES"] = ""
+    supervisor = Supervisor(blank_verdict(attempt), limits, message, stop, pace)
+    try:
+        return supervisor.run(worker_command, variables)
+    except OSError as error:
+        _logger.exception("the supervisor failed")
+        return concluded(supervisor.latest, ending_of(error))
+
+
+def read_request(assignment: Assignment) -> tuple[RequestDocument, TrialPlan]:
+    """Read the request document and what this attempt has to do of it.
+
+    Raises:
+        RequestRefused: it cannot be read, is another one than the Job says, or has no such cell or shard.
+    """
+    path = Path(assignment.request_path)
+    try:
+        with path.open(encoding="utf-8") as file:
+            text = file.read(REQUEST_LIMIT + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestRefused(f"the request document cannot be read: {error}", assignment.request_digest) from error
+    digest = digest_of(text)
+    if digest != assignment.request_digest:
+        raise RequestRefused(
+            f"{path} has the digest {digest[:DIGEST_CHARACTERS]}..., but the Job is about "
+            f"{assignment.request_digest[:DIGEST_CHARACTERS]}...: it was changed or belongs to another run",
+            digest,
+        )
+    try:
+        request = RequestDocument.from_text(text)
+        plan = plan_trial(request, _attempt_of(assignment, digest))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise RequestRefused(f"{path} is not a request document: {where}: {first['msg']}", digest) from error
+    except PlanError as error:
+        raise RequestRefused(f"{path}: {error}", digest) from error
+    except ValueError as error:
+        raise RequestRefused(f"{path} is not JSON: {error}", digest) from error
+    return request, plan
+
+
+class Stop:
+    """Whether this process was told to stop, and a descriptor that wakes a waiting `select` when it is."""
+
+    def __init__(self, wakeup: int) -> None:
+        self.wakeup = wakeup
+        self.signal: signal.Signals | None = None
+
+    def handle(self, number: int, _frame: FrameType | None) -> None:
+        """Remember the signal."""
+        self.signal = signal.Signals(number)
+
+
+@contextmanager
+def _stop_signals() -> Iterator[Stop]:
+    """Catch SIGTERM and SIGINT for as long as the context lasts."""
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    os.set_blocking(writing, False)
+    stop = Stop(reading)
+    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    handlers = {number: signal.signal(number, stop.handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(before)
+        os.close(reading)
+        os.close(writing)
+
+
+class Supervisor:
+    """Runs one worker to its end. `latest` is the best verdict so far."""
+
+    def __init__(self, verdict: Verdict, limits: Limits, message: MessageFile, stop: Stop, pace: Pace) -> None:
+        self.latest = verdict
+        self._message = message
+        self._stop = stop
+        self._pace = pace
+        self._watchdog = Watchdog(limits)
+        self._reader = ReportReader()
+        self._started = time.monotonic()
+        self._ending: Ending | None = None
+        self._kill_at: float | None = None
+        self._written: tuple[object, ...] = ()
+        self._written_at = 0.0
+        self._measured_at = float("-inf")
+
+    def run(self, command: Sequence[str], environment: Mapping[str, str]) -> Verdict:
+        """Start the worker, follow it to its end and return the final verdict.
+
+        Raises:
+            OSError: the worker cannot be started.
+        """
+        oom_kills = OomKills()
+        page = new_page()
+        pulse = Pulse(page)
+        reading, writing = os.pipe()
+        arguments = ("--reports", str(writing), "--pulse", str(page), "--supervisor", str(os.getpid()))
+        try:
+            worker = ProcessGroup((*command, *arguments), environment, (writing, page))
+        finally:
+            os.close(writing)
+            os.close(page)
+        try:
+            status = self._follow(worker, pulse, reading)
+        finally:
+            worker.kill()
+            os.close(reading)
+        return self._final(status, pulse, oom_kills)
+
+    def _follow(self, worker: ProcessGroup, pulse: Pulse, reading: int) -> int:
+        """Look after the worker until it has ended; return its exit status."""
+        descriptors = [reading, self._stop.wakeup]
+        while True:
+            for descriptor in select.select(descriptors, [], [], self._pace.look)[0]:
+                chunk = os.read(descriptor, _READ_BYTES)
+                if descriptor == reading and not chunk:
+                    descriptors.remove(reading)
+                elif descriptor == reading:
+                    self._take(chunk)
+            status = worker.poll()
+            if status is not None:
+                self._drain(reading)
+                return status
+            self._enforce(worker, pulse)
+            self._write_ahead(pulse)
+
+    def _take(self, chunk: bytes) -> None:
+        for verdict in self._reader.feed(chunk):
+            mine = (self.latest.request_digest, self.latest.cell, self.latest.shard, self.latest.attempt)
+            if (verdict.request_digest, verdict.cell, verdict.shard, verdict.attempt) != mine:
+                _logger.warning("skipped a report of another attempt")
+            elif not self.latest.final:
+                self.latest = verdict
+
+    def _drain(self, reading: int) -> None:
+        """Take what an ended worker left in the pipe; a descendant of it may still hold the other end."""
+        os.set_blocking(reading, False)
+        try:
+            while chunk := os.read(reading, _READ_BYTES):
+                self._take(chunk)
+        except BlockingIOError:
+            return
+
+    def _enforce(self, worker: ProcessGroup, pulse: Pulse) -> None:
+        """End the worker if it has to be; kill it if it does not leave."""
+        now = time.monotonic()
+        if self._kill_at is not None:
+            if now >= self._kill_at:
+                worker.kill()
+            return
+        if self.latest.final:
+            self._kill_at = now + self._pace.leave
+            return
+        if self._stop.signal is not None:
+            self._end(worker, Ending(Reason.INTERRUPTED, f"the runner was told to stop ({self._stop.signal.name})"))
+            return
+        if now - self._measured_at < self._pace.measure_activity:
+            return
+        self._measured_at = now
+        beat = pulse.read()
+        ending = self._watchdog.observe(Observation(now - self._started, beat.stage, beat.count, worker.activity()))
+        if ending is not None:
+            self._end(worker, ending)
+
+    def _end(self, worker: ProcessGroup, ending: Ending) -> None:
+        """Tell the worker to stop and store what it has; one that hangs writes its stack instead."""
+        _logger.warning("ending the worker: %s: %s", ending.reason, ending.message)
+        hangs = ending.reason in {Reason.HUNG, Reason.LOAD_DEADLINE}
+        self._ending = ending
+        self._kill_at = time.monotonic() + (self._pace.dump if hangs else self._pace.grace)
+        worker.signal(signal.SIGUSR1 if hangs else signal.SIGTERM)
+
+    def _write_ahead(self, pulse: Pulse) -> None:
+        """Write the message if a new verdict came, or if the worker is in another phase since a while."""
+        if self.latest.final:
+            return
+        beat = pulse.read()
+        state = (self.latest, beat.stage, beat.phase)
+        if state == self._written:
+            return
+        now = time.monotonic()
+        new_verdict = not self._written or self._written[0] is not self.latest
+        if new_verdict or now - self._written_at >= self._pace.write_phase:
+            _write(self._message, self.latest.model_copy(update={"stage": beat.stage.value, "phase": beat.phase}))
+            self._written, self._written_at = state, now
+
+    def _final(self, status: int, pulse: Pulse, oom_kills: OomKills) -> Verdict:
+        """Decide what the attempt came to, now that its worker has ended."""
+        finished = self.latest.final and (self._ending is None or self.latest.reason != Reason.INTERRUPTED)
+        if finished:
+            return self.latest
+        beat = pulse.read()
+        ending = self._ending or ending_of_exit(status, oom_kills.since_start())
+        last = self.latest if self.latest.final else self.latest.model_copy(update={"stage": beat.stage.value})
+        return concluded(last, Ending(ending.reason, ending.message, ending.phase or beat.phase))
+
+
+def _attempt_of(assignment: Assignment, digest: str) -> Attempt:
+    return Attempt(digest[:DIGEST_CHARACTERS], assignment.cell, assignment.shard, assignment.attempt)
+
+
+def _write(message: MessageFile, verdict: Verdict) -> None:
+    try:
+        message.write(verdict)
+    except (OSError, MessageError) as error:
+        _logger.error("the termination message was not written: %s", shortened(str(error)))  # noqa: TRY400
