@@ -1,0 +1,113 @@
+"""A plain async JSON client of an API server: the cheapest one that Python offers, so that raw creation is a fair bar.
+
+Shows status codes; knows no retries, no types and no cache.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import aiohttp
+
+from localcluster.controlplane import ControlPlane
+
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
+
+
+class ApiError(Exception):
+    """An answer that is not 2xx, with the server's words."""
+
+    def __init__(self, method: str, path: str, status: int, message: str) -> None:
+        super().__init__(f"{method} {path}: {status}: {message}")
+        self.status = status
+
+
+@dataclass(frozen=True)
+class WatchEvent:
+    """One line of a watch."""
+
+    type: str
+    body: dict[str, Any]
+
+
+class AsyncApi:
+    """Sends JSON to one API server as one user; use it with `async with`."""
+
+    def __init__(self, control_plane: ControlPlane, user: str, *, in_flight: int) -> None:
+        pair = control_plane.issue_certificate(user, user, organizations=("system:masters",))
+        context = ssl.create_default_context(cafile=str(control_plane.ca.certificate))
+        context.load_cert_chain(pair.certificate, pair.key)
+        self.user = user
+        self._context = context
+        self._url = control_plane.url
+        self._gate = asyncio.Semaphore(in_flight)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> AsyncApi:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=self._context, limit=0),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=300),
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._open_session.close()
+        # aiohttp closes TLS connections in the next turn of the loop; without it they are reported as leaks.
+        await asyncio.sleep(0.1)
+
+    @property
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise RuntimeError("AsyncApi is used outside of its `async with`")
+        return self._session
+
+    async def request(
+        self, method: str, path: str, body: Any = None, *, content_type: str = "application/json"
+    ) -> dict[str, Any]:
+        """Send one request, at most `in_flight` at a time, and return the answer. Raises ApiError."""
+        data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        async with (
+            self._gate,
+            self._open_session.request(
+                method, f"{self._url}{path}", data=data, headers={"Content-Type": content_type}
+            ) as response,
+        ):
+            answer = json.loads(await response.read() or b"{}")
+        if response.status >= 300:
+            raise ApiError(method, path, response.status, answer.get("message", ""))
+        return dict(answer)
+
+    async def post_all(self, path: str, bodies: Iterable[Any]) -> list[dict[str, Any]]:
+        """POST every body, `in_flight` at a time; the first refusal is raised."""
+        return list(await asyncio.gather(*(self.request("POST", path, body) for body in bodies)))
+
+    async def list_items(self, path: str) -> list[dict[str, Any]]:
+        """Return all objects of a collection."""
+        return list((await self.request("GET", path))["items"])
+
+    async def count(self, path: str) -> int:
+        """Return the number of objects of a collection without reading them."""
+        page = await self.request("GET", f"{path}?limit=1")
+        return len(page["items"]) + int(page["metadata"].get("remainingItemCount", 0))
+
+    async def watch(self, path: str, resource_version: str) -> AsyncIterator[WatchEvent]:
+        """Yield what happens to a collection after a version, until the server ends the watch."""
+        url = f"{self._url}{path}?watch=true&resourceVersion={resource_version}&timeoutSeconds=3600"
+        async with self._open_session.get(url) as response:
+            if response.status != 200:
+                raise ApiError("WATCH", path, response.status, await response.text())
+            # Lines may be longer than aiohttp's own line limit.
+            rest = b""
+            async for chunk in response.content.iter_any():
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    event = json.loads(line)
+                    yield WatchEvent(event["type"], event["object"])

@@ -1,0 +1,269 @@
+"""Builders of whole API objects for tests. Each call returns a new one, so that a test may change what it got."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from vidbench_api.names import API_VERSION
+
+Manifest = dict[str, Any]
+
+LONGEST_NAME = "a" * 40
+DIGEST = "0123456789abcdef" * 4
+
+
+def _object(kind: str, name: str, namespace: str | None, spec: dict[str, Any]) -> Manifest:
+    metadata = {"name": name} | ({"namespace": namespace} if namespace else {})
+    return {"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": copy.deepcopy(spec)}
+
+
+def benchmark_run(name: str = "run", namespace: str | None = None, **spec: Any) -> Manifest:
+    """A run of one model and one prompt; `spec` adds to it or replaces, by the names of the API (camelCase)."""
+    minimal = {"models": [{"name": "wan"}], "workload": {"prompts": [{"id": "cat", "text": "A cat walks."}]}}
+    return _object("BenchmarkRun", name, namespace, minimal | spec)
+
+
+def complete_run(name: str = "run", namespace: str | None = None) -> Manifest:
+    """A run in which every field is given; its names are as long as they may be."""
+    return _object(
+        "BenchmarkRun",
+        name,
+        namespace,
+        {
+            "runnerClassName": "gpu",
+            "models": [{"name": LONGEST_NAME, "modelRef": {"name": "my-finetune"}}],
+            "hardware": [
+                {
+                    "name": LONGEST_NAME,
+                    "nodeSelector": {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"},
+                    "tolerations": [{"key": "gpu", "operator": "Equal", "value": "yes-it-is", "effect": "NoSchedule"}],
+                    "gpus": 2,
+                    "resourceName": "nvidia.com/gpu",
+                }
+            ],
+            "variants": [
+                {
+                    "name": LONGEST_NAME,
+                    "dtype": "bfloat16",
+                    "clip": {"height": 480, "width": 832, "frames": 33},
+                    "steps": 30,
+                    "arguments": {"guidance_scale": "5.0"},
+                    "onlyFor": [LONGEST_NAME],
+                }
+            ],
+            "matrix": {"exclude": [{"model": LONGEST_NAME, "hardware": LONGEST_NAME, "variant": LONGEST_NAME}]},
+            "workload": {
+                "prompts": [{"id": LONGEST_NAME, "text": "A cat walks.", "negativeText": "blurry"}],
+                "seeds": {"base": 7, "count": 1},
+            },
+            "measurement": {"plan": "Fixed", "shards": 1, "warmup": {"min": 2}},
+            "parallelism": 4,
+            "failurePolicy": {"infrastructureRetries": 2},
+            "timeouts": {
+                "runSeconds": 7200,
+                "schedulingSeconds": 600,
+                "imagePullSeconds": 600,
+                "loadSeconds": 600,
+                "shardSeconds": 3600,
+                "noProgressSeconds": 120,
+            },
+            "artifacts": {"storageUri": "claim://videos/nightly", "keepVideos": "All"},
+            "ttl": {"jobsSeconds": 60, "failedJobsSeconds": 120, "runSeconds": 86400},
+        },
+    )
+
+
+def complete_status() -> dict[str, Any]:
+    """A status in which every field is given."""
+    return {
+        "observedGeneration": 1,
+        "phase": "Running",
+        "message": "1 of 1 cells has ended",
+        "conditions": [
+            {
+                "type": "Accepted",
+                "status": "True",
+                "reason": "Accepted",
+                "message": "one cell",
+                "lastTransitionTime": "2026-01-02T03:04:05Z",
+                "observedGeneration": 1,
+            }
+        ],
+        "startTime": "2026-01-02T03:04:05Z",
+        "completionTime": "2026-01-02T03:14:05Z",
+        "requestName": "run-request-01234567",
+        "requestDigest": DIGEST,
+        "selector": "vidbench.io/run-uid=0",
+        "cells": {"total": 1, "pending": 0, "active": 0, "succeeded": 1, "outOfMemory": 0, "failed": 0},
+        "shards": {"total": 1, "finished": 1},
+        "progress": "1/1",
+        "parallelism": {"active": 1, "running": 1, "waiting": 0, "limitedBy": "Parallelism"},
+        "gpuSeconds": {"used": 600, "wasted": 30},
+        "fastest": {"cell": "01234567", "latencyMicroseconds": 20_350_000, "text": "wan/default/default 20.35 s"},
+        "rows": [status_row(0)],
+    }
+
+
+def status_row(number: int, shards: int = 1) -> dict[str, Any]:
+    """A row as long as a real one with long names gets: every field given."""
+    cell = f"{number:08x}"
+    return {
+        "id": cell,
+        "model": LONGEST_NAME,
+        "hardware": LONGEST_NAME,
+        "variant": LONGEST_NAME,
+        "phase": "Finished",
+        "outcome": "Failed",
+        "validity": "Invalid",
+        "reason": "OutOfMemoryCuda",
+        "message": "CUDA out of memory in vaeDecode: tried to allocate 12.5 GiB, 3.1 GiB of 79.2 GiB are free",
+        "latencyMicroseconds": 20_350_123,
+        "spreadMicroseconds": 103_456,
+        "spreadOf": "Shards",
+        "samples": 10,
+        "memoryMebibytes": 43_518,
+        "memoryOf": "Device",
+        "gpu": "NVIDIA H100 80GB HBM3",
+        "shards": [
+            {
+                "index": index,
+                "phase": "Finished",
+                "attempt": 2,
+                "jobUid": "7c9e6679-7425-40de-944b-e07fc1f90ae7",
+                "startedAt": "2026-01-02T03:04:05.123456Z",
+                "endedAt": "2026-01-02T03:05:05.123456Z",
+                "notBefore": "2026-01-02T03:06:05.123456Z",
+                "retries": 1,
+                "lostResults": 0,
+                "unknownFailures": 0,
+                "reason": "NodeLost",
+                "outcome": "Succeeded",
+                "validity": "Valid",
+                "result": f"{LONGEST_NAME}-{cell}-{index}",
+                "latencyMicroseconds": 20_350_123,
+                "spreadMicroseconds": 103_456,
+                "samples": 10,
+                "memoryMebibytes": 43_518,
+            }
+            for index in range(1, shards + 1)
+        ],
+    }
+
+
+def video_model(name: str = "wan", namespace: str | None = None, **spec: Any) -> Manifest:
+    """A tiny model; `spec` adds to it or replaces."""
+    minimal = {"source": {"tiny": "wan"}, "defaults": {"height": 32, "width": 32, "frames": 9, "steps": 4}}
+    return _object("VideoModel", name, namespace, minimal | spec)
+
+
+def complete_video_model(source: dict[str, Any], name: str = "wan", namespace: str | None = None) -> Manifest:
+    """A model in which every field is given, with a source of one of the three kinds."""
+    return video_model(
+        name,
+        namespace,
+        source=source,
+        pipelineClass="WanPipeline",
+        licence="Apache-2.0",
+        forbiddenDtypes=["float16"],
+        componentDtypes={"vae": "float32"},
+        defaults={
+            "dtype": "bfloat16",
+            "height": 480,
+            "width": 832,
+            "frames": 81,
+            "steps": 50,
+            "framesPerSecond": 16,
+            "arguments": {"guidance_scale": "5.0"},
+        },
+    )
+
+
+def runner_class(name: str = "default", **spec: Any) -> Manifest:
+    """A class with an image; `spec` adds to it or replaces."""
+    return _object("RunnerClass", name, None, {"image": "localhost/runner:1"} | spec)
+
+
+def complete_runner_class(name: str = "default") -> Manifest:
+    """A class in which every field is given."""
+    return runner_class(
+        name,
+        imagePullPolicy="Never",
+        imagePullSecrets=[{"name": "pull"}],
+        runtimeClassName="nvidia",
+        resources={
+            "cpu": "8",
+            "memory": "64Gi",
+            "cpuLimit": "None",
+            "ephemeralStorage": "1Gi",
+            "sharedMemory": "2Gi",
+            "scratch": "20Gi",
+        },
+        claims=[{"claimName": "weights", "mountPath": "/weights", "readOnly": True}],
+        env=[{"name": "HTTPS_PROXY", "value": "proxy.example:3128"}],
+        defaultTolerations=[{"key": "gpu", "operator": "Equal", "value": "yes-it-is", "effect": "NoExecute"}],
+        allowedNamespaces=["team-a"],
+        allowedSelectorKeys=["nvidia.com/gpu.product"],
+        allowedTolerationKeys=["gpu"],
+        allowedResourceNames=["nvidia.com/gpu"],
+    )
+
+
+def benchmark_result(name: str = "run-01234567-1", namespace: str | None = None, **spec: Any) -> Manifest:
+    """A failed shard: what every result has; `spec` adds to it or replaces."""
+    minimal = {
+        "run": {"name": "run", "uid": "7c9e6679-7425-40de-944b-e07fc1f90ae7"},
+        "cell": {"id": "01234567", "model": "wan", "hardware": "default", "variant": "default"},
+        "shard": 1,
+        "attempts": 1,
+        "requestDigest": DIGEST,
+        "generationHash": DIGEST,
+        "outcome": "Failed",
+        "validity": {"state": "Valid"},
+        "origin": {"attempt": 1},
+    }
+    return _object("BenchmarkResult", name, namespace, minimal | spec)
+
+
+def complete_result(name: str = "run-01234567-1", namespace: str | None = None) -> Manifest:
+    """A result in which every field is given."""
+    statistics = {
+        "count": 3, "mean": 2000.5, "standardDeviation": 1.25, "min": 1999, "median": 2000.0, "max": 2002,
+    }  # fmt: skip
+    return benchmark_result(
+        name,
+        namespace,
+        setup={
+            "loadMicroseconds": 1, "toDeviceMicroseconds": 2, "warmups": 1, "firstWarmupMicroseconds": 3,
+            "warmupMicroseconds": 4,
+        },
+        environment={
+            "device": "NVIDIA H100 80GB HBM3", "deviceCount": 1, "gpuUuid": "GPU-0", "driver": "570.1",
+            "powerLimitMilliwatts": 700_000, "cpu": "a cpu", "cpuCount": 2, "kernel": "6.18", "python": "3.11.2",
+            "torch": "2.15.0", "cuda": "13.0", "diffusers": "0.42.1", "transformers": "5.23.0", "vidbench": "0.1.0",
+        },
+        loaded={"pipelineClass": "WanPipeline", "parameters": 1_300_000_000, "dtypes": {"vae": "float32"}, "frameGrid": "4k+1"},
+        clip={"height": 480, "width": 832, "framesRequested": 33, "framesDelivered": 33, "steps": 30},
+        memory={"allocated": 1, "reserved": 2, "device": 3, "host": 4, "cgroup": 5},
+        expectedCalls={"denoiserCalls": 60},
+        cpuThrottledPeriods=0,
+        outputDigest=DIGEST,
+        artifacts={"uri": "claim://videos/x", "digest": DIGEST},
+        series=[
+            {"name": "latency", "unit": "microseconds", "statistics": statistics, "step": 1, "values": [1999, 2000, 2002]}
+        ],
+        columnsDropped=["frames"],
+        unmeasured={"energy": "no NVML on this node"},
+        validity={"state": "Partial", "reasons": ["SoftDeadline"]},
+        source="Measured",
+        reason="GenerationFailed",
+        message="the third sample failed",
+        phase="denoise",
+        samplesDone=3,
+        latencyText="2.00 ms ± 0.00 (3)",
+        origin={
+            "attempt": 1, "jobName": "run-01234567-1-1", "jobUid": "job", "podName": "pod", "podUid": "pod-uid",
+            "node": "node-1", "imageId": "sha256:0", "startedAt": "2026-01-02T03:04:05Z",
+            "finishedAt": "2026-01-02T03:05:05Z", "exitCode": 85, "gpuSeconds": 60,
+        },
+    )  # fmt: skip
