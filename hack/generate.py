@@ -1,59 +1,103 @@
-"""Writes the CRDs of `vidbench_api` as YAML into crds/ and charts/vidbench/crds/; with --check only says what is stale.
+"""Writes what follows from the types of `vidbench_api`: the CRDs as YAML, and their part of the chart's values schema.
 
-Run as `.venv/bin/python hack/generate.py [--check]`. Exit code 1: something is stale (--check only).
+CRDs go into crds/ and charts/vidbench/crds/. Run as `.venv/bin/python hack/generate.py [--check]`; with --check nothing
+is written, and exit code 1 with a diff says that something is stale.
 """
 
 from __future__ import annotations
 
 import argparse
 import difflib
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
-from vidbench_api.crdgen import generate_documents
+from vidbench_api.crdgen import generate_documents, schema_of
+from vidbench_api.kinds import RunnerClassSpec
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-TARGETS = (REPOSITORY / "crds", REPOSITORY / "charts" / "vidbench" / "crds")
-PATTERN = "*.vidbench.io.yaml"
+CHART = REPOSITORY / "charts" / "vidbench"
+CRD_DIRECTORIES = (REPOSITORY / "crds", CHART / "crds")
+CRD_PATTERN = "*.vidbench.io.yaml"
+VALUES_SCHEMA = CHART / "values.schema.json"
 
 
-def find_stale(directory: Path, documents: dict[str, str]) -> list[str]:
-    """Return a unified diff for each file of a directory that is missing, differs or belongs to no kind."""
-    present = {path.name: path.read_text(encoding="utf-8") for path in directory.glob(PATTERN)}
+def generate() -> dict[Path, str]:
+    """Return the text that every generated file should have."""
+    documents = generate_documents()
+    files = {directory / name: text for directory in CRD_DIRECTORIES for name, text in documents.items()}
+    files[VALUES_SCHEMA] = with_runner_class(VALUES_SCHEMA.read_text(encoding="utf-8"))
+    return files
+
+
+def with_runner_class(values_schema: str) -> str:
+    """Return a values schema whose `$defs.runnerClass` says what RunnerClass.spec says; the rest is kept."""
+    schema = json.loads(values_schema)
+    fields = without_extensions(schema_of(RunnerClassSpec, "RunnerClass.spec", with_defaults=False))
+    # The image may be left to runnerImage; `enabled` is the chart's own.
+    fields.pop("required")
+    fields["properties"]["image"] = {"type": "string"}
+    fields["properties"]["enabled"] = {"type": "boolean"}
+    schema["$defs"]["runnerClass"] = fields
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def without_extensions(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema as JSON Schema knows it: without Kubernetes' extensions, and closed, as Kubernetes' is anyway."""
+    plain = {key: value for key, value in schema.items() if not key.startswith("x-kubernetes-")}
+    if "properties" in plain:
+        plain["properties"] = {name: without_extensions(child) for name, child in plain["properties"].items()}
+        plain["additionalProperties"] = False
+    elif "additionalProperties" in plain:
+        plain["additionalProperties"] = without_extensions(plain["additionalProperties"])
+    if "items" in plain:
+        plain["items"] = without_extensions(plain["items"])
+    return plain
+
+
+def find_orphans(directories: tuple[Path, ...], expected: dict[Path, str]) -> list[Path]:
+    """Return the CRD files that belong to no kind any more."""
+    present = [path for directory in directories for path in sorted(directory.glob(CRD_PATTERN))]
+    return [path for path in present if path not in expected]
+
+
+def find_stale(expected: dict[Path, str], orphans: list[Path]) -> list[str]:
+    """Return a unified diff for each file that is missing, differs, or should not be there."""
     differences = []
-    for name in sorted(present.keys() | documents.keys()):
-        before, after = present.get(name, ""), documents.get(name, "")
+    for path, after in [*expected.items(), *((path, "") for path in orphans)]:
+        before = path.read_text(encoding="utf-8") if path.exists() else ""
         if before != after:
-            path = str(directory / name)
-            lines = difflib.unified_diff(before.splitlines(True), after.splitlines(True), path, f"{path} (generated)")
+            lines = difflib.unified_diff(
+                before.splitlines(keepends=True), after.splitlines(keepends=True), str(path), f"{path} (generated)"
+            )
             differences.append("".join(lines))
     return differences
 
 
-def write(directory: Path, documents: dict[str, str]) -> None:
-    """Make a directory hold exactly these documents, beside whatever is no CRD."""
-    directory.mkdir(parents=True, exist_ok=True)
-    for path in directory.glob(PATTERN):
-        if path.name not in documents:
-            path.unlink()
-    for name, text in documents.items():
-        (directory / name).write_text(text, encoding="utf-8")
+def write(expected: dict[Path, str], orphans: list[Path]) -> None:
+    """Write the files, and remove those that belong to no kind."""
+    for path in orphans:
+        path.unlink()
+    for path, text in expected.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
 
 
 def main(arguments: list[str]) -> int:
-    """Write the CRDs, or with --check print how the files differ from them and return 1 if they do."""
+    """Write the files, or with --check print how they differ from what they should be and return 1 if they do."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail with a diff if a file is stale")
     options = parser.parse_args(arguments)
-    documents = generate_documents()
+    expected = generate()
+    orphans = find_orphans(CRD_DIRECTORIES, expected)
     if not options.check:
-        for directory in TARGETS:
-            write(directory, documents)
+        write(expected, orphans)
         return 0
-    differences = [difference for directory in TARGETS for difference in find_stale(directory, documents)]
+    differences = find_stale(expected, orphans)
     if differences:
         print("".join(differences), end="")
-        print("The CRDs are stale: run `make generate` and commit what it writes.", file=sys.stderr)
+        print("Generated files are stale: run `make generate` and commit what it writes.", file=sys.stderr)
     return 1 if differences else 0
 
 

@@ -3,7 +3,8 @@
 Layout: `vb1.` + CRC-32 of the body in 8 hex digits + `.` + base85(zlib(head JSON + NUL + columns)). The head holds the
 verdict with exact statistics; each column is a run of zigzag varints: its first value and then differences, in steps
 of at most a sixteenth of the column's standard deviation. If it is too long, whole columns go first, the headline
-ones last, then the parts named in `_HEAD_PARTS`; `columnsDropped` names all that went.
+ones last, then the parts named in `_HEAD_PARTS`, then all statistics but the latency's and the end of the text. What
+went is named in `columnsDropped`. In the end there is only who, how it ended and the latency's statistics.
 
 The bytes come from a pod and are hostile until parsed: sizes are capped before anything is unpacked.
 """
@@ -28,6 +29,9 @@ _MAX_UNPACKED = 64 * 1024
 _MAX_TEXT = 16 * 1024
 _HEAD_PARTS = ("unmeasured", "expectedCalls", "environment", "loaded", "memory", "setup")
 _KEEP_ORDER = tuple(SeriesName)
+_MAX_DROPPED = 64
+ALL_BUT_HEADLINE = "allButHeadline"
+"""In `columnsDropped`: nothing is left but identity, outcome and the latency's statistics."""
 
 
 class MessageError(ValueError):
@@ -67,12 +71,22 @@ def decode(text: str) -> Verdict:
             if not 0 <= length <= MAX_SAMPLES:
                 raise MessageError("a column is too long")
             entry["values"] = _undo_differences(_take(numbers, length), int(entry.get("step", 1)))
-        return Verdict.model_validate(wire)
-    except (ValidationError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        verdict = Verdict.model_validate(wire)
+    except (ValidationError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         if isinstance(error, MessageError):
             raise
         detail = f"{error.error_count()} schema errors" if isinstance(error, ValidationError) else type(error).__name__
         raise MessageError(f"the head is not a verdict: {detail}") from error
+    _refuse_repeats("series", [entry.name.value for entry in verdict.series])
+    _refuse_repeats("columnsDropped", verdict.columns_dropped)
+    _refuse_repeats("validity.reasons", verdict.validity.reasons if verdict.validity else ())
+    return verdict
+
+
+def _refuse_repeats(field: str, names: Sequence[str]) -> None:
+    """The API server refuses a result whose keyed lists name something twice; better the message is refused here."""
+    if len(set(names)) != len(names):
+        raise MessageError(f"{field} names something twice")
 
 
 def _checked_body(text: str) -> bytes:
@@ -87,7 +101,7 @@ def _checked_body(text: str) -> bytes:
         packed = base64.b85decode(encoded)
     except ValueError as error:
         raise MessageError("not base85") from error
-    if f"{binascii.crc32(packed):08x}" != checksum:
+    if f"{binascii.crc32(packed):08x}" != checksum or base64.b85encode(packed).decode("ascii") != encoded:
         raise MessageError("the checksum is wrong: cut or overwritten")
     inflater = zlib.decompressobj()
     try:
@@ -122,18 +136,42 @@ def _shrinking(verdict: Verdict) -> Iterator[Verdict]:
             continue
         dropped.append(series[position].name.value)
         series[position] = series[position].model_copy(update={"values": (), "step": 1})
-        current = current.model_copy(update={"series": tuple(series), "columns_dropped": tuple(dropped)})
+        current = current.model_copy(update={"series": tuple(series), "columns_dropped": _names(dropped)})
         yield current
     for part in _HEAD_PARTS:
         dropped.append(part)
         name = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in part)
         empty: object = {} if part in {"unmeasured", "expectedCalls"} else None
-        current = current.model_copy(update={name: empty, "columns_dropped": tuple(dropped)})
+        current = current.model_copy(update={name: empty, "columns_dropped": _names(dropped)})
         yield current
-    headline = tuple(entry for entry in series if entry.name is SeriesName.LATENCY)
+    yield from _barest(current, dropped)
+
+
+def _barest(current: Verdict, dropped: list[str]) -> Iterator[Verdict]:
+    """Yield what is left when columns and head parts are gone: first without other statistics, then without any list."""
+    headline = {
+        "series": tuple(entry for entry in current.series if entry.name is SeriesName.LATENCY),
+        "message": (current.message or "")[:64] or None,
+    }
+    yield current.model_copy(update=headline | {"columns_dropped": _names([*dropped, "statistics"])})
+    validity = current.validity
     yield current.model_copy(
-        update={"series": headline, "message": (current.message or "")[:64], "columns_dropped": tuple(dropped)}
+        update=headline
+        | {
+            "message": None,
+            "clip": None,
+            "artifacts": None,
+            "output_digest": None,
+            "validity": validity and validity.model_copy(update={"reasons": ()}),
+            "columns_dropped": (ALL_BUT_HEADLINE,),
+        }
     )
+
+
+def _names(dropped: Iterable[str]) -> tuple[str, ...]:
+    """Return the names once each, as many as `columnsDropped` may hold."""
+    names = tuple(dict.fromkeys(dropped))
+    return names if len(names) <= _MAX_DROPPED else (*names[: _MAX_DROPPED - 1], "more")
 
 
 def _quantised(series: Series) -> Series:

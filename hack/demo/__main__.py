@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -47,9 +48,9 @@ def headline(title: str) -> None:
 
 def apply_quickstart() -> None:
     """Apply the example anew: results of earlier demos stay, the run itself is replaced."""
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    manifest = f'{{"apiVersion": "v1", "kind": "Namespace", "metadata": {{"name": "{NAMESPACE}", "labels": {labels}}}}}'
-    steps.kubectl("apply", "-f", "-", stdin=manifest, quiet=True, capture=True)
+    metadata = {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}
+    namespace = json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    steps.kubectl("apply", "-f", "-", stdin=namespace, quiet=True, capture=True)
     steps.kubectl("delete", "benchmarkrun", RUN, "-n", NAMESPACE, "--ignore-not-found", "--wait", quiet=True)
     steps.kubectl("apply", "-n", NAMESPACE, "-f", f"examples/{RUN}.yaml")
 
@@ -65,7 +66,8 @@ def show(started: float) -> None:
     """Print the report as kubectl shows it, and where to look next."""
     headline("the report")
     steps.kubectl("get", "benchmarkruns", "-n", NAMESPACE)
-    steps.kubectl("get", "benchmarkresults", "-n", NAMESPACE, "-l", f"vidbench.io/run={RUN}")
+    run_uid = steps.kubectl("get", "br", RUN, "-n", NAMESPACE, "-o=jsonpath={.metadata.uid}", quiet=True, capture=True)
+    steps.kubectl("get", "benchmarkresults", "-n", NAMESPACE, "-l", f"vidbench.io/run-uid={run_uid}")
     print(f"""
 Where to look next:
   export KUBECONFIG={os.environ["KUBECONFIG"]}

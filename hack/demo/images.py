@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from localcluster.builders import find_builder
+
 OPERATOR_IMAGE = "localhost/vidbench-operator:dev"
 RUNNER_IMAGE = "localhost/vidbench-runner:dev"
 DEMO_RUNNER_IMAGE = "localhost/vidbench-runner-demo:dev"
@@ -17,16 +19,23 @@ def build_and_load(root: Path, localcluster: Callable[..., str]) -> None:
     """Build the operator's, the runner's and the demo runner's image, and load what pods use into the node."""
     build(localcluster, "operator", root / "operator/Dockerfile", OPERATOR_IMAGE, OPERATOR_INPUTS)
     build(localcluster, "runner", root / "runner/Dockerfile", RUNNER_IMAGE, RUNNER_INPUTS)
-    demo_inputs = (*RUNNER_INPUTS, "runner/demo.Dockerfile")
-    build(localcluster, "runner-demo", root / "runner/demo.Dockerfile", DEMO_RUNNER_IMAGE, demo_inputs, base=RUNNER_IMAGE)
+    demo_inputs = ("runner/demo.Dockerfile",)
+    build(
+        localcluster, "runner-demo", root / "runner/demo.Dockerfile", DEMO_RUNNER_IMAGE, demo_inputs, base=RUNNER_IMAGE
+    )
     localcluster("load-image", OPERATOR_IMAGE)
     localcluster("load-image", DEMO_RUNNER_IMAGE)
 
 
 def build(
-    localcluster: Callable[..., str], name: str, dockerfile: Path, tag: str, inputs: tuple[str, ...], base: str | None = None
+    localcluster: Callable[..., str],
+    name: str,
+    dockerfile: Path,
+    tag: str,
+    inputs: tuple[str, ...],
+    base: str | None = None,
 ) -> None:
-    """Build one image; the builder skips it while its inputs have not changed."""
+    """Build one image; the builder skips it while its inputs, its base among them, have not changed."""
     words: list[str | Path] = ["images", "build", name, "--dockerfile", dockerfile, "--context", ".", "--tag", tag]
     for path in inputs:
         words += ["--input", path]
@@ -36,14 +45,18 @@ def build(
 
 
 def image_values() -> list[str]:
-    """Return the helm arguments that point the chart at the images of this checkout."""
+    """Return the helm arguments that point the chart at the images of this checkout.
+
+    Their tags stay the same from build to build, so the operator's image id goes into its pod template: a changed image
+    makes a new pod.
+    """
     values = {
-        "image.repository": OPERATOR_IMAGE.rsplit(":", 1)[0],
-        "image.tag": "dev",
-        "image.pullPolicy": "Never",
-        "runnerClasses.cpu.image": DEMO_RUNNER_IMAGE,
-        "runnerClasses.cpu.imagePullPolicy": "Never",
-        "runnerClasses.gpu.image": DEMO_RUNNER_IMAGE,
-        "runnerClasses.gpu.imagePullPolicy": "Never",
+        "image.repository": OPERATOR_IMAGE.rpartition(":")[0],
+        "image.tag": OPERATOR_IMAGE.rpartition(":")[2],
+        "podAnnotations.vidbench-image-id": (find_builder().image_id(OPERATOR_IMAGE) or "unknown").removeprefix(
+            "sha256:"
+        ),
+        "runnerImage.repository": DEMO_RUNNER_IMAGE.rpartition(":")[0],
+        "runnerImage.tag": DEMO_RUNNER_IMAGE.rpartition(":")[2],
     }
     return [word for key, value in values.items() for word in ("--set-string", f"{key}={value}")]

@@ -10,9 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from localcluster.binaries import ensure as ensure_binaries
-
 from demo.images import build_and_load, image_values
+from localcluster.binaries import ensure as ensure_binaries
 
 ROOT = Path(__file__).resolve().parents[2]
 RELEASE = "vidbench"

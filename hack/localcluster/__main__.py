@@ -41,7 +41,9 @@ def _parser() -> argparse.ArgumentParser:
         return command
 
     build = add("binaries", _binaries, "build the pinned programs (once), print where they are")
-    build.add_argument("groups", nargs="*", metavar="GROUP", help=f"of: {', '.join(binaries.GROUPS)} (default: all but kind)")
+    build.add_argument(
+        "groups", nargs="*", metavar="GROUP", help=f"of: {', '.join(binaries.GROUPS)} (default: all but kind)"
+    )
     add("up", _up, "make the cluster, or repair it; prints the kubeconfig's path")
     add("status", _status, "say what runs, and what the node has")
     add("kubeconfig", _kubeconfig, "print the path of the administrator's kubeconfig")
@@ -49,7 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     down.add_argument("--images", action="store_true", help="remove the node's cached images too")
     load = add("load-image", _load_image, "put an image into the node, unless it has it")
     load.add_argument("reference", metavar="IMAGE_REF")
-    load.add_argument("--archive", type=Path, metavar="FILE", help="take it from an archive instead of the image builder")
+    load.add_argument(
+        "--archive", type=Path, metavar="FILE", help="take it from an archive instead of the image builder"
+    )
     _add_images(add("images", _build_image, "build images from Dockerfiles with whatever builder is there"))
     add("stop-kubelet", _stop_kubelet, None)
     add("start-kubelet", _start_kubelet, None)
@@ -127,7 +131,9 @@ def _status_lines(cluster: SingleNodeCluster) -> list[str]:
         state = "ready" if cluster.node.is_ready() else "not ready"
         lines.append(f"{'node ' + layout.NODE_NAME:<24} {state:<12} {cluster.node.capacity_line()}")
     if cluster.node.containerd.is_running:
-        lines += [f"{'image':<24} {image_id[7:19]} {name}" for name, image_id in sorted(cluster.node.images.ids().items())]
+        lines += [
+            f"{'image':<24} {image_id[7:19]} {name}" for name, image_id in sorted(cluster.node.images.ids().items())
+        ]
     lines.append(f"{'kubeconfig':<24} {layout.kubeconfig_path()}")
     return lines
 

@@ -12,7 +12,9 @@ from pathlib import Path
 from . import versions
 
 
-def write_image(archive: Path, tag: str, layer: Path, *, command: Sequence[str], environment: Mapping[str, str]) -> None:
+def write_image(
+    archive: Path, tag: str, layer: Path, *, command: Sequence[str], environment: Mapping[str, str]
+) -> None:
     """Write an image of one uncompressed layer. The same inputs give the same image id."""
     digest = _sha256(layer)
     config = json.dumps(
@@ -46,7 +48,9 @@ def image_id_in(archive: Path) -> str | None:
     return f"sha256:{Path(config).stem}"
 
 
-def write_layer(layer: Path, files: Mapping[str, bytes], links: Mapping[str, str], directories: Mapping[str, int]) -> None:
+def write_layer(
+    layer: Path, files: Mapping[str, bytes], links: Mapping[str, str], directories: Mapping[str, int]
+) -> None:
     """Write a layer of programs (mode 755), symbolic links and directories with their modes."""
     with tarfile.open(layer, "w") as tree:
         for name, mode in directories.items():

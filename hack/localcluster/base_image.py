@@ -50,7 +50,13 @@ def _build(archive: Path) -> None:
     temporary = Path(tempfile.mkdtemp(prefix=".python-", dir=archive.parent))
     try:
         root, layer = temporary / "root", temporary / "layer.tar"
-        command: list[str | Path] = ["debootstrap", "--variant=minbase", f"--include={','.join(_PACKAGES)}", _SUITE, root]
+        command: list[str | Path] = [
+            "debootstrap",
+            "--variant=minbase",
+            f"--include={','.join(_PACKAGES)}",
+            _SUITE,
+            root,
+        ]
         run([*command, *_mirror()], doing="making the base image with debootstrap", timeout_seconds=900)
         _make_it_look_official(root)
         run(["tar", "--numeric-owner", "--sort=name", "-C", root, "-cf", layer, "."], doing="packing the base image")
@@ -99,6 +105,6 @@ def debian_mirror(sources: str) -> str | None:
                 return uri
         elif words[:1] == ["deb"]:
             plain = [word for word in words[1:] if not word.startswith("[") and not word.endswith("]")]
-            if len(plain) > 2 and plain[0].rstrip("/").endswith("/debian") and "main" in plain:  # noqa: PLR2004
+            if len(plain) > 2 and plain[0].rstrip("/").endswith("/debian") and "main" in plain:
                 return plain[0]
     return None

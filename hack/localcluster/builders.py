@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -118,7 +119,9 @@ def find_builder() -> Builder:
     try:
         packages.ensure_programs({"buildah": "buildah"})
     except MissingPrerequisite as error:
-        raise MissingPrerequisite(f"no image builder: neither docker nor podman answers, and for buildah: {error}") from error
+        raise MissingPrerequisite(
+            f"no image builder: neither docker nor podman answers, and for buildah: {error}"
+        ) from error
     return Buildah()
 
 
@@ -129,10 +132,19 @@ def _machine_volumes() -> list[str]:
         volumes.append(f"{_CERTIFICATES}:{_CERTIFICATES}:ro")
     if Path("/etc/pip.conf").exists():
         volumes.append("/etc/pip.conf:/etc/pip.conf:ro")
+    volumes.append(f"{_uv_cache()}:/root/.cache/uv")
+    return [word for volume in volumes for word in ("--volume", volume)]
+
+
+def _uv_cache() -> Path:
+    """The person's own uv cache, which often holds gigabytes that the build wants; else one for builds alone."""
+    own = Path(os.environ.get("UV_CACHE_DIR") or Path.home() / ".cache" / "uv").absolute()
+    # Under sudo it may be someone else's, who could then no longer write what the build has put there.
+    if own.is_dir() and own.stat().st_uid == os.geteuid():
+        return own
     cache = versions.cache_root() / "uv"
     cache.mkdir(parents=True, exist_ok=True)
-    volumes.append(f"{cache}:/root/.cache/uv")
-    return [word for volume in volumes for word in ("--volume", volume)]
+    return cache
 
 
 def _request_words(request: BuildRequest) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from . import layout, versions
 from .archive import write_image, write_layer
 from .console import run, succeeds
-from .errors import MissingPrerequisite
+from .errors import LocalClusterError, MissingPrerequisite
 from .locking import file_lock
 
 _FOREVER = "2147483647"
@@ -40,9 +39,7 @@ def _build(temporary: Path) -> Path:
     layer, archive = temporary / "layer.tar", temporary / "image.tar"
     links = {f"bin/{applet}": "busybox" for applet in applets if applet != "busybox"}
     write_layer(layer, {"bin/busybox": program.read_bytes(), **_ACCOUNTS}, links, _DIRECTORIES)
-    write_image(
-        archive, layout.BUSYBOX_IMAGE, layer, command=["/bin/sleep", _FOREVER], environment={"PATH": "/bin"}
-    )
+    write_image(archive, layout.BUSYBOX_IMAGE, layer, command=["/bin/sleep", _FOREVER], environment={"PATH": "/bin"})
     return archive
 
 
@@ -52,12 +49,18 @@ def _static_program(temporary: Path) -> Path:
     if installed is not None and _is_static(Path(installed)):
         return Path(installed)
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-        raise MissingPrerequisite("no static busybox is installed, and there is no apt-get to fetch one; install busybox-static")
+        raise MissingPrerequisite(
+            "no static busybox is installed, and there is no apt-get to fetch one; install busybox-static"
+        )
     download = temporary / "package"
     download.mkdir()
-    if not succeeds(["sh", "-c", f"cd '{download}' && apt-get download busybox-static"], timeout_seconds=120):
+    fetch = ["apt-get", "download", "busybox-static"]
+    try:
+        run(fetch, doing="fetching busybox", directory=download)
+    except LocalClusterError:
+        # Lists that are missing or too old name a package that is no longer there.
         succeeds(["apt-get", "update", "-q"], timeout_seconds=300)
-        run(["apt-get", "download", "busybox-static"], doing="fetching busybox", directory=download, environment={**os.environ})
+        run(fetch, doing="fetching busybox", directory=download)
     package = next(download.glob("*.deb"))
     run(["dpkg-deb", "-x", package, temporary / "tree"], doing="unpacking busybox")
     return temporary / "tree" / "bin" / "busybox"

@@ -44,12 +44,11 @@ class CertificateAuthority:
             return
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         create_private_key(self.own.key)
-        extensions = ["-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign"]
-        run(
-            ["openssl", "req", "-x509", "-new", "-key", self.own.key, "-subj", "/CN=vidbench-local-ca", "-days", _DAYS]
-            + ["-out", self.own.certificate, *extensions],
-            doing="making the certificate authority",
-        )
+        words: list[str | Path] = ["openssl", "req", "-x509", "-new", "-key", self.own.key, "-days", _DAYS]
+        words += ["-subj", "/CN=vidbench-local-ca", "-out", self.own.certificate]
+        for extension in ("basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign,cRLSign"):
+            words += ["-addext", extension]
+        run(words, doing="making the certificate authority")
 
     def issue(
         self, name: str, common_name: str, organizations: Sequence[str] = (), alternative_names: Sequence[str] = ()
@@ -65,12 +64,10 @@ class CertificateAuthority:
             ["openssl", "req", "-new", "-key", pair.key, "-subj", subject(common_name, organizations), "-out", request],
             doing=f"asking for a certificate for {common_name}",
         )
-        run(
-            ["openssl", "x509", "-req", "-in", request, "-CA", self.own.certificate, "-CAkey", self.own.key]
-            + ["-set_serial", f"0x{secrets.token_hex(16)}", "-days", _DAYS, "-extfile", extensions]
-            + ["-out", pair.certificate],
-            doing=f"signing a certificate for {common_name}",
-        )
+        words: list[str | Path] = ["openssl", "x509", "-req", "-in", request, "-out", pair.certificate, "-days", _DAYS]
+        words += ["-CA", self.own.certificate, "-CAkey", self.own.key, "-extfile", extensions]
+        words += ["-set_serial", f"0x{secrets.token_hex(16)}"]
+        run(words, doing=f"signing a certificate for {common_name}")
         request.unlink()
         extensions.unlink()
         return pair

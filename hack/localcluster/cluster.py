@@ -12,7 +12,7 @@ from pathlib import Path
 from . import binaries, layout, network, ports, sweep, versions
 from .archive import image_id_in
 from .builders import find_builder
-from .components import ControlPlaneOptions
+from .components import APISERVER, ControlPlaneOptions
 from .console import run, say
 from .controlplane import ControlPlane
 from .errors import LocalClusterError, MissingPrerequisite
@@ -29,6 +29,8 @@ _OPTIONS = ControlPlaneOptions(
     # A person waits for this one: its controllers may ask faster than the default of Kubernetes.
     controller_manager_qps=200,
     controller_manager_burst=400,
+    # It may run for weeks.
+    extra_arguments={APISERVER: ["--audit-log-maxsize=200", "--audit-log-maxbackup=1"]},
     die_with_parent=False,
 )
 
@@ -105,7 +107,9 @@ class SingleNodeCluster:
         elif archive:
             images.load(archive)
         if reference not in images.ids():
-            raise LocalClusterError(f"{archive} holds no image called {reference}; the node now has: {', '.join(images.ids())}")
+            raise LocalClusterError(
+                f"{archive} holds no image called {reference}; the node now has: {', '.join(images.ids())}"
+            )
         images.drop_unnamed()
         say(f"loaded {reference} into the node in {time.monotonic() - started:.0f} s")
         return True
@@ -138,8 +142,12 @@ class SingleNodeCluster:
         kubelet_ready = control_plane.is_ready("kube-apiserver") and node.is_ready()
         return [
             *states,
-            ComponentStatus("containerd", _state(running=runs_containers, ready=runs_containers), _containerd_version()),
-            ComponentStatus("kubelet", _state(running=node.kubelet.is_running, ready=kubelet_ready), versions.KUBERNETES),
+            ComponentStatus(
+                "containerd", _state(running=runs_containers, ready=runs_containers), _containerd_version()
+            ),
+            ComponentStatus(
+                "kubelet", _state(running=node.kubelet.is_running, ready=kubelet_ready), versions.KUBERNETES
+            ),
             ComponentStatus(
                 "kube-proxy",
                 _state(running=node.kube_proxy.is_running, ready=node.proxy_is_ready()),
@@ -204,7 +212,7 @@ def _binaries_are_cached() -> bool:
 
 def _containerd_version() -> str:
     words = run(["containerd", "--version"], doing="asking containerd for its version").split()
-    return words[2] if len(words) > 2 else "unknown"  # noqa: PLR2004 - program, module, version
+    return words[2] if len(words) > 2 else "unknown"  # program, module, version
 
 
 def _state(*, running: bool, ready: bool) -> str:

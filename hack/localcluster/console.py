@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -43,7 +44,8 @@ def run(
         raise LocalClusterError(f"{doing}: no end after {timeout_seconds:g} s: {' '.join(words)}") from error
     if done.returncode != 0:
         said = (done.stderr or done.stdout).strip()[-4000:]
-        raise LocalClusterError(f"{doing}: exit code {done.returncode} from: {' '.join(words)}\n{said}")
+        shown = textwrap.shorten(" ".join(words), 400, placeholder=" ...")
+        raise LocalClusterError(f"{doing}: exit code {done.returncode} from: {shown}\n{said}")
     return done.stdout
 
 

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from . import binaries, kubeconfig, ports
 from .certificates import CertificateAuthority, KeyPair, create_private_key, create_public_key
@@ -40,7 +41,11 @@ from .readiness import http_status, https_status
 from .versions import fingerprint
 
 _ADMIN_GROUP = "system:masters"
-_USERS = {"admin": "kubernetes-admin", CONTROLLER_MANAGER: f"system:{CONTROLLER_MANAGER}", SCHEDULER: f"system:{SCHEDULER}"}
+_USERS = {
+    "admin": "kubernetes-admin",
+    CONTROLLER_MANAGER: f"system:{CONTROLLER_MANAGER}",
+    SCHEDULER: f"system:{SCHEDULER}",
+}
 
 
 class ControlPlane:
@@ -64,7 +69,7 @@ class ControlPlane:
             for name in self.options.components
         }
 
-    def __enter__(self) -> ControlPlane:
+    def __enter__(self) -> Self:
         """Start everything and wait until it is ready."""
         try:
             self.start()

@@ -10,7 +10,7 @@ import os
 import shutil
 from pathlib import Path
 
-from . import binaries, layout, versions
+from . import binaries, layout
 from .console import run, say, succeeds
 
 _CLUSTER = "vidbench"

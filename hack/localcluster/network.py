@@ -58,7 +58,11 @@ def tear_down() -> None:
 
 def leftovers() -> list[str]:
     """Name what of the network is still there."""
-    found = [f"nftables table {family} {name}" for family, name in _TABLES if succeeds(["nft", "list", "table", family, name])]
+    found = [
+        f"nftables table {family} {name}"
+        for family, name in _TABLES
+        if succeeds(["nft", "list", "table", family, name])
+    ]
     return found + ([f"network device {layout.BRIDGE}"] if _bridge_exists() else [])
 
 

@@ -82,6 +82,9 @@ class Node:
             self.kubelet.start(
                 [binaries.ensure("node") / "kubelet", *node_config.kubelet_arguments(self._places, client)]
             )
+        self._wait(
+            lambda: http_status(layout.KUBELET_HEALTH_PORT, "/healthz") == http.client.OK, "healthy", self.kubelet
+        )
         self._wait(self._is_registered, "registered", self.kubelet)
         # A kubelet that starts sets what it does not manage itself to zero: the GPUs come after it.
         self._pretend_gpus()
@@ -170,7 +173,9 @@ class Node:
 
     def _kubeconfig(self, name: str, user: str, groups: tuple[str, ...]) -> Path:
         pair = self._control_plane.issue_certificate(name, user, organizations=groups)
-        self._write_config(f"{name}.kubeconfig", kubeconfig.with_certificate(self._control_plane.endpoint(), user, pair))
+        self._write_config(
+            f"{name}.kubeconfig", kubeconfig.with_certificate(self._control_plane.endpoint(), user, pair)
+        )
         path = self._places.config / f"{name}.kubeconfig"
         path.chmod(0o600)
         return path

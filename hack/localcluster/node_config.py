@@ -172,7 +172,7 @@ def _is_reachable_from_pods(address: str) -> bool:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return False
-    return parsed.version == 4 and not parsed.is_loopback  # noqa: PLR2004 - IPv4: pods have no IPv6 here
+    return parsed.version == 4 and not parsed.is_loopback  # IPv4: pods have no IPv6 here
 
 
 def _quoted(path: Path) -> str:

@@ -27,7 +27,7 @@ class NodeImages:
         found = {}
         for line in listed.splitlines()[1:]:
             words = line.split()
-            if len(words) > 2 and not words[0].startswith("sha256:"):  # noqa: PLR2004 - name, type, digest
+            if len(words) > 2 and not words[0].startswith("sha256:"):  # name, type, digest
                 found[words[0]] = self._config_digest(words[2])
         return found
 

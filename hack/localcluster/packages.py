@@ -37,7 +37,9 @@ def ensure_programs(programs: dict[str, str], *, needs_network_plugins: bool = F
             "install them by this distribution's own means"
         )
     if os.geteuid() != 0:
-        raise MissingPrerequisite(f"not installed: {', '.join(missing)}; run as root: apt-get install {' '.join(missing)}")
+        raise MissingPrerequisite(
+            f"not installed: {', '.join(missing)}; run as root: apt-get install {' '.join(missing)}"
+        )
     say(f"installing packages: {', '.join(missing)}")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     # One unreachable source of many fails this step; whether it mattered, the next step shows.

@@ -50,7 +50,11 @@ class Daemon:
         return self.pid is not None
 
     def start(
-        self, arguments: Sequence[str | Path], *, environment: Mapping[str, str] | None = None, directory: Path | None = None
+        self,
+        arguments: Sequence[str | Path],
+        *,
+        environment: Mapping[str, str] | None = None,
+        directory: Path | None = None,
     ) -> None:
         """Start the program unless it runs."""
         if self.is_running:

@@ -78,7 +78,9 @@ def remove_tree(root: Path) -> None:
     """Delete a directory, never through a mount into something else."""
     remaining = mounts_below(root)
     if remaining:
-        raise LocalClusterError(f"{root} is not deleted: {remaining[0]} is still mounted; unmount it and run `down` again")
+        raise LocalClusterError(
+            f"{root} is not deleted: {remaining[0]} is still mounted; unmount it and run `down` again"
+        )
     if root.exists():
         shutil.rmtree(root)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
+import importlib
 import logging
 import os
 import signal
@@ -23,6 +24,7 @@ from vidbench_runner.artifacts import ArtifactStore, Destination, NoArtifacts
 from vidbench_runner.assignment import Assignment
 from vidbench_runner.backends import create_model
 from vidbench_runner.backends.boundaries import MonotonicClock
+from vidbench_runner.backends.library_logs import set_environment
 from vidbench_runner.core.endings import Interruption, blank_verdict, concluded, ending_of, exit_code_of
 from vidbench_runner.core.plan import DIGEST_CHARACTERS, Attempt, TrialPlan, plan_trial
 from vidbench_runner.core.trial import SampleKeeper, Trial, World
@@ -93,7 +95,16 @@ class SupervisorLine:
         _logger.error("the trial failed", exc_info=error)
 
 
-def main(arguments: Sequence[str] | None = None, create: ModelFactory = create_model) -> int:
+def import_and_create(backend: str, progress: Progress) -> VideoModel:
+    """Create the model of a backend with the big libraries imported, so that a load's time is hardly theirs."""
+    progress("import")
+    set_environment()
+    for library in ("torch", "diffusers", "transformers"):
+        importlib.import_module(library)
+    return create_model(backend, progress)
+
+
+def main(arguments: Sequence[str] | None = None, create: ModelFactory = import_and_create) -> int:
     """Run one attempt as the environment says; return the exit code."""
     parsed = _parser().parse_args(arguments)
     die_with_parent(parsed.supervisor)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -70,21 +70,14 @@ class AuditLog:
         needle = json.dumps(user).encode()
         with self._path.open("rb") as log:
             log.seek(mark)
-            return list(parse(line for line in log if needle in line and line.endswith(b"\n")).of(user))
+            lines = [line for line in log if needle in line and line.endswith(b"\n")]
+        return [call for call in parse(lines) if call.user == user]
 
 
-@dataclass(frozen=True)
-class _Parsed:
-    calls: tuple[Call, ...]
-
-    def of(self, user: str) -> Iterator[Call]:
-        return (call for call in self.calls if call.user == user)
-
-
-def parse(lines: Iterable[bytes]) -> _Parsed:
+def parse(lines: Iterable[bytes]) -> list[Call]:
     """Parse audit events; those of other stages than the last are left out."""
     events = (json.loads(line) for line in lines)
-    return _Parsed(tuple(_call_of(event) for event in events if event.get("stage") == "ResponseComplete"))
+    return [_call_of(event) for event in events if event.get("stage") == "ResponseComplete"]
 
 
 def _call_of(event: dict[str, Any]) -> Call:

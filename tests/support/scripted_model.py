@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy
+import numpy as np
 
 from vidbench_api.names import Reason
 from vidbench_runner.ports import (
@@ -52,7 +52,7 @@ def clip(request: ClipRequest, *, slower: int = 0, **changes: Any) -> GeneratedC
         delivered_frames=request.frames,
         delivered_height=request.height,
         delivered_width=request.width,
-        frames=numpy.full(shape, request.seed % 256, dtype=numpy.uint8),
+        frames=np.full(shape, request.seed % 256, dtype=np.uint8),
         finite=True,
         memory_reason="cpu",
         expected_calls={Phase.DENOISE: request.steps, Phase.VAE_DECODE: 1},
@@ -149,7 +149,7 @@ class FakeClock:
 class FakeMeter:
     """A meter whose energy counter rises by `step` millijoules a reading."""
 
-    base: DeviceReading = DeviceReading(reason="no_gpu")
+    base: DeviceReading = field(default_factory=lambda: DeviceReading(reason="no_gpu"))
     step: int = 0
     reads: int = 0
 
@@ -228,7 +228,7 @@ def garbage(reports: int) -> Action:
     """Write nonsense into the report pipe, as a library that prints into any descriptor."""
 
     def action(request: ClipRequest) -> GeneratedClip:
-        os.write(reports, b"Downloading: 50%\r\n{\"cell\": 1}\n\xff\xfe\x00{{{{" + b"z" * 2_000_000 + b"\n{}\n")
+        os.write(reports, b'Downloading: 50%\r\n{"cell": 1}\n\xff\xfe\x00{{{{' + b"z" * 2_000_000 + b"\n{}\n")
         return clip(request)
 
     return action

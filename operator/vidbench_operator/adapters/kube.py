@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -54,22 +54,6 @@ _Spec = TypeVar("_Spec", bound=ApiModel)
 _CORE: Final = "/api/v1"
 _BATCH: Final = "/apis/batch/v1"
 _OURS: Final = f"/apis/{API_VERSION}"
-
-
-@dataclass(frozen=True)
-class LabelledJob:
-    """A Job and the run that it is labelled with."""
-
-    key: RunKey
-    job: ObservedJob
-
-
-@dataclass(frozen=True)
-class LabelledPod:
-    """A pod and the run that it is labelled with."""
-
-    key: RunKey
-    pod: ObservedPod
 
 
 class KubeCluster:
@@ -273,18 +257,23 @@ class KubeCluster:
         ]
         return [key for key in keys if key is not None]
 
-    async def list_all_children(self) -> tuple[list[LabelledJob], list[LabelledPod]]:
-        """List the Jobs and pods of all runs."""
-        jobs, pods = [], []
+    async def list_all_jobs(self) -> list[tuple[RunKey, ObservedJob]]:
+        """List the Jobs of all runs."""
+        jobs = []
         async for raw in self._labelled(_BATCH, "jobs"):
             key, job = projections.run_key_of_child(raw), projections.project_job(raw)
             if key is not None and job is not None:
-                jobs.append(LabelledJob(key, job))
+                jobs.append((key, job))
+        return jobs
+
+    async def list_all_pods(self) -> list[tuple[RunKey, ObservedPod]]:
+        """List the pods of all runs."""
+        pods = []
         async for raw in self._labelled(_CORE, "pods"):
             key, pod = projections.run_key_of_child(raw), projections.project_pod(raw)
             if key is not None and pod is not None:
-                pods.append(LabelledPod(key, pod))
-        return jobs, pods
+                pods.append((key, pod))
+        return pods
 
     async def list_nodes(self) -> dict[str, ObservedNode]:
         """List the nodes; raises Refused if they are not visible."""

@@ -46,7 +46,8 @@ class Metrics:
         )
         age.set_function(lambda: time.monotonic() - self._last_success)
         build = Gauge("vidbench_build_info", "Always 1.", ("version",), registry=self.registry)
-        build.labels(version("vidbench")).set(1)
+        self.version = version("vidbench")
+        build.labels(self.version).set(1)
 
     def pass_ended(self, result: str, seconds: float) -> None:
         """Count a reconcile pass; `result` is success, conflict or error."""

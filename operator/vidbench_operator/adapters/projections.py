@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
 
 from pydantic import ValidationError
 
 from vidbench_api.base import ApiModel
 from vidbench_api.kinds import BENCHMARK_RUN
-from vidbench_api.names import GROUP, LABEL_RUN, RUNNER_CONTAINER
+from vidbench_api.names import GROUP, LABEL_RUN, RUNNER_CONTAINER, RunPhase
 from vidbench_api.request import RunIdentity
 from vidbench_api.result import BenchmarkResultSpec
 from vidbench_api.run_spec import BenchmarkRunSpec
@@ -49,6 +50,29 @@ def run_key_of_child(raw: Any) -> RunKey | None:
     namespace = _text(metadata.get("namespace"))
     name = _text(_mapping(metadata.get("labels")).get(LABEL_RUN))
     return RunKey(namespace, name) if namespace and name else None
+
+
+@dataclass(frozen=True)
+class RunHead:
+    """What the watch of runs is good for: to notice that a run came, went or was changed by somebody."""
+
+    uid: str
+    generation: int
+    deleting: bool
+    accepted: bool
+    phase: str
+
+
+def project_head(raw: Any) -> RunHead:
+    """Return the head of a run, whatever the rest of it looks like."""
+    metadata, status = _mapping(_get(raw, "metadata")), _mapping(_get(raw, "status"))
+    return RunHead(
+        uid=_text(metadata.get("uid")) or "",
+        generation=_number(metadata.get("generation")) or 0,
+        deleting=metadata.get("deletionTimestamp") is not None,
+        accepted=bool(_text(status.get("requestDigest"))),
+        phase=_text(status.get("phase"), 64) or RunPhase.PENDING.value,
+    )
 
 
 def project_run(raw: Mapping[str, Any]) -> ObservedRun:

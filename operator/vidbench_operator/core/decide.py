@@ -6,8 +6,8 @@ settled, and say it all in one status. Time is an argument, names are computed, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from vidbench_api.identity import attempt_name, result_name
 from vidbench_api.names import EventReason, LimitedBy, Outcome, Reason, RowPhase
@@ -18,10 +18,12 @@ from vidbench_api.run_status import BenchmarkRunStatus, CellRow, GpuSeconds, Par
 from .observed import Observed, ObservedJob, ObservedRun
 from .plan import CreateJob, CreateResult, DeleteJob, EmitEvent, PatchTtl, Plan
 from .policy import Policy
-from .results import result_labels
+from .results import headline_memory, result_labels
 from .settle import Context, Settled, settle, with_run_deadline
 from .status import empty_row, is_terminal, summarise, summarise_row
 from .timestamps import format_time, parse_time
+
+_MAX_COUNT = 2_147_483_647
 
 
 @dataclass(frozen=True)
@@ -56,34 +58,46 @@ def decide(run: ObservedRun, observed: Observed, now: float, policy: Policy) -> 
 def _make_context(
     run: ObservedRun, document: RequestDocument, observed: Observed, now: float, policy: Policy
 ) -> Context:
-    hardware_of = {cell.id: cell.hardware for cell in document.cells}
-    idle: dict[str, float | None] = {entry.name: 0.0 for entry in document.hardware}
-    hopeless = set()
-    for row in run.status.rows:
-        for shard in row.shards:
-            if shard.reason == Reason.UNSCHEDULABLE and shard.phase is RowPhase.FINISHED:
-                hopeless.add(row.hardware)
-                continue
-            ended = parse_time(shard.ended_at)
-            known = idle.get(row.hardware)
-            if ended is not None and known is not None:
-                idle[row.hardware] = max(known, ended)
-    cell_of_job = {job.uid: job.cell for job in observed.jobs}
+    stored = _stored_shards(run.status, document)
+    idle_since: dict[str, float | None] = {entry.name: 0.0 for entry in document.hardware}
+    refused_at: dict[str, float] = {}
+    holders: dict[str, str] = {}
+    for cell in document.cells:
+        for shard in stored[cell.id]:
+            if shard.phase is RowPhase.ACTIVE:
+                holders[attempt_name(run.name, cell.id, shard.index, shard.attempt)] = cell.hardware
+            ended = parse_time(shard.ended_at) or 0.0
+            if shard.phase is RowPhase.FINISHED and shard.reason == Reason.UNSCHEDULABLE:
+                refused_at[cell.hardware] = max(refused_at.get(cell.hardware, 0.0), ended)
+            else:
+                idle_since[cell.hardware] = max(idle_since[cell.hardware] or 0.0, ended)
+    wanted = {job.uid: holders[job.name] for job in observed.jobs if job.owner_uid == run.uid and job.name in holders}
     for pod in observed.pods:
-        hardware = hardware_of.get(cell_of_job.get(pod.job_uid, ""))
-        if hardware is not None and pod.node is not None and not pod.ended:
-            idle[hardware] = None
-    free = frozenset(name for name in hopeless if idle.get(name) is not None)
-    return Context(run, document, observed, now, policy, idle, free)
+        if pod.job_uid in wanted and pod.node is not None and not pod.ended:
+            idle_since[wanted[pod.job_uid]] = None
+    hopeless = frozenset(
+        name for name, moment in refused_at.items() if (idle := idle_since[name]) is not None and idle <= moment
+    )
+    return Context(run, document, observed, now, policy, idle_since, hopeless)
+
+
+def _stored_shards(status: BenchmarkRunStatus, document: RequestDocument) -> dict[str, tuple[ShardStatus, ...]]:
+    """Return the shards of every cell of the document, as the status has them or untouched where it has none."""
+    rows = {row.id: row for row in status.rows}
+    stored = {}
+    for cell in document.cells:
+        untouched = {shard.index: shard for shard in empty_row(cell, document.shards).shards}
+        known = {shard.index: shard for shard in rows[cell.id].shards} if cell.id in rows else {}
+        stored[cell.id] = tuple(known.get(index, shard) for index, shard in untouched.items())
+    return stored
 
 
 def _settle_all(context: Context) -> tuple[_Entry, ...]:
-    rows = {row.id: row for row in context.run.status.rows}
+    stored = _stored_shards(context.run.status, context.document)
     over = context.now >= context.run.created_at + context.run.spec.timeouts.run_seconds
     entries = []
     for cell in context.document.cells:
-        row = rows.get(cell.id) or empty_row(cell, context.document.shards)
-        for shard in row.shards:
+        for shard in stored[cell.id]:
             settled = settle(context, cell, shard)
             entries.append(_Entry(cell, with_run_deadline(context, cell, settled) if over else settled))
     return tuple(entries)
@@ -94,9 +108,9 @@ def _needs(entries: Sequence[_Entry], observed: Observed) -> Plan | None:
     live = any(entry.settled.needs_live for entry in entries) and not observed.live
     known = {refusal.job_uid for refusal in observed.refusals}
     wanted = frozenset(
-        entry.settled.lost_refusals
+        entry.settled.refusals_of
         for entry in entries
-        if entry.settled.lost_refusals and entry.settled.lost_refusals not in known
+        if entry.settled.refusals_of and entry.settled.refusals_of not in known
     )
     if live or (wanted and not observed.refusals_read >= wanted):
         return Plan(needs_live=live, needs_refusals=wanted)
@@ -125,11 +139,9 @@ def _start(context: Context, entries: Sequence[_Entry]) -> tuple[LimitedBy, tupl
             break
         slots -= 1
         started[(entry.cell.id, entry.shard.index)] = _next_attempt(entry.shard, context.now)
+    wake_at = context.now + context.policy.refusal_check_seconds
     changed = tuple(
-        _Entry(
-            entry.cell,
-            Settled(started[key], wake_at=None, ended=entry.settled.ended, gpu_seconds=entry.settled.gpu_seconds),
-        )
+        _Entry(entry.cell, replace(entry.settled, shard=started[key], wake_at=wake_at))
         if (key := (entry.cell.id, entry.shard.index)) in started
         else entry
         for entry in entries
@@ -150,8 +162,7 @@ def _next_attempt(shard: ShardStatus, now: float) -> ShardStatus:
     )
 
 
-def _limited_by(entries: Iterable[_Entry], *, waits: bool, slots: int, held_back: bool) -> LimitedBy:
-    entries = tuple(entries)
+def _limited_by(entries: Sequence[_Entry], *, waits: bool, slots: int, held_back: bool) -> LimitedBy:
     if held_back or any(entry.settled.unschedulable for entry in entries):
         return LimitedBy.CAPACITY
     if any(entry.settled.refused for entry in entries):
@@ -162,19 +173,11 @@ def _limited_by(entries: Iterable[_Entry], *, waits: bool, slots: int, held_back
 def _make_status(context: Context, entries: Sequence[_Entry], limited_by: LimitedBy) -> BenchmarkRunStatus:
     run = context.run
     before = {row.id: row for row in run.status.rows}
-    rows = []
-    for cell in context.document.cells:
-        mine = [entry for entry in entries if entry.cell.id == cell.id]
-        rows.append(_make_row(context, before.get(cell.id) or empty_row(cell, context.document.shards), mine))
-    used = run.status.gpu_seconds or GpuSeconds()
+    mine: dict[str, list[_Entry]] = {}
     for entry in entries:
-        useful = entry.settled.ended is not None and entry.settled.ended.outcome in (
-            Outcome.SUCCEEDED,
-            Outcome.OUT_OF_MEMORY,
-        )
-        seconds = entry.settled.gpu_seconds
-        used = GpuSeconds(used=used.used + seconds * useful, wasted=used.wasted + seconds * (not useful))
-    status = run.status.model_copy(update={"rows": tuple(rows), "gpu_seconds": used})
+        mine.setdefault(entry.cell.id, []).append(entry)
+    rows = tuple(_make_row(context, cell, before.get(cell.id), mine[cell.id]) for cell in context.document.cells)
+    status = run.status.model_copy(update={"rows": rows, "gpu_seconds": _add_gpu_seconds(run.status, entries)})
     parallelism = ParallelismStatus(
         active=sum(entry.shard.phase is RowPhase.ACTIVE for entry in entries),
         running=sum(entry.settled.running for entry in entries),
@@ -184,18 +187,38 @@ def _make_status(context: Context, entries: Sequence[_Entry], limited_by: Limite
     return summarise(run, status, parallelism, context.now)
 
 
-def _make_row(context: Context, row: CellRow, entries: Sequence[_Entry]) -> CellRow:
-    device, message = None, None
-    memory_of = row.memory_of
+def _add_gpu_seconds(status: BenchmarkRunStatus, entries: Sequence[_Entry]) -> GpuSeconds:
+    """Return what was held so far with the attempts that ended in this pass: used by those that gave an answer."""
+    total = status.gpu_seconds or GpuSeconds()
+    used, wasted = total.used, total.wasted
+    for entry in entries:
+        end = entry.settled.ended
+        if end is not None and end.outcome in (Outcome.SUCCEEDED, Outcome.OUT_OF_MEMORY):
+            used += entry.settled.gpu_seconds
+        else:
+            wasted += entry.settled.gpu_seconds
+    return GpuSeconds(used=min(used, _MAX_COUNT), wasted=min(wasted, _MAX_COUNT))
+
+
+def _make_row(context: Context, cell: Cell, stored: CellRow | None, entries: Sequence[_Entry]) -> CellRow:
+    """Return the cell's row. Device and kind of memory are those of its first result, the message of its last failure."""
+    row = empty_row(cell, context.document.shards)
+    if stored is not None:
+        row = row.model_copy(update={name: getattr(stored, name) for name in ("gpu", "memory_of", "message")})
     for entry in entries:
         spec = _result_of(context, entry)
-        if spec is not None:
-            device = spec.environment.device if spec.environment else None
-            memory_of = ("Device" if spec.memory.device is not None else "Host") if spec.memory else memory_of
-        if entry.settled.ended is not None and entry.settled.ended.message:
-            message = entry.settled.ended.message
-    row = row.model_copy(update={"memory_of": memory_of})
-    return summarise_row(row, [entry.shard for entry in entries], device, message)
+        memory = headline_memory(spec) if spec is not None else None
+        update: dict[str, str] = {}
+        if row.gpu is None and spec is not None and spec.environment is not None:
+            update["gpu"] = spec.environment.device[:64]
+        if row.memory_of is None and memory is not None:
+            update["memory_of"] = memory.of
+        end = entry.settled.ended
+        if end is not None and end.message:
+            which = f"shard {entry.shard.index}: " if len(entries) > 1 else ""
+            update["message"] = f"{which}{end.message}"[:256]
+        row = row.model_copy(update=update)
+    return summarise_row(row, [entry.shard for entry in entries])
 
 
 def _result_of(context: Context, entry: _Entry) -> BenchmarkResultSpec | None:
@@ -214,15 +237,20 @@ def _make_plan(context: Context, entries: Sequence[_Entry], status: BenchmarkRun
         for entry in entries
         if entry.settled.result is not None
     )
-    known = {job.name for job in observed.jobs if job.owner_uid == run.uid}
+    tried = {job.name for job in observed.jobs if job.owner_uid == run.uid} | observed.refused_jobs.keys()
     creates = tuple(
         CreateJob(name, entry.cell.id, entry.shard.index, entry.shard.attempt)
         for entry in entries
         if entry.shard.phase is RowPhase.ACTIVE
         and entry.shard.job_uid is None
-        and (name := attempt_name(run.name, entry.cell.id, entry.shard.index, entry.shard.attempt)) not in known
+        and (name := attempt_name(run.name, entry.cell.id, entry.shard.index, entry.shard.attempt)) not in tried
     )
-    deletes, ttls = _clean_up(run, observed, {(e.cell.id, e.shard.index): e.shard for e in entries})
+    active = {
+        attempt_name(run.name, entry.cell.id, entry.shard.index, entry.shard.attempt): entry.shard.job_uid
+        for entry in entries
+        if entry.shard.phase is RowPhase.ACTIVE
+    }
+    deletes, ttls = _clean_up(run, observed, active)
     ended = is_terminal(status)
     changed = None if status == run.status else status
     return Plan(
@@ -238,34 +266,35 @@ def _make_plan(context: Context, entries: Sequence[_Entry], status: BenchmarkRun
 
 
 def _clean_up(
-    run: ObservedRun, observed: Observed, shards: Mapping[tuple[str, int], ShardStatus]
+    run: ObservedRun, observed: Observed, active: Mapping[str, str | None]
 ) -> tuple[tuple[DeleteJob, ...], tuple[PatchTtl, ...]]:
-    """Delete Jobs that no current attempt wants; let finished ones of attempts that the *stored* status settled expire."""
+    """Delete Jobs that no current attempt wants; let finished ones of attempts that the *stored* status settled expire.
+
+    `active` holds the Job names of the current attempts with the UIDs that are known of them.
+    """
     stored = {(row.id, shard.index): shard for row in run.status.rows for shard in row.shards}
-    deletes, ttls = [], []
+    deletes, ttls = {}, {}
     for job in observed.jobs:
         if job.owner_uid != run.uid or job.deleting:
             continue
-        key = (job.cell, job.shard)
+        shard = stored.get((job.cell, job.shard))
         if job.finished is None:
-            if not _wants(shards.get(key), job):
-                deletes.append(DeleteJob(job.name, job.uid, "its attempt has ended"))
-        elif job.ttl_seconds is None and _settled_in(stored.get(key), job):
-            ttls.append(PatchTtl(job.name, job.uid, _ttl_of(run, stored.get(key), job)))
-    return tuple(deletes), tuple(ttls)
+            if job.name not in active or active[job.name] not in (None, job.uid):
+                deletes[job.uid] = DeleteJob(job.name, job.uid, "its attempt has ended")
+        elif job.ttl_seconds is None and (is_terminal(run.status) or _settled_in(shard, job)):
+            ttls[job.uid] = PatchTtl(job.name, job.uid, _ttl_of(run, shard, job))
+    return tuple(sorted(deletes.values(), key=_by_name)), tuple(sorted(ttls.values(), key=_by_name))
 
 
-def _wants(shard: ShardStatus | None, job: ObservedJob) -> bool:
-    return (
-        shard is not None
-        and shard.phase is RowPhase.ACTIVE
-        and shard.attempt == job.attempt
-        and shard.job_uid in (None, job.uid)
-    )
+def _by_name(entry: DeleteJob | PatchTtl) -> tuple[str, str]:
+    return entry.name, entry.uid
 
 
 def _settled_in(shard: ShardStatus | None, job: ObservedJob) -> bool:
-    return shard is None or shard.phase is not RowPhase.ACTIVE or shard.attempt > job.attempt
+    """Whether the stored status says how the Job's attempt ended; one that it does not know yet is not settled."""
+    if shard is None or shard.phase is RowPhase.FINISHED:
+        return True
+    return job.attempt < shard.attempt or (job.attempt == shard.attempt and shard.phase is RowPhase.PENDING)
 
 
 def _ttl_of(run: ObservedRun, shard: ShardStatus | None, job: ObservedJob) -> int:
@@ -312,8 +341,11 @@ def _events(entries: Sequence[_Entry], status: BenchmarkRunStatus) -> tuple[Emit
     return tuple(events)
 
 
-def _requeue_after(context: Context, entries: Iterable[_Entry]) -> float:
-    """Return seconds until the first limit runs out; a run that is not ended always has one: its own."""
-    wakes = [context.run.created_at + context.run.spec.timeouts.run_seconds]
-    wakes += [entry.settled.wake_at for entry in entries if entry.settled.wake_at is not None]
-    return max(0.1, min(wake for wake in wakes) - context.now)
+def _requeue_after(context: Context, entries: Sequence[_Entry]) -> float:
+    """Return seconds until the first limit runs out; a run that is not ended always has one: its own.
+
+    A retry whose time has come but which has no slot waits for what frees one, not for the clock.
+    """
+    wakes = [entry.settled.wake_at for entry in entries if entry.settled.wake_at is not None]
+    wakes.append(context.run.created_at + context.run.spec.timeouts.run_seconds)
+    return max(0.1, min((wake - context.now for wake in wakes if wake > context.now), default=0.0))

@@ -18,6 +18,9 @@ from vidbench_api.run_spec import BenchmarkRunSpec, Exclusion, Hardware, RunMode
 
 from .observed import ObservedRun, References
 
+_INFINITIES = (float("inf"), float("-inf"))
+"""What JSON numbers beyond the range of a double, such as 1e999, are read as; no JSON can hold them."""
+
 
 @dataclass(frozen=True)
 class Accepted:
@@ -256,10 +259,6 @@ def _parse_arguments(variant: str, model: str, arguments: Mapping[str, str]) -> 
 
 def _refuse_constant(text: str) -> None:
     raise ValueError(f"{text} is not JSON")
-
-
-_INFINITIES = (float("inf"), float("-inf"))
-"""What JSON numbers beyond the range of a double, such as 1e999, are read as; no JSON can hold them."""
 
 
 def _check_size(document: RequestDocument) -> Accepted | Refusal:

@@ -6,7 +6,7 @@ Unknown phases and missing fields are values here, never exceptions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -92,6 +92,12 @@ class ObservedPod:
         return self.gone or self.exit_code is not None or self.phase in {"Succeeded", "Failed"}
 
 
+def latest_pod(pods: Iterable[ObservedPod], job_uid: str) -> ObservedPod | None:
+    """Return the pod that a Job had last. Of one that was seen twice, its ended and then its last state counts."""
+    mine = (pod for pod in pods if pod.job_uid == job_uid)
+    return max(mine, key=lambda pod: (pod.created_at, pod.uid, pod.ended, pod.gone), default=None)
+
+
 @dataclass(frozen=True)
 class ObservedNode:
     """A node, as far as a decision needs it."""
@@ -146,6 +152,9 @@ class Observed:
 
     conflicts: frozenset[str] = frozenset()
     """Names of Jobs that exist but belong to somebody else."""
+
+    refused_jobs: Mapping[str, str] = field(default_factory=dict)
+    """Names of Jobs that the API server would not have in this pass, with what it said."""
 
     document: RequestDocument | None = None
     live: bool = False

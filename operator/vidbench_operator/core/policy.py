@@ -15,6 +15,9 @@ class Policy:
     unknown_retries: int = 1
     """Further attempts after a failure of no known reason."""
 
+    late_pod_seconds: float = 5.0
+    """How long after the end of a Job the last event of its pod may come, which may be all that is left of a verdict."""
+
     node_lost_seconds: float = 60.0
     """How long a pod may be Terminating or Unknown on a node that is not ready, before its attempt is given up."""
 

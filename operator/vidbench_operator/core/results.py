@@ -5,7 +5,10 @@ A shard is finished from its result alone, also when an earlier pass wrote it: w
 
 from __future__ import annotations
 
-from vidbench_api.measured import Measured, SeriesName, Statistics, ValidityVerdict
+from dataclasses import dataclass
+from typing import Literal
+
+from vidbench_api.measured import Measured, Series, SeriesName, ValidityVerdict
 from vidbench_api.names import (
     LABEL_CELL,
     LABEL_HARDWARE,
@@ -30,15 +33,18 @@ from .retry import AttemptEnd
 from .timestamps import format_time
 
 _MEBIBYTE = 1024 * 1024
+_MAX_COUNT = 2_147_483_647
+_MAX_MICROSECONDS = 9_007_199_254_740_991
+_EXIT_CODES = range(256)
 
 
 def held_gpu_seconds(end: AttemptEnd, gpus: int) -> int:
-    """Return GPUs x seconds from the pod's binding to its end; 0 where no pod got so far."""
+    """Return GPUs x seconds from the pod's binding to its end; 0 where no pod got so far, or clocks contradict that."""
     pod = end.pod
     start = pod.scheduled_at or pod.started_at if pod else None
     if pod is None or start is None:
         return 0
-    return round(gpus * max(0.0, (pod.finished_at or end.ended_at) - start))
+    return min(_MAX_COUNT, round(gpus * max(0.0, (pod.finished_at or end.ended_at) - start)))
 
 
 def make_result(
@@ -77,7 +83,7 @@ def make_result(
             image_id=pod.image_id[:512] if pod and pod.image_id else None,
             started_at=_format(pod.started_at) if pod else None,
             finished_at=_format(pod.finished_at) if pod else None,
-            exit_code=end.exit_code,
+            exit_code=end.exit_code if end.exit_code in _EXIT_CODES else None,
             gpu_seconds=held_gpu_seconds(end, document.find_hardware(cell.hardware).gpus),
         ),
     )
@@ -100,45 +106,60 @@ def result_labels(run: ObservedRun, spec: BenchmarkResultSpec) -> dict[str, str]
 
 
 def finished_shard(shard: ShardStatus, name: str, spec: BenchmarkResultSpec, ended_at: float) -> ShardStatus:
-    """Return the shard as its result says it ended."""
+    """Return the shard as its result says it ended. A figure that the status cannot hold is left out of it."""
     latency = spec.find_series(SeriesName.LATENCY)
     figures = latency.statistics if latency else None
-    memory = memory_of(spec)
+    memory = headline_memory(spec)
     return shard.model_copy(
         update={
             "phase": RowPhase.FINISHED,
             "attempt": max(shard.attempt, spec.origin.attempt),
-            "ended_at": shard.ended_at or format_time(ended_at),
+            "ended_at": format_time(ended_at),
             "not_before": None,
             "reason": spec.reason,
             "outcome": spec.outcome,
             "validity": spec.validity.state,
             "result": name,
-            "latency_microseconds": round(figures.mean) if figures else None,
-            "spread_microseconds": _spread(figures),
+            "latency_microseconds": _whole(figures.mean if figures else None, _MAX_MICROSECONDS),
+            "spread_microseconds": _whole(figures.standard_deviation if figures else None, _MAX_MICROSECONDS),
             "samples": figures.count if figures else None,
-            "memory_mebibytes": memory // _MEBIBYTE if memory is not None else None,
+            "memory_mebibytes": _whole(memory.bytes / _MEBIBYTE if memory else None, _MAX_COUNT),
         }
     )
 
 
-def memory_of(measured: Measured) -> int | None:
-    """Return the headline memory in bytes: the device's where there is one, else the host's."""
+@dataclass(frozen=True)
+class HeadlineMemory:
+    """The one figure of memory that a row shows."""
+
+    bytes: int
+    of: Literal["Device", "Host"]
+
+
+def headline_memory(measured: Measured) -> HeadlineMemory | None:
+    """Return the peak of the device where there is one, else the host's; None if neither was measured."""
     memory = measured.memory
     if memory is None:
         return None
     if memory.device is not None:
-        return memory.device
-    return memory.host if memory.host is not None else memory.cgroup
+        return HeadlineMemory(memory.device, "Device")
+    host = memory.host if memory.host is not None else memory.cgroup
+    return HeadlineMemory(host, "Host") if host is not None else None
 
 
-def latency_text(series: object) -> str | None:
-    """Return mean, standard deviation and number of samples of a latency series for a printer column."""
-    figures = getattr(series, "statistics", None)
-    if not isinstance(figures, Statistics):
+def latency_text(series: Series | None) -> str | None:
+    """Return mean, standard deviation and number of samples of a latency series for a printer column.
+
+    None where there is none, or where its figures are no durations: they come from a pod.
+    """
+    if series is None:
         return None
-    spread = f" ±{seconds_text(figures.standard_deviation)}" if figures.standard_deviation is not None else ""
-    return f"{seconds_text(figures.mean)}{spread} ({figures.count})"
+    mean = _whole(series.statistics.mean, _MAX_MICROSECONDS)
+    deviation = _whole(series.statistics.standard_deviation, _MAX_MICROSECONDS)
+    if mean is None:
+        return None
+    spread = f" ±{seconds_text(deviation)}" if deviation is not None else ""
+    return f"{seconds_text(mean)}{spread} ({series.statistics.count})"
 
 
 def seconds_text(microseconds: float) -> str:
@@ -148,10 +169,9 @@ def seconds_text(microseconds: float) -> str:
     return f"{seconds:.{decimals}f}s"
 
 
-def _spread(figures: Statistics | None) -> int | None:
-    if figures is None or figures.standard_deviation is None:
-        return None
-    return round(figures.standard_deviation)
+def _whole(figure: float | None, limit: int) -> int | None:
+    """Return the figure as an integer; None for none, and for one that is negative or beyond the limit."""
+    return round(figure) if figure is not None and 0 <= figure <= limit else None
 
 
 def _validity_of(end: AttemptEnd) -> ValidityVerdict:

@@ -1,7 +1,8 @@
 """Failure to reason to what follows: another attempt, or the end of the shard. Values in, values out.
 
-How an attempt ended is told by evidence in this order: a final verdict of the pod that ended the Job, the container's
-end, a disruption of the pod, the exit code, the verdict written ahead. Knows nothing of manifests or status layout.
+How an attempt ended is told by evidence in this order: a final verdict of the pod that ended the Job, a memory limit
+that was hit, a disruption of the pod, the runner's exit code, the verdict written ahead. Knows nothing of manifests or
+status layout.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from vidbench_api.run_spec import FailurePolicy
 from vidbench_api.run_status import ShardStatus
 from vidbench_api.verdict import Verdict
 
-from .observed import ObservedJob, ObservedPod
+from .observed import ObservedJob, ObservedPod, latest_pod
 from .policy import Policy
 
 
@@ -97,6 +98,7 @@ _POD_REASONS = {
     "UnexpectedAdmissionError": Reason.DEVICE_FAULT,
 }
 _EXIT_CODE_IN_MESSAGE = re.compile(r"failed with exit code (\d{1,3}) matching FailJob")
+_DISRUPTION_IN_MESSAGE = "has condition DisruptionTarget matching FailJob"
 
 
 @dataclass(frozen=True)
@@ -125,14 +127,15 @@ class Expected:
 
 
 def ending_pod(job: ObservedJob, pods: tuple[ObservedPod, ...]) -> ObservedPod | None:
-    """Return the pod that ended the Job: of its ended pods the latest, and for a complete Job one that exited 0.
+    """Return the pod that ended the Job: its latest one, and for a complete Job one that did not exit otherwise.
 
-    A Job that was suspended and resumed has had other pods; their verdicts do not count.
+    None if that pod was not seen to end. A Job that was suspended and resumed has had others: their verdicts do not
+    count, nor does an older one stand in for the latest.
     """
-    ended = [pod for pod in pods if pod.job_uid == job.uid and pod.ended]
     if job.finished == "Complete":
-        ended = [pod for pod in ended if pod.exit_code in (0, None)]
-    return max(ended, key=lambda pod: (pod.created_at, pod.uid), default=None)
+        pods = tuple(pod for pod in pods if pod.exit_code in (0, None))
+    pod = latest_pod(pods, job.uid)
+    return pod if pod is not None and pod.ended else None
 
 
 def classify(job: ObservedJob, pod: ObservedPod | None, expected: Expected) -> AttemptEnd:
@@ -143,13 +146,12 @@ def classify(job: ObservedJob, pod: ObservedPod | None, expected: Expected) -> A
     verdict, garbage = read_verdict(pod, expected)
     exit_code = pod.exit_code
     if verdict is not None and verdict.final and verdict.outcome is not None:
-        reason = _reason_of(verdict)
-        if reason is Reason.INTERRUPTED:
-            reason = _disruption_of(pod) or (Reason.POD_DELETED if pod.deleting or pod.gone else reason)
-        return AttemptEnd(verdict.outcome, ended_at, reason, verdict.message or "", verdict, pod, exit_code)
+        said = _reason_of(verdict)
+        if said is Reason.INTERRUPTED:
+            said = _disruption_of(pod) or (Reason.POD_DELETED if pod.deleting or pod.gone else said)
+        return AttemptEnd(_outcome_of(said), ended_at, said, verdict.message or "", verdict, pod, exit_code)
     reason, message = _reason_without_verdict(job, pod, verdict, garbage)
-    outcome = Outcome.OUT_OF_MEMORY if CLASS_OF_REASON[reason] is FailureClass.FINDING else Outcome.FAILED
-    return AttemptEnd(outcome, ended_at, reason, message, verdict, pod, exit_code)
+    return AttemptEnd(_outcome_of(reason), ended_at, reason, message, verdict, pod, exit_code)
 
 
 def read_verdict(pod: ObservedPod, expected: Expected) -> tuple[Verdict | None, str | None]:
@@ -167,19 +169,26 @@ def read_verdict(pod: ObservedPod, expected: Expected) -> tuple[Verdict | None, 
 
 
 def _reason_of(verdict: Verdict) -> Reason | None:
+    """Return the reason that a final verdict gives, if it is one that a runner can know; None is success."""
     if verdict.outcome is Outcome.SUCCEEDED:
         return None
-    try:
-        return Reason(verdict.reason or "")
-    except ValueError:
-        return Reason.RUNNER_CRASHED
+    return next((reason for reason in EXIT_CODE_OF_REASON if reason.value == verdict.reason), Reason.RUNNER_CRASHED)
+
+
+def _outcome_of(reason: Reason | None) -> Outcome:
+    """Return the outcome that goes with a reason, so that the two never contradict each other."""
+    if reason is None:
+        return Outcome.SUCCEEDED
+    return Outcome.OUT_OF_MEMORY if CLASS_OF_REASON[reason] is FailureClass.FINDING else Outcome.FAILED
 
 
 def _disruption_of(pod: ObservedPod) -> Reason | None:
     if pod.disruption:
         return _DISRUPTIONS.get(pod.disruption, Reason.EVICTED)
     if pod.pod_reason:
-        return _POD_REASONS.get(pod.pod_reason)
+        # A pod that failed before its container ran was turned away by its node: OutOfcpu, NodeAffinity, ...
+        turned_away = Reason.EVICTED if pod.phase == "Failed" and pod.exit_code is None else None
+        return _POD_REASONS.get(pod.pod_reason, turned_away)
     return None
 
 
@@ -196,7 +205,7 @@ def _reason_without_verdict(
     known = _REASON_OF_EXIT_CODE.get(pod.exit_code or 0)
     if known is not None:
         return known, f"{where}: exit code {pod.exit_code}, no final verdict{progress}"
-    if pod.exit_code is None or (pod.deleting and pod.exit_code in (137, 143)):
+    if pod.exit_code is None or ((pod.deleting or pod.gone) and pod.exit_code in (137, 143)):
         return Reason.POD_DELETED, f"{where}: deleted before it ended{progress}"
     if garbage is not None:
         return Reason.RESULT_GARBAGE, f"{where}: exit code {pod.exit_code}, left {garbage}"
@@ -206,16 +215,18 @@ def _reason_without_verdict(
 
 
 def _end_without_pod(job: ObservedJob, ended_at: float) -> AttemptEnd:
-    """Judge a finished Job whose pod nobody saw end: podFailurePolicy has put our exit codes into its condition."""
-    match = _EXIT_CODE_IN_MESSAGE.search(job.finished_message) if job.finished_reason == "PodFailurePolicy" else None
+    """Judge a finished Job whose pod nobody saw end: podFailurePolicy has put exit code or disruption into its condition."""
+    condition = job.finished_message if job.finished_reason == "PodFailurePolicy" else ""
+    match = _EXIT_CODE_IN_MESSAGE.search(condition)
     code = int(match.group(1)) if match else None
     reason = _REASON_OF_EXIT_CODE.get(code or 0)
-    if reason is None:
-        message = f"Job {job.name} is {job.finished} but its pod is gone, and with it the verdict"
-        return AttemptEnd(Outcome.FAILED, ended_at, Reason.RESULT_LOST, message)
-    outcome = Outcome.OUT_OF_MEMORY if CLASS_OF_REASON[reason] is FailureClass.FINDING else Outcome.FAILED
-    message = f"exit code {code}, by the condition of Job {job.name}; its pod is gone, and with it what was measured"
-    return AttemptEnd(outcome, ended_at, reason, message, exit_code=code)
+    by_condition = f"by the condition of Job {job.name}; its pod is gone, and with it what was measured"
+    if reason is not None:
+        return AttemptEnd(_outcome_of(reason), ended_at, reason, f"exit code {code}, {by_condition}", exit_code=code)
+    if _DISRUPTION_IN_MESSAGE in condition:
+        return AttemptEnd(Outcome.FAILED, ended_at, Reason.EVICTED, f"disrupted, {by_condition}")
+    message = f"Job {job.name} is {job.finished} but its pod is gone, and with it the verdict"
+    return AttemptEnd(Outcome.FAILED, ended_at, Reason.RESULT_LOST, message)
 
 
 @dataclass(frozen=True)

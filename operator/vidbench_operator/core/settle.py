@@ -1,7 +1,7 @@
 """One shard in one pass: where its current attempt stands by what was seen, and what follows from that.
 
-Returns a value for every case; the caller collects. A shard never moves because of something that was not seen, unless
-the observation is live.
+Returns a value for every case; the caller collects. A shard moves by what a pod or the API server said; because of
+something that was *not* seen (a Job, a pod's start, a verdict before a limit) only if the observation is live.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from vidbench_api.request import Cell, RequestDocument
 from vidbench_api.result import BenchmarkResultSpec
 from vidbench_api.run_status import ShardStatus
 
-from .observed import Observed, ObservedJob, ObservedPod, ObservedRun
+from .observed import Observed, ObservedJob, ObservedPod, ObservedRun, latest_pod
 from .policy import Policy
 from .results import finished_shard, held_gpu_seconds, make_result
 from .retry import AttemptEnd, Expected, classify, ending_pod, next_attempt
@@ -36,10 +36,10 @@ class Context:
     now: float
     policy: Policy
     hardware_idle_since: dict[str, float | None]
-    """Per hardware entry: None while a pod of it runs, else when the last one of this run ended (0: none yet)."""
+    """Per hardware entry: None while an attempt of this run holds a node, else when the last attempt ended (0: none yet)."""
 
     hopeless_hardware: frozenset[str] = frozenset()
-    """Entries for which a shard found no node within its limit while nothing of the run held one."""
+    """Entries for which a shard found no node within its limit, and none of the run has held one since."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,10 @@ class Settled:
 
     gpu_seconds: int = 0
     needs_live: bool = False
-    lost_refusals: str | None = None
-    """UID of a Job without a pod, whose Events are to be read."""
+    """Something would follow from what was not seen: look at the API server first. The shard is as it was."""
 
-    recreate: bool = False
-    """The attempt is written down but its Job is not there: create it, under the same name."""
+    refusals_of: str | None = None
+    """UID of a Job without a pod, whose Events are to be read."""
 
     running: bool = False
     unschedulable: bool = False
@@ -70,19 +69,19 @@ class Settled:
 
 def settle(context: Context, cell: Cell, shard: ShardStatus) -> Settled:
     """Judge one shard."""
+    if shard.phase is RowPhase.FINISHED:
+        return Settled(shard)
     existing = context.observed.results.get(result_name(context.run.name, cell.id, shard.index))
-    if shard.phase is not RowPhase.FINISHED and existing is not None:
+    if existing is not None:
         return _finish_from(context, cell, shard, existing)
     if shard.phase is RowPhase.PENDING:
         return _settle_pending(context, cell, shard)
-    if shard.phase is RowPhase.FINISHED:
-        return Settled(shard)
     name = attempt_name(context.run.name, cell.id, shard.index, shard.attempt)
     if name in context.observed.conflicts:
         message = f"Job {name} exists in namespace {context.run.namespace} and is not this run's: delete it and apply a new run"
         return _end(context, cell, shard, None, AttemptEnd(Outcome.FAILED, context.now, Reason.NAME_CONFLICT, message))
-    job = next((job for job in context.observed.jobs if job.name == name and job.owner_uid == context.run.uid), None)
-    if job is None or (shard.job_uid is not None and job.uid != shard.job_uid):
+    job = _find_job(context, name, shard.job_uid)
+    if job is None:
         return _settle_absent(context, cell, shard, name)
     shard = shard.model_copy(update={"job_uid": job.uid})
     if job.finished is None:
@@ -90,95 +89,142 @@ def settle(context: Context, cell: Cell, shard: ShardStatus) -> Settled:
     return _settle_finished(context, cell, shard, job)
 
 
+def _find_job(context: Context, name: str, uid: str | None) -> ObservedJob | None:
+    """Return the run's Job of that name: the one of that UID, and if none is recorded the latest."""
+    jobs = (
+        job
+        for job in context.observed.jobs
+        if job.name == name and job.owner_uid == context.run.uid and uid in (None, job.uid)
+    )
+    return max(jobs, key=lambda job: (job.created_at, job.uid, job.finished is not None), default=None)
+
+
 def _settle_pending(context: Context, cell: Cell, shard: ShardStatus) -> Settled:
     """Leave a waiting shard, unless its hardware has shown that no node will take it."""
     if cell.hardware not in context.hopeless_hardware:
         return Settled(shard, wake_at=parse_time(shard.not_before))
     message = f"not tried: another shard found no node for hardware {cell.hardware!r} within timeouts.schedulingSeconds"
-    return _end(context, cell, shard, None, AttemptEnd(Outcome.FAILED, context.now, Reason.UNSCHEDULABLE, message))
+    return _give_up(context, cell, shard, None, None, Reason.UNSCHEDULABLE, message)
 
 
 def _finish_from(context: Context, cell: Cell, shard: ShardStatus, spec: BenchmarkResultSpec) -> Settled:
     """Finish a shard from a result that an earlier pass wrote without getting to the status."""
     name = result_name(context.run.name, cell.id, shard.index)
-    end = AttemptEnd(
-        spec.outcome, context.now, Reason(spec.reason) if spec.reason in set(Reason) else None, spec.message or ""
-    )
-    return Settled(finished_shard(shard, name, spec, context.now), ended=end, gpu_seconds=spec.origin.gpu_seconds)
+    if (spec.run.uid, spec.cell.id, spec.shard) != (context.run.uid, cell.id, shard.index):
+        text = f"BenchmarkResult {name} is not this run's, so this shard's cannot be written: delete it and apply a new run"
+        end = AttemptEnd(Outcome.FAILED, context.now, Reason.NAME_CONFLICT, text)
+        refused = make_result(context.run, context.document, cell, shard, None, end)
+        finished = finished_shard(shard, name, refused, context.now).model_copy(update={"result": None})
+        return Settled(finished, ended=end)
+    ended_at = parse_time(spec.origin.finished_at) or context.now
+    reason = next((reason for reason in Reason if reason.value == spec.reason), None)
+    end = AttemptEnd(spec.outcome, ended_at, reason, spec.message or "")
+    return Settled(finished_shard(shard, name, spec, ended_at), ended=end, gpu_seconds=spec.origin.gpu_seconds)
 
 
 def _settle_absent(context: Context, cell: Cell, shard: ShardStatus, name: str) -> Settled:
-    """Judge an attempt whose Job is not among those seen."""
+    """Judge an attempt whose Job is not among those seen: never created, or deleted."""
     if not context.observed.live:
         return Settled(shard, needs_live=True)
     if shard.job_uid is None:
-        return Settled(shard, recreate=True)
-    remembered = ObservedJob(
+        return _settle_refused(context, cell, shard, name)
+    deleted = ObservedJob(
         name=name, uid=shard.job_uid, owner_uid=context.run.uid, cell=cell.id, shard=shard.index, attempt=shard.attempt,
         created_at=parse_time(shard.started_at) or context.now, finished="Failed", finished_at=context.now,
     )  # fmt: skip
-    pod = ending_pod(remembered, context.observed.pods)
+    pod = ending_pod(deleted, context.observed.pods)
     if pod is not None:
-        end = classify(remembered, pod, _expected(context, cell, shard))
+        end = classify(deleted, pod, _expected(context, cell, shard))
         if end.verdict is not None and end.verdict.final and end.reason is not Reason.POD_DELETED:
-            return _end(context, cell, shard, remembered, end)
+            return _end(context, cell, shard, deleted, end)
     message = f"Job {name} was deleted before its result was recorded"
     end = AttemptEnd(Outcome.FAILED, context.now, Reason.JOB_DELETED, message, pod=pod)
-    return _end(context, cell, shard, remembered, end)
+    return _end(context, cell, shard, deleted, end)
+
+
+def _settle_refused(context: Context, cell: Cell, shard: ShardStatus, name: str) -> Settled:
+    """Leave an attempt whose Job was never seen: its name is created (again), until that was refused for too long."""
+    text = context.observed.refused_jobs.get(name)
+    if text is None:
+        return Settled(shard)
+    limit = (parse_time(shard.started_at) or 0.0) + context.run.spec.timeouts.scheduling_seconds
+    if context.now < limit:
+        return Settled(shard, refused=True, wake_at=min(limit, context.now + context.policy.refusal_check_seconds))
+    return _give_up(context, cell, shard, None, None, _reason_of_refusal(text), f"Job {name} was refused: {text}")
+
+
+def _reason_of_refusal(text: str) -> Reason:
+    return Reason.QUOTA_EXCEEDED if "exceeded quota" in text else Reason.ADMISSION_REFUSED
 
 
 def _settle_finished(context: Context, cell: Cell, shard: ShardStatus, job: ObservedJob) -> Settled:
+    """Judge a Job that has ended. A pod that was deleted need not be its last one: that takes a look at the server."""
     pod = ending_pod(job, context.observed.pods)
-    if pod is None and not context.observed.live:
+    late = (job.finished_at or job.created_at) + context.policy.late_pod_seconds
+    if pod is None and context.now < late:
+        return Settled(shard, running=True, wake_at=late)
+    end = classify(job, pod, _expected(context, cell, shard))
+    told = pod is not None and not pod.deleting and not pod.gone and end.verdict is not None and end.verdict.final
+    if not told and not context.observed.live:
         return Settled(shard, needs_live=True)
-    return _end(context, cell, shard, job, classify(job, pod, _expected(context, cell, shard)))
+    return _end(context, cell, shard, job, end)
 
 
 def _settle_live(context: Context, cell: Cell, shard: ShardStatus, job: ObservedJob) -> Settled:
     """Judge an attempt whose Job has not ended: is it within the limit of its state?"""
-    pods = [pod for pod in context.observed.pods if pod.job_uid == job.uid]
-    pod = max((pod for pod in pods if not pod.gone), key=lambda pod: (pod.created_at, pod.uid), default=None)
-    timeouts = context.run.spec.timeouts
+    pod = latest_pod(context.observed.pods, job.uid)
     if pod is None:
-        if pods:
-            return Settled(shard)
         return _settle_without_pod(context, cell, shard, job)
+    if pod.ended:
+        return _settle_unfollowed(context, cell, shard, job, pod)
     lost_at = _lost_at(context, pod)
     if lost_at is not None:
         if context.now < lost_at:
             return Settled(shard, running=True, wake_at=lost_at)
         message = f"pod {pod.name}: node {pod.node} did not answer for {context.policy.node_lost_seconds:.0f} s"
-        end = AttemptEnd(Outcome.FAILED, context.now, Reason.NODE_LOST, message, pod=pod)
-        return _end(context, cell, shard, job, end)
-    if pod.ended:
-        return Settled(shard, running=True)
-    if pod.scheduled_at is None and pod.started_at is None:
+        return _give_up(context, cell, shard, job, pod, Reason.NODE_LOST, message)
+    if pod.node is None and pod.scheduled_at is None and pod.started_at is None:
         return _settle_unscheduled(context, cell, shard, job, pod)
     if pod.started_at is None:
         return _settle_starting(context, cell, shard, job, pod)
-    limit = pod.started_at + timeouts.shard_seconds + context.policy.shard_grace_seconds
+    seconds = context.run.spec.timeouts.shard_seconds
+    # The node's clock says when the container started; one that is slow must not end the attempt early.
+    started_at = max(pod.started_at, pod.scheduled_at or pod.created_at)
+    limit = started_at + seconds + context.policy.shard_grace_seconds
     if context.now < limit:
         return Settled(shard, running=True, wake_at=limit)
-    message = f"pod {pod.name} runs for longer than timeouts.shardSeconds ({timeouts.shard_seconds} s)"
-    end = AttemptEnd(Outcome.FAILED, context.now, Reason.SHARD_DEADLINE, message, pod=pod)
-    return _end(context, cell, shard, job, end)
+    message = f"pod {pod.name} runs for longer than timeouts.shardSeconds ({seconds} s)"
+    return _give_up(context, cell, shard, job, pod, Reason.SHARD_DEADLINE, message)
+
+
+def _settle_unfollowed(context: Context, cell: Cell, shard: ShardStatus, job: ObservedJob, pod: ObservedPod) -> Settled:
+    """Wait for the Job to end after its pod did; if it does not in time, judge by the pod.
+
+    It counts as running meanwhile: the Job follows within moments, and that is not worth a write of the status.
+    """
+    moments = (pod.created_at, pod.scheduled_at, pod.started_at, pod.finished_at, pod.deletes_at)
+    limit = max(moment for moment in moments if moment is not None) + context.policy.shard_grace_seconds
+    if context.now < limit:
+        return Settled(shard, running=True, wake_at=limit)
+    if not context.observed.live:
+        return Settled(shard, needs_live=True)
+    return _end(context, cell, shard, job, classify(job, pod, _expected(context, cell, shard)))
 
 
 def _settle_without_pod(context: Context, cell: Cell, shard: ShardStatus, job: ObservedJob) -> Settled:
     """Judge a Job that has no pod: quota, LimitRange and admission show only as Events of the Job."""
     policy, limit = context.policy, job.created_at + context.run.spec.timeouts.scheduling_seconds
     look_at = job.created_at + policy.refusal_check_seconds
-    if context.now < look_at:
-        return Settled(shard, wake_at=look_at)
+    if context.now < min(look_at, limit):
+        return Settled(shard, wake_at=min(look_at, limit))
     refusal = next((entry for entry in context.observed.refusals if entry.job_uid == job.uid), None)
     if context.now < limit:
         wake_at = min(limit, context.now + policy.refusal_check_seconds)
-        return Settled(shard, lost_refusals=job.uid, refused=refusal is not None, wake_at=wake_at)
-    if refusal is None and not context.observed.live:
-        return Settled(shard, needs_live=True, lost_refusals=job.uid)
+        return Settled(shard, refusals_of=job.uid, refused=refusal is not None, wake_at=wake_at)
+    if refusal is None and job.uid not in context.observed.refusals_read:
+        return Settled(shard, needs_live=True, refusals_of=job.uid)
     text = refusal.message if refusal else "no pod was created, and no Event says why: does the Job controller run?"
-    reason = Reason.QUOTA_EXCEEDED if "exceeded quota" in text else Reason.ADMISSION_REFUSED
-    return _end(context, cell, shard, job, AttemptEnd(Outcome.FAILED, context.now, reason, f"Job {job.name}: {text}"))
+    return _give_up(context, cell, shard, job, None, _reason_of_refusal(text), f"Job {job.name}: {text}")
 
 
 def _settle_unscheduled(
@@ -195,9 +241,7 @@ def _settle_unscheduled(
         return Settled(shard, unschedulable=waits, wake_at=limit)
     text = pod.unschedulable_message or "the scheduler has not looked at it"
     message = f"no node for hardware {cell.hardware!r} within timeouts.schedulingSeconds ({seconds} s): {text}"
-    return _end(
-        context, cell, shard, job, AttemptEnd(Outcome.FAILED, context.now, Reason.UNSCHEDULABLE, message, pod=pod)
-    )
+    return _give_up(context, cell, shard, job, pod, Reason.UNSCHEDULABLE, message)
 
 
 def _settle_starting(context: Context, cell: Cell, shard: ShardStatus, job: ObservedJob, pod: ObservedPod) -> Settled:
@@ -213,12 +257,12 @@ def _settle_starting(context: Context, cell: Cell, shard: ShardStatus, job: Obse
     else:
         detail = pod.waiting_message or ""
     message = f"pod {pod.name} on node {pod.node} did not start within timeouts.imagePullSeconds ({seconds} s): {waiting} {detail}"
-    return _end(context, cell, shard, job, AttemptEnd(Outcome.FAILED, context.now, reason, message, pod=pod))
+    return _give_up(context, cell, shard, job, pod, reason, message)
 
 
 def _lost_at(context: Context, pod: ObservedPod) -> float | None:
     """Return when a pod is to be given up because its node does not answer; None while nothing speaks for that."""
-    if not (pod.deleting or pod.phase == "Unknown") or pod.node is None or pod.ended:
+    if not (pod.deleting or pod.phase == "Unknown") or pod.node is None:
         return None
     node = context.observed.nodes.get(pod.node) if context.observed.nodes is not None else None
     if node is not None and node.ready:
@@ -231,6 +275,22 @@ def _expected(context: Context, cell: Cell, shard: ShardStatus) -> Expected:
     return Expected(cell.id, shard.index, shard.attempt, context.run.status.request_digest or context.document.digest)
 
 
+def _give_up(
+    context: Context,
+    cell: Cell,
+    shard: ShardStatus,
+    job: ObservedJob | None,
+    pod: ObservedPod | None,
+    reason: Reason,
+    message: str,
+) -> Settled:
+    """Close an attempt at a limit of ours: what we waited for may have happened unseen, so only after a live look."""
+    if not context.observed.live:
+        return Settled(shard, needs_live=True)
+    outcome = Outcome.CANCELLED if reason is Reason.RUN_DEADLINE else Outcome.FAILED
+    return _end(context, cell, shard, job, AttemptEnd(outcome, context.now, reason, message, pod=pod))
+
+
 def _end(context: Context, cell: Cell, shard: ShardStatus, job: ObservedJob | None, end: AttemptEnd) -> Settled:
     """Close the attempt: another one, or the shard's result."""
     gpus = context.document.find_hardware(cell.hardware).gpus
@@ -239,8 +299,8 @@ def _end(context: Context, cell: Cell, shard: ShardStatus, job: ObservedJob | No
     if retry is None:
         spec = make_result(context.run, context.document, cell, shard, job, end)
         name = result_name(context.run.name, cell.id, shard.index)
-        shard = shard.model_copy(update={"ended_at": format_time(end.ended_at)})
-        return Settled(finished_shard(shard, name, spec, context.now), result=spec, ended=end, gpu_seconds=gpu_seconds)
+        finished = finished_shard(shard, name, spec, end.ended_at)
+        return Settled(finished, result=spec, ended=end, gpu_seconds=gpu_seconds)
     again = shard.model_copy(
         update={
             "phase": RowPhase.PENDING,
@@ -257,9 +317,11 @@ def _end(context: Context, cell: Cell, shard: ShardStatus, job: ObservedJob | No
 
 def with_run_deadline(context: Context, cell: Cell, settled: Settled) -> Settled:
     """End a shard that is not finished when the run's own time is up."""
-    if settled.shard.phase is RowPhase.FINISHED:
+    shard = settled.shard
+    if shard.phase is RowPhase.FINISHED:
         return settled
-    seconds = context.run.spec.timeouts.run_seconds
-    message = f"the run reached timeouts.runSeconds ({seconds} s)"
-    end = AttemptEnd(Outcome.CANCELLED, context.now, Reason.RUN_DEADLINE, message)
-    return replace(_end(context, cell, settled.shard, None, end), needs_live=settled.needs_live)
+    message = f"the run reached timeouts.runSeconds ({context.run.spec.timeouts.run_seconds} s)"
+    held = shard.phase is RowPhase.ACTIVE and shard.job_uid is not None
+    pod = latest_pod(context.observed.pods, shard.job_uid or "") if held else None
+    ended = _give_up(context, cell, shard, None, pod, Reason.RUN_DEADLINE, message)
+    return replace(ended, gpu_seconds=ended.gpu_seconds + settled.gpu_seconds)

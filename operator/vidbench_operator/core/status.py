@@ -37,6 +37,8 @@ from .results import seconds_text
 from .timestamps import format_time
 
 ConditionStatus = Literal["True", "False", "Unknown"]
+_MAX_CONDITIONS = 16
+"""As the schema has it; our own come first, so that other people's cannot push them out."""
 
 
 def is_terminal(status: BenchmarkRunStatus) -> bool:
@@ -68,7 +70,7 @@ def with_conditions(
         )
     order = {kind.value: position for position, kind in enumerate(ConditionType)}
     conditions = sorted(existing.values(), key=lambda condition: (order.get(condition.type, 99), condition.type))
-    return status.model_copy(update={"conditions": tuple(conditions)})
+    return status.model_copy(update={"conditions": tuple(conditions[:_MAX_CONDITIONS])})
 
 
 def waiting_status(run: ObservedRun, reason: ConditionReason, message: str, now: float) -> BenchmarkRunStatus:
@@ -110,8 +112,11 @@ def accepted_status(run: ObservedRun, document: RequestDocument, name: str, now:
 
 def failed_status(run: ObservedRun, reason: ConditionReason, message: str, now: float) -> BenchmarkRunStatus:
     """Return the status of a run that ends here without being measured (further)."""
+    rows = tuple(_cancelled(row, reason, message, now) for row in run.status.rows)
     status = run.status.model_copy(
         update={
+            **_derived(rows),
+            "rows": rows,
             "observed_generation": run.generation,
             "phase": RunPhase.FAILED,
             "message": message[:1024],
@@ -125,6 +130,24 @@ def failed_status(run: ObservedRun, reason: ConditionReason, message: str, now: 
     if status.request_digest is None:
         wanted[ConditionType.ACCEPTED] = ("False", reason.value, message)
     return with_conditions(run, status, wanted, now)
+
+
+def _cancelled(row: CellRow, reason: ConditionReason, message: str, now: float) -> CellRow:
+    """Return the row with an end for every shard that has none."""
+    end = {
+        "phase": RowPhase.FINISHED,
+        "outcome": Outcome.CANCELLED,
+        "reason": reason.value,
+        "ended_at": format_time(now),
+        "not_before": None,
+    }
+    shards = [
+        shard if shard.phase is RowPhase.FINISHED else shard.model_copy(update=end)
+        for shard in row.shards or (ShardStatus(index=1),)
+    ]
+    if any(shard.phase is not RowPhase.FINISHED for shard in row.shards):
+        row = row.model_copy(update={"message": message[:256]})
+    return summarise_row(row, shards)
 
 
 def selector_of(run: ObservedRun) -> str:
@@ -143,46 +166,46 @@ def empty_row(cell: Cell, shards: int) -> CellRow:
     )
 
 
-def summarise_row(row: CellRow, shards: Sequence[ShardStatus], device: str | None, message: str | None) -> CellRow:
-    """Return the row with its figures derived from its shards; device and message are those of the latest result."""
+def summarise_row(row: CellRow, shards: Sequence[ShardStatus]) -> CellRow:
+    """Return the row with its figures derived from its shards, of which there is at least one.
+
+    Latency, spread and number of samples are of the shards that succeeded; without any, the number of samples is of
+    what was measured before the failure. Device, kind of memory and message stay; the message of a success is none.
+    """
     finished = all(shard.phase is RowPhase.FINISHED for shard in shards)
     active = any(shard.phase is RowPhase.ACTIVE for shard in shards)
-    means = [
-        shard.latency_microseconds
-        for shard in shards
-        if shard.latency_microseconds is not None and shard.outcome is Outcome.SUCCEEDED
-    ]
+    succeeded = [shard for shard in shards if shard.outcome is Outcome.SUCCEEDED]
+    timed = [shard for shard in succeeded if shard.latency_microseconds is not None]
+    means = [shard.latency_microseconds for shard in timed if shard.latency_microseconds is not None]
     memories = [shard.memory_mebibytes for shard in shards if shard.memory_mebibytes is not None]
-    samples = [shard.samples for shard in shards if shard.samples is not None]
+    samples = [shard.samples for shard in succeeded or shards if shard.samples is not None]
     worst = _worst(shards) if finished else None
-    spread, spread_of = _spread(shards, means)
+    spread, spread_of = _spread(timed, means)
     return row.model_copy(
         update={
             "phase": RowPhase.FINISHED if finished else RowPhase.ACTIVE if active else RowPhase.PENDING,
             "outcome": worst.outcome if worst else None,
             "validity": _worst_validity(shards) if finished else None,
             "reason": worst.reason if worst else next((shard.reason for shard in shards if shard.reason), None),
-            "message": (message or row.message or "")[:256] or None,
+            "message": None if worst and worst.reason is None else row.message,
             "latency_microseconds": round(statistics.fmean(means)) if means else None,
             "spread_microseconds": spread,
             "spread_of": spread_of,
             "samples": sum(samples) if samples else None,
             "memory_mebibytes": max(memories) if memories else None,
             "memory_of": None if not memories else row.memory_of,
-            "gpu": (device or row.gpu or "")[:64] or None,
             "shards": tuple(shards),
         }
     )
 
 
 def _spread(
-    shards: Sequence[ShardStatus], means: Sequence[int]
+    timed: Sequence[ShardStatus], means: Sequence[int]
 ) -> tuple[int | None, Literal["Samples", "Shards"] | None]:
     if len(means) > 1:
         return round(statistics.stdev(means)), "Shards"
-    within = [shard.spread_microseconds for shard in shards if shard.outcome is Outcome.SUCCEEDED]
-    if len(means) == 1 and within and within[0] is not None:
-        return within[0], "Samples"
+    if timed and timed[0].spread_microseconds is not None:
+        return timed[0].spread_microseconds, "Samples"
     return None, None
 
 
@@ -201,26 +224,30 @@ def summarise(
 ) -> BenchmarkRunStatus:
     """Return the status with counts, columns, phase and conditions derived from its rows."""
     counts = count_cells(status.rows)
-    ended = counts.pending + counts.active == 0
-    shards = [shard for row in status.rows for shard in row.shards]
     status = status.model_copy(
-        update={
-            "observed_generation": run.generation,
-            "cells": counts,
-            "shards": ShardCounts(
-                total=len(shards), finished=sum(shard.phase is RowPhase.FINISHED for shard in shards)
-            ),
-            "progress": f"{counts.total - counts.pending - counts.active}/{counts.total}",
-            "parallelism": parallelism,
-            "fastest": fastest_of(status.rows),
-        }
+        update={**_derived(status.rows), "observed_generation": run.generation, "parallelism": parallelism}
     )
-    if ended:
+    if counts.pending + counts.active == 0:
         return _ended(run, status, counts, now)
-    started = any(shard.attempt for shard in shards)
+    started = any(shard.attempt for row in status.rows for shard in row.shards)
     reason, message = _progress_text(run, counts, parallelism, started=started)
     status = status.model_copy(update={"phase": RunPhase.RUNNING if started else RunPhase.PENDING, "message": message})
     return with_conditions(run, status, _running_conditions(reason, message), now)
+
+
+def _derived(rows: Sequence[CellRow]) -> dict[str, object]:
+    """Return the fields of the status that follow from its rows."""
+    if not rows:
+        return {}
+    counts = count_cells(rows)
+    shards = [shard for row in rows for shard in row.shards]
+    finished = sum(shard.phase is RowPhase.FINISHED for shard in shards)
+    return {
+        "cells": counts,
+        "shards": ShardCounts(total=len(shards), finished=finished),
+        "progress": f"{counts.total - counts.pending - counts.active}/{counts.total}",
+        "fastest": fastest_of(rows),
+    }
 
 
 def _ended(run: ObservedRun, status: BenchmarkRunStatus, counts: CellCounts, now: float) -> BenchmarkRunStatus:
@@ -229,7 +256,7 @@ def _ended(run: ObservedRun, status: BenchmarkRunStatus, counts: CellCounts, now
     measured = counts.succeeded + counts.out_of_memory
     reason = ConditionReason.ALL_SUCCEEDED if measured == counts.total else ConditionReason.SOME_CELLS_FAILED
     phase = RunPhase.SUCCEEDED if measured == counts.total else RunPhase.PARTIALLY_SUCCEEDED
-    if any(row.reason == ConditionReason.RUN_DEADLINE.value for row in status.rows):
+    if any(shard.reason == ConditionReason.RUN_DEADLINE.value for row in status.rows for shard in row.shards):
         reason, phase = ConditionReason.RUN_DEADLINE, RunPhase.FAILED
     elif not measured:
         reason, phase = ConditionReason.NO_RESULT, RunPhase.FAILED

@@ -8,57 +8,73 @@ until its attempt is settled. Not thread-safe: the event loop's thread alone cal
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
+from vidbench_operator.adapters.projections import RunHead
 from vidbench_operator.core.observed import ObservedJob, ObservedNode, ObservedPod, ObservedRun
 from vidbench_operator.ports import RunKey
 
 _REMEMBERED_DELETIONS: Final = 20_000
 
+Value = TypeVar("Value")
 
-class _Named(Protocol):
+
+class _HasUid(Protocol):
     @property
     def uid(self) -> str: ...
 
 
-Child = TypeVar("Child", bound=_Named)
+Child = TypeVar("Child", bound=_HasUid)
 
 
 @dataclass(frozen=True)
-class RunHead:
-    """What the watch of runs is good for: to notice that a run came, went or was changed by somebody."""
+class Listed:
+    """What the server listed of everything that the operator watches."""
 
-    uid: str
-    generation: int
-    deleting: bool
-    accepted: bool
-    phase: str
-
-
-@dataclass(frozen=True)
-class Swept:
-    """What a sweep put right."""
-
-    changed: frozenset[RunKey]
-    missed: int
-    """Entries that the watches should have shown or dropped by then, and did not."""
+    runs: frozenset[RunKey]
+    jobs: Sequence[tuple[RunKey, ObservedJob]]
+    pods: Sequence[tuple[RunKey, ObservedPod]]
+    nodes: Mapping[str, ObservedNode] | None
 
 
-@dataclass
-class _Entry:
-    """A child, the run that it is labelled with, and when it was last touched."""
+class _Shelf(Generic[Value]):
+    """Values by key, each with the tick at which it was last touched."""
 
-    key: RunKey
-    child: ObservedJob | ObservedPod
-    touched: int
+    def __init__(self) -> None:
+        self.values: dict[str, Value] = {}
+        self._ticks: dict[str, int] = {}
+
+    def put(self, key: str, value: Value, tick: int) -> bool:
+        """Keep a value; returns whether it is another than before."""
+        before = self.values.get(key)
+        self.values[key] = value
+        self._ticks[key] = tick
+        return before != value
+
+    def drop(self, key: str) -> bool:
+        """Forget a value; returns whether there was one."""
+        self._ticks.pop(key, None)
+        return self.values.pop(key, None) is not None
+
+    def is_newer(self, key: str, mark: int) -> bool:
+        """Whether the value was touched after the mark."""
+        return self._ticks.get(key, 0) > mark
 
 
 @dataclass
 class _Family:
-    jobs: dict[str, ObservedJob] = field(default_factory=dict)
-    pods: dict[str, ObservedPod] = field(default_factory=dict)
+    """The children of one run."""
+
+    jobs: _Shelf[ObservedJob] = field(default_factory=_Shelf)
+    pods: _Shelf[ObservedPod] = field(default_factory=_Shelf)
+    settled: set[str] = field(default_factory=set)
+    """UIDs of Jobs whose verdict is in the ledger: their pods' messages need no room any more."""
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.jobs.values and not self.pods.values
 
 
 class ChildStore:
@@ -67,95 +83,104 @@ class ChildStore:
     def __init__(self) -> None:
         self._families: dict[RunKey, _Family] = {}
         self._heads: dict[RunKey, RunHead] = {}
-        self._nodes: dict[str, ObservedNode] | None = None
-        self._touched: dict[str, int] = {}
+        self._head_ticks: dict[RunKey, int] = {}
+        self._nodes: _Shelf[ObservedNode] | None = None
         self._tick = 0
         self._deleted: OrderedDict[str, None] = OrderedDict()
+        self._unconfirmed: set[str] = set()
 
     # The port
 
     def jobs_of(self, run: ObservedRun) -> tuple[ObservedJob, ...]:
         """Return the Jobs labelled with the run's name."""
         family = self._families.get(RunKey(run.namespace, run.name))
-        return tuple(family.jobs.values()) if family else ()
+        return tuple(family.jobs.values.values()) if family else ()
 
     def pods_of(self, run: ObservedRun) -> tuple[ObservedPod, ...]:
         """Return the pods labelled with the run's name, remembered ones included."""
         family = self._families.get(RunKey(run.namespace, run.name))
-        return tuple(family.pods.values()) if family else ()
+        return tuple(family.pods.values.values()) if family else ()
 
     def nodes(self) -> dict[str, ObservedNode] | None:
-        """Return the nodes by name; None if they are not visible."""
-        return None if self._nodes is None else dict(self._nodes)
+        """Return the nodes by name; None if they are not visible, or were not listed yet."""
+        return None if self._nodes is None else dict(self._nodes.values)
 
     def remember_job(self, run: ObservedRun, job: ObservedJob) -> None:
         """Keep a Job that was just created, unless the watch was faster."""
         key = RunKey(run.namespace, run.name)
-        if job.uid not in self._family(key).jobs:
+        if job.uid not in self._family(key).jobs.values:
             self.put_job(key, job)
 
     def forget_pods(self, job_uids: frozenset[str]) -> None:
         """Drop remembered pods of these Jobs, and the messages of pods that are still there."""
         for family in self._families.values():
-            for uid, pod in list(family.pods.items()):
-                if pod.job_uid not in job_uids:
-                    continue
+            mine = [pod for pod in family.pods.values.values() if pod.job_uid in job_uids]
+            for pod in mine:
+                family.settled.add(pod.job_uid)
                 if pod.gone:
-                    del family.pods[uid]
-                elif pod.message is not None:
-                    family.pods[uid] = replace(pod, message=None)
+                    family.pods.drop(pod.uid)
+                else:
+                    family.pods.values[pod.uid] = replace(pod, message=None)
 
-    # What the watches say; each returns whether the run should be looked at
+    # What the watches say. Each returns the runs to look at, or whether its run is to be looked at.
 
     def put_run(self, key: RunKey, head: RunHead) -> bool:
-        """Note a run."""
+        """Note a run. Its status is written by us alone, so a change of that is no news."""
         before = self._heads.get(key)
         self._heads[key] = head
-        return before is None or (before.uid, before.generation, before.deleting) != (
-            head.uid,
-            head.generation,
-            head.deleting,
-        )
+        self._head_ticks[key] = self._next_tick()
+        return before is None or replace(before, accepted=head.accepted, phase=head.phase) != head
 
     def drop_run(self, key: RunKey) -> bool:
         """Note that a run is gone."""
+        self._head_ticks.pop(key, None)
         return self._heads.pop(key, None) is not None
 
     def put_job(self, key: RunKey, job: ObservedJob) -> bool:
         """Note a Job as it is now."""
-        return job.uid not in self._deleted and self._put(self._family(key).jobs, job)
+        self._unconfirmed.discard(job.uid)
+        if job.uid in self._deleted:
+            return False
+        return self._family(key).jobs.put(job.uid, job, self._next_tick())
 
     def drop_job(self, key: RunKey, uid: str) -> bool:
         """Note that a Job is gone."""
+        self._unconfirmed.discard(uid)
         self._remember_deletion(uid)
-        return self._family(key).jobs.pop(uid, None) is not None
+        return self._family(key).jobs.drop(uid)
 
     def put_pod(self, key: RunKey, pod: ObservedPod) -> bool:
         """Note a pod as it is now."""
-        return pod.uid not in self._deleted and self._put(self._family(key).pods, pod)
+        self._unconfirmed.discard(pod.uid)
+        if pod.uid in self._deleted:
+            return False
+        family = self._family(key)
+        kept = replace(pod, message=None) if pod.job_uid in family.settled else pod
+        return family.pods.put(pod.uid, kept, self._next_tick())
 
     def end_pod(self, key: RunKey, pod: ObservedPod) -> bool:
-        """Note a pod's last state: it is gone, its verdict stays."""
+        """Note a pod's last state: it is gone, its verdict stays until its attempt is settled."""
+        self._unconfirmed.discard(pod.uid)
         self._remember_deletion(pod.uid)
-        return self._put(self._family(key).pods, replace(pod, gone=True))
+        family = self._family(key)
+        if pod.job_uid in family.settled:
+            return family.pods.drop(pod.uid)
+        return family.pods.put(pod.uid, replace(pod, gone=True), self._next_tick())
 
     def put_node(self, node: ObservedNode) -> frozenset[RunKey]:
         """Note a node; returns the runs that have a pod on it, if its readiness changed."""
-        nodes = self._nodes = {} if self._nodes is None else self._nodes
-        before = nodes.get(node.name)
-        nodes[node.name] = node
+        if self._nodes is None:
+            return frozenset()
+        before = self._nodes.values.get(node.name)
+        self._nodes.put(node.name, node, self._next_tick())
         same = before is not None and (before.ready, before.not_ready_since) == (node.ready, node.not_ready_since)
         return frozenset() if same else self._runs_on(node.name)
 
     def drop_node(self, name: str) -> frozenset[RunKey]:
         """Note that a node is gone; returns the runs that have a pod on it."""
         if self._nodes is not None:
-            self._nodes.pop(name, None)
+            self._nodes.drop(name)
         return self._runs_on(name)
-
-    def set_nodes(self, nodes: Mapping[str, ObservedNode] | None) -> None:
-        """Replace the nodes by a list from the server; None: they are not visible."""
-        self._nodes = None if nodes is None else dict(nodes)
 
     # Questions of the shell
 
@@ -165,9 +190,9 @@ class ChildStore:
             key for key, head in self._heads.items() if not head.accepted and namespace in (None, key.namespace)
         )
 
-    def phases(self) -> Counter[str]:
+    def phases(self) -> dict[str, int]:
         """Count the runs by phase."""
-        return Counter(head.phase or "Pending" for head in self._heads.values())
+        return dict(Counter(head.phase for head in self._heads.values()))
 
     # Sweeps
 
@@ -175,71 +200,72 @@ class ChildStore:
         """Return a mark: what the watches touch from now on is newer than the list that is about to be read."""
         return self._tick
 
-    def finish_sweep(
-        self,
-        mark: int,
-        runs: Iterable[RunKey],
-        jobs: Iterable[tuple[RunKey, ObservedJob]],
-        pods: Iterable[tuple[RunKey, ObservedPod]],
-    ) -> Swept:
-        """Make the store agree with a list, where the watches have said nothing newer."""
-        changed: set[RunKey] = set()
-        missed = 0
-        listed = {job.uid for _, job in (jobs := list(jobs))} | {pod.uid for _, pod in (pods := list(pods))}
-        for key, job in jobs:
-            if self._touched.get(job.uid, 0) <= mark and self.put_job(key, job):
-                changed.add(key)
-                missed += 1
-        for key, pod in pods:
-            if self._touched.get(pod.uid, 0) <= mark and self.put_pod(key, pod):
-                changed.add(key)
-                missed += 1
-        known = set(runs)
+    def finish_sweep(self, mark: int, listed: Listed) -> frozenset[RunKey]:
+        """Make the store agree with a list, where the watches have said nothing newer; returns the runs that changed."""
+        changed: list[tuple[RunKey, str]] = []
+        for key, job in listed.jobs:
+            if not self._family(key).jobs.is_newer(job.uid, mark) and self.put_job(key, job):
+                changed.append((key, job.uid))
+        for key, pod in listed.pods:
+            if not self._family(key).pods.is_newer(pod.uid, mark) and self.put_pod(key, pod):
+                changed.append((key, pod.uid))
+        uids = {job.uid for _, job in listed.jobs} | {pod.uid for _, pod in listed.pods}
         for key, family in list(self._families.items()):
-            vanished = self._drop_vanished(family, listed, mark, keep_gone=key in known)
-            missed += vanished
-            if vanished:
-                changed.add(key)
-            if not family.jobs and not family.pods:
+            vanished = self._drop_vanished(family, uids, mark, run_exists=key in listed.runs)
+            changed += [(key, uid) for uid in vanished]
+            family.settled &= {pod.job_uid for pod in family.pods.values.values()} | family.jobs.values.keys()
+            if family.is_empty:
                 del self._families[key]
-        for key in [key for key in self._heads if key not in known]:
-            del self._heads[key]
-        return Swept(frozenset(changed), missed)
+        for key in [key for key in self._heads if key not in listed.runs and self._head_ticks[key] <= mark]:
+            self.drop_run(key)
+        self._sweep_nodes(mark, listed.nodes)
+        self._unconfirmed = {uid for _, uid in changed}
+        return frozenset(key for key, _ in changed)
 
-    def _drop_vanished(self, family: _Family, listed: set[str], mark: int, *, keep_gone: bool) -> int:
-        vanished = 0
-        for uid in list(family.jobs):
-            if uid not in listed and self._touched.get(uid, 0) <= mark:
-                self._remember_deletion(uid)
-                del family.jobs[uid]
-                vanished += 1
-        for uid, pod in list(family.pods.items()):
-            if uid in listed or self._touched.get(uid, 0) > mark:
+    @property
+    def unconfirmed(self) -> int:
+        """How many Jobs and pods the last sweep put right that no watch has told of since."""
+        return len(self._unconfirmed)
+
+    def _drop_vanished(self, family: _Family, uids: set[str], mark: int, *, run_exists: bool) -> list[str]:
+        """Drop Jobs and mark pods that the list does not have; returns their UIDs."""
+        vanished = []
+        for uid in [uid for uid in family.jobs.values if uid not in uids and not family.jobs.is_newer(uid, mark)]:
+            self._remember_deletion(uid)
+            family.jobs.drop(uid)
+            vanished.append(uid)
+        for uid, pod in list(family.pods.values.items()):
+            if uid in uids or family.pods.is_newer(uid, mark):
                 continue
             if not pod.gone:
                 self._remember_deletion(uid)
-                family.pods[uid] = replace(pod, gone=True)
-                vanished += 1
-            elif not keep_gone:
-                del family.pods[uid]
-                self._touched.pop(uid, None)
+                family.pods.put(uid, replace(pod, gone=True), self._next_tick())
+                vanished.append(uid)
+            elif not run_exists:
+                family.pods.drop(uid)
         return vanished
+
+    def _sweep_nodes(self, mark: int, listed: Mapping[str, ObservedNode] | None) -> None:
+        if listed is None:
+            self._nodes = None
+            return
+        nodes = self._nodes = self._nodes or _Shelf()
+        for name in [name for name in nodes.values if name not in listed and not nodes.is_newer(name, mark)]:
+            nodes.drop(name)
+        for name, node in listed.items():
+            if not nodes.is_newer(name, mark):
+                nodes.put(name, node, self._next_tick())
 
     # Inside
 
     def _family(self, key: RunKey) -> _Family:
         return self._families.setdefault(key, _Family())
 
-    def _put(self, children: dict[str, Child], child: Child) -> bool:
+    def _next_tick(self) -> int:
         self._tick += 1
-        self._touched[child.uid] = self._tick
-        before = children.get(child.uid)
-        children[child.uid] = child
-        return before != child
+        return self._tick
 
     def _remember_deletion(self, uid: str) -> None:
-        self._tick += 1
-        self._touched.pop(uid, None)
         self._deleted[uid] = None
         while len(self._deleted) > _REMEMBERED_DELETIONS:
             self._deleted.popitem(last=False)
@@ -248,5 +274,5 @@ class ChildStore:
         return frozenset(
             key
             for key, family in self._families.items()
-            if any(pod.node == node and not pod.gone for pod in family.pods.values())
+            if any(pod.node == node and not pod.gone for pod in family.pods.values.values())
         )

@@ -40,7 +40,8 @@ class QueuePolicy:
 class WorkQueue(Generic[Key]):
     """Calls `work(key)` for every key that was added; a number that it returns adds the key again so much later.
 
-    `work` may raise anything: the failure is logged and the key comes back. Use from one event loop only.
+    `work` may raise anything: the failure is logged, with a traceback unless it is `expected`, and the key comes back.
+    Use from one event loop only.
     """
 
     def __init__(
@@ -48,10 +49,12 @@ class WorkQueue(Generic[Key]):
         work: Callable[[Key], Awaitable[float | None]],
         policy: QueuePolicy = QueuePolicy(),
         jitter: Callable[[], float] = random.random,
+        expected: tuple[type[Exception], ...] = (),
     ) -> None:
         self._work = work
         self._policy = policy
         self._jitter = jitter
+        self._expected = expected
         self._due: dict[Key, float] = {}
         self._heap: list[tuple[float, int, Key]] = []
         self._numbers = itertools.count()
@@ -154,7 +157,14 @@ class WorkQueue(Generic[Key]):
         delay *= 0.5 + self._jitter() / 2
         said = getattr(error, "retry_after", None)
         delay = max(delay, said) if isinstance(said, int | float) else delay
-        _log.warning("a pass failed", key=str(key), error=repr(error), failures=failures + 1, retry_seconds=delay)
+        _log.warning(
+            "a pass failed",
+            key=str(key),
+            error=repr(error),
+            failures=failures + 1,
+            retry_seconds=round(delay, 2),
+            exc_info=None if isinstance(error, self._expected) else error,
+        )
         self.add_after(key, delay)
 
     def _rest(self, key: Key) -> None:

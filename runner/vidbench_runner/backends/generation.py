@@ -187,6 +187,7 @@ class PipelineModel(ABC):
             memory_reserved_bytes=memory.reserved,
             memory_reason=memory.reason,
             call_mismatches=wrong,
+            expected_calls=expected.calls if expected else {},
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -13,7 +14,7 @@ from pydantic import Field
 
 import generate
 from vidbench_api.base import ATOMIC, ApiModel, Rule, map_list, rules
-from vidbench_api.crdgen import UnstructuralSchemaError, crd_of, generate_documents, root_schema, schema_of, to_yaml
+from vidbench_api.crdgen import UnstructuralSchemaError, crd_of, root_schema, schema_of, to_yaml
 from vidbench_api.kinds import KINDS, Kind
 
 WORDS_THAT_YAML_READS_AS_BOOLEANS = {"n", "y", "no", "yes", "on", "off", "true", "false"}
@@ -327,20 +328,40 @@ def test_schema_refuses_what_kubernetes_cannot_say(model: type[ApiModel], messag
 
 
 class TestFiles:
-    @pytest.mark.parametrize("directory", generate.TARGETS, ids=["crds", "chart"])
-    def test_committed_files_are_fresh(self, directory: Path) -> None:
-        assert generate.find_stale(directory, generate_documents()) == []
+    def test_committed_files_are_fresh(self) -> None:
+        expected = generate.generate()
+        orphans = generate.find_orphans(generate.CRD_DIRECTORIES, expected)
+        assert generate.find_stale(expected, orphans) == []
 
-    def test_stale_files_are_found(self, tmp_path: Path) -> None:
-        documents = {"same.vidbench.io.yaml": "a\n", "new.vidbench.io.yaml": "b\n", "changed.vidbench.io.yaml": "c\n"}
-        (tmp_path / "same.vidbench.io.yaml").write_text("a\n")
-        (tmp_path / "changed.vidbench.io.yaml").write_text("before\n")
-        (tmp_path / "gone.vidbench.io.yaml").write_text("d\n")
-        changed, gone, new = generate.find_stale(tmp_path, documents)
-        assert "-before\n+c\n" in changed
-        assert "-d\n" in gone
-        assert "+b\n" in new
+    def test_every_kind_has_a_file_for_people_and_one_for_the_chart(self) -> None:
+        files = [path for path in generate.generate() if path.name.endswith(".vidbench.io.yaml")]
+        assert len(files) == 2 * len(KINDS)
 
-        generate.write(tmp_path, documents)
-        assert generate.find_stale(tmp_path, documents) == []
-        assert not (tmp_path / "gone.vidbench.io.yaml").exists()
+    def test_stale_files_are_found_and_written(self, tmp_path: Path) -> None:
+        same, new, changed, gone = (
+            tmp_path / f"{name}.vidbench.io.yaml" for name in ("same", "new", "changed", "gone")
+        )
+        same.write_text("a\n")
+        changed.write_text("before\n")
+        gone.write_text("d\n")
+        expected = {same: "a\n", new: "b\n", changed: "c\n"}
+        orphans = generate.find_orphans((tmp_path,), expected)
+        assert orphans == [gone]
+        first, second, third = generate.find_stale(expected, orphans)
+        assert "+b\n" in first
+        assert "-before\n+c\n" in second
+        assert "-d\n" in third
+
+        generate.write(expected, orphans)
+        assert generate.find_stale(expected, generate.find_orphans((tmp_path,), expected)) == []
+        assert not gone.exists()
+
+    def test_values_schema_is_closed_and_knows_every_field_of_a_class(self) -> None:
+        text = generate.with_runner_class('{"$defs": {"other": {}, "runnerClass": {}}}')
+        runner_class = json.loads(text)["$defs"]["runnerClass"]
+        kind = next(kind for kind in KINDS if kind.kind == "RunnerClass")
+        fields = root_schema(kind)["properties"]["spec"]["properties"]
+        assert runner_class["properties"].keys() == fields.keys() | {"enabled"}
+        assert runner_class["additionalProperties"] is False
+        assert runner_class["properties"]["resources"]["additionalProperties"] is False
+        assert "x-kubernetes" not in text

@@ -13,7 +13,7 @@ import torch
 
 from vidbench_api.names import Reason
 from vidbench_runner.backends import create_model
-from vidbench_runner.backends.tiny import main, save
+from vidbench_runner.backends.tiny import TinyModel, main, save
 from vidbench_runner.backends.tiny_presets import PRESETS, build_pipeline
 from vidbench_runner.ports import ClipRequest, ModelFailure, ModelRequest, Phase
 
@@ -223,6 +223,19 @@ def test_seam_counts_calls_of_a_compiled_denoiser_without_a_graph_break(tmp_path
     assert clips[0].latency_nanoseconds > 10 * clips[2].latency_nanoseconds, "the first call compiles"
     model.free()
     torch._dynamo.reset()
+
+
+def test_load_puts_every_part_in_evaluation_mode():
+    class InTraining(TinyModel):
+        def build(self, request):
+            pipeline = super().build(request)
+            pipeline.text_encoder.train()
+            return pipeline
+
+    model = InTraining()
+    model.load(request("tiny", "ltx"))
+    assert not model._pipeline.text_encoder.training
+    model.free()
 
 
 def test_free_takes_the_seam_off_and_a_freed_model_says_so():

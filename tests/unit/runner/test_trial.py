@@ -83,7 +83,9 @@ def run(*actions: Any, **world: Any) -> tuple[Verdict, Recorder, ScriptedModel]:
 
 def test_trial_loads_checks_every_clip_warms_up_and_samples_in_the_order_of_the_request() -> None:
     document = request_document(
-        prompts=[{"id": "cat", "text": "a cat"}, {"id": "dog", "text": "a dog"}], seeds={"base": 7, "count": 2}, warmup=2
+        prompts=[{"id": "cat", "text": "a cat"}, {"id": "dog", "text": "a dog"}],
+        seeds={"base": 7, "count": 2},
+        warmup=2,
     )
     verdict, _, model = run(document=document)
     checks = ["check 7", "check 8", "check 7", "check 8"]
@@ -338,7 +340,11 @@ def test_trial_environment_names_the_gpu_only_when_it_ran() -> None:
     on_gpu, _, _ = run(model=ScriptedModel(device="cuda"), meter=FakeMeter(reading), document=document)
     on_cpu, _, _ = run(meter=FakeMeter(reading), document=document)
     assert on_gpu.environment is not None
-    assert (on_gpu.environment.device, on_gpu.environment.gpu_uuid, on_gpu.environment.device_count) == ("H100", "GPU-1", 1)
+    assert (on_gpu.environment.device, on_gpu.environment.gpu_uuid, on_gpu.environment.device_count) == (
+        "H100",
+        "GPU-1",
+        1,
+    )
     assert on_cpu.environment is not None
     assert (on_cpu.environment.device, on_cpu.environment.gpu_uuid, on_cpu.environment.device_count) == ("cpu", None, 0)
 

@@ -1,0 +1,44 @@
+{{/* What the operator does in the namespaces that it serves. No secrets, no pods/exec, no roles, and pods are only read. */}}
+{{- define "vidbench.namespacedRules" -}}
+- apiGroups: [vidbench.io]
+  resources: [benchmarkruns]
+  # delete: only when a run's ttl.runSeconds are over.
+  verbs: [get, list, watch, delete]
+- apiGroups: [vidbench.io]
+  resources: [benchmarkruns/status]
+  verbs: [update, patch]
+- apiGroups: [vidbench.io]
+  # Where OwnerReferencesPermissionEnforcement is on, children that block the deletion of their owner need this.
+  resources: [benchmarkruns/finalizers]
+  verbs: [update]
+- apiGroups: [vidbench.io]
+  resources: [videomodels]
+  verbs: [get, list, watch]
+- apiGroups: [vidbench.io]
+  resources: [benchmarkresults]
+  verbs: [get, list, create]
+- apiGroups: [""]
+  # Request documents. They are immutable, and the garbage collector removes them.
+  resources: [configmaps]
+  verbs: [get, create]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch]
+- apiGroups: [""]
+  # list: why the Job controller could not create a pod stands in Events only.
+  resources: [events]
+  verbs: [get, list, create, patch]
+{{- end -}}
+
+{{/* What the operator reads of the cluster. */}}
+{{- define "vidbench.clusterRules" -}}
+- apiGroups: [vidbench.io]
+  resources: [runnerclasses]
+  verbs: [get, list, watch]
+- apiGroups: [""]
+  resources: [nodes]
+  verbs: [get, list, watch]
+{{- end -}}

@@ -1,0 +1,380 @@
+"""One pass over one run: read it, decide, apply in the order that a crash at any point leaves repairable.
+
+Sees the world through the ports alone. What it keeps in memory saves calls; nothing that is correct depends on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
+
+from vidbench_api.identity import digest_of, request_name
+from vidbench_api.kinds import VideoModelSpec
+from vidbench_api.names import ConditionReason, EventReason, RowPhase
+from vidbench_api.request import RequestDocument
+from vidbench_api.result import BenchmarkResultSpec
+from vidbench_api.run_status import BenchmarkRunStatus, ShardStatus
+
+from .core.decide import decide
+from .core.expand import Accepted, Refusal, Waiting, accept
+from .core.observed import Observed, ObservedRun
+from .core.plan import CreateJob, CreateResult, EmitEvent, Plan
+from .core.policy import Policy
+from .core.status import accepted_status, failed_status, is_terminal, waiting_status
+from .manifests import job_manifest
+from .ports import AlreadyExists, BrokenRun, Children, Cluster, Conflict, Gone, Refused, RunKey
+
+STATUS_SPACING_SECONDS: Final = 1.0
+_CONCURRENT_CALLS: Final = 8
+_DOCUMENTS: Final = 64
+_LOOKS: Final = 4
+"""Times that one pass may learn something new; each look answers a question, so two are the rule."""
+
+Answer = TypeVar("Answer")
+
+
+class _RunOver(Exception):  # noqa: N818 - not an error: the run is to end
+    """The run cannot go on, whatever is tried."""
+
+    def __init__(self, reason: ConditionReason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class _Applied:
+    """What applying a plan led to."""
+
+    run: ObservedRun
+    learned: Observed | None = None
+    """Set if a name was taken: decide anew with this."""
+
+
+class Reconciler:
+    """Passes over runs. `count_end` is told the reason or outcome of every attempt that ended."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        children: Children,
+        catalogue: Mapping[str, VideoModelSpec],
+        policy: Policy,
+        count_end: Callable[[str], None] = lambda _reason: None,
+    ) -> None:
+        self._cluster = cluster
+        self._children = children
+        self._catalogue = catalogue
+        self._policy = policy
+        self._count_end = count_end
+        self._documents: OrderedDict[str, RequestDocument] = OrderedDict()
+        self._written_at: dict[RunKey, float] = {}
+        self._reported: dict[RunKey, str] = {}
+
+    async def reconcile(self, key: RunKey) -> float | None:
+        """Do one pass; returns seconds until the next one is due, or None if only an event can bring anything new.
+
+        Raises:
+            Unavailable, Refused: try again later. Every step that was done stays done.
+        """
+        try:
+            run = await self._cluster.get_run(key)
+        except BrokenRun as broken:
+            await self._report(key, broken)
+            return None
+        self._reported.pop(key, None)
+        if run is None:
+            self._written_at.pop(key, None)
+            return None
+        try:
+            if run.status.request_digest is None and not is_terminal(run.status):
+                return await self._accept(run)
+            return await self._advance(run)
+        except Conflict:
+            return 0.0
+        except Gone:
+            # The run or its namespace went while we looked: there is nobody left to do anything for.
+            return None
+
+    async def _report(self, key: RunKey, broken: BrokenRun) -> None:
+        """Tell people of a run that cannot be served, once for each thing that is wrong."""
+        message = str(broken)
+        if broken.run is None or self._reported.get(key) == message:
+            return
+        await self._cluster.report_broken(broken.run, message)
+        self._reported[key] = message
+
+    async def _accept(self, run: ObservedRun) -> float | None:
+        """Freeze the request document, then say so; or say what is missing."""
+        outcome = await self._resolve(run)
+        now = self._cluster.now()
+        if isinstance(outcome, Waiting):
+            await self._write(run, waiting_status(run, outcome.reason, outcome.message, now))
+            return max(1.0, run.created_at + run.spec.timeouts.scheduling_seconds - now)
+        if not isinstance(outcome, Accepted):
+            return await self._end(run, outcome.reason, outcome.message)
+        name = request_name(run.name, run.uid)
+        try:
+            document = await self._freeze(run, name, outcome.document)
+        except Refused as refused:
+            return await self._wait_for_permission(run, f"ConfigMap {name}: {refused}")
+        except _RunOver as over:
+            return await self._end(run, over.reason, str(over))
+        status = accepted_status(run, document, name, now)
+        run = await self._write(run, status)
+        self._keep(run, document)
+        message = f"{len(document.cells)} cells x {document.shards} shards; the request is frozen in ConfigMap {name}"
+        await self._cluster.emit(run, EmitEvent("Normal", EventReason.ACCEPTED, message))
+        return 0.0
+
+    async def _wait_for_permission(self, run: ObservedRun, message: str) -> float | None:
+        """Wait for a quota or an admission rule to let the request document through, for schedulingSeconds."""
+        now = self._cluster.now()
+        limit = run.spec.timeouts.scheduling_seconds
+        if now - run.created_at >= limit:
+            return await self._end(run, ConditionReason.WAITING, f"{message}; tried for schedulingSeconds ({limit} s)")
+        await self._write(run, waiting_status(run, ConditionReason.WAITING, message, now))
+        return 10.0
+
+    async def _freeze(self, run: ObservedRun, name: str, document: RequestDocument) -> RequestDocument:
+        """Store the document, or return the one that an earlier pass stored before it got to the status."""
+        try:
+            await self._cluster.create_request(run, name, document.to_text())
+        except AlreadyExists as error:
+            stored = _parse(await self._cluster.get_request(run, name))
+            if stored is None or stored.run.uid != run.uid:
+                message = f"ConfigMap {name} exists and is not this run's: delete it and apply a new run"
+                raise _RunOver(ConditionReason.REQUEST_CONFLICT, message) from error
+            return stored
+        return document
+
+    async def _resolve(self, run: ObservedRun) -> Accepted | Waiting | Refusal:
+        references = await self._cluster.get_references(run)
+        return accept(run, references, self._catalogue, self._cluster.now())
+
+    async def _advance(self, run: ObservedRun) -> float | None:
+        """Decide and apply, again for as long as applying brings something to light."""
+        try:
+            document = None if is_terminal(run.status) else await self._document_of(run)
+            observed = self._observe(run, document)
+            for _ in range(_LOOKS):
+                plan = decide(run, observed, self._cluster.now(), self._policy)
+                if plan.needs_live or plan.needs_refusals:
+                    observed = await self._look(run, observed, plan)
+                    continue
+                rest = self._rest_before(run, plan)
+                if rest > 0:
+                    return rest
+                applied = await self._apply(run, observed, plan)
+                run = applied.run
+                if applied.learned is None:
+                    return plan.requeue_after
+                observed = applied.learned
+        except _RunOver as over:
+            return await self._end(run, over.reason, str(over))
+        return 0.0
+
+    def _observe(self, run: ObservedRun, document: RequestDocument | None) -> Observed:
+        return Observed(
+            jobs=self._children.jobs_of(run),
+            pods=self._children.pods_of(run),
+            nodes=self._children.nodes(),
+            document=document,
+        )
+
+    async def _look(self, run: ObservedRun, observed: Observed, plan: Plan) -> Observed:
+        """Ask the server what the watches cannot prove. Pods that are gone are remembered: no list has their verdict."""
+        if plan.needs_live:
+            jobs, pods = await self._cluster.list_children(run)
+            results = await self._cluster.list_results(run)
+            gone = {pod.uid: pod for pod in self._children.pods_of(run) if pod.gone}
+            there = tuple(pod for pod in pods if pod.uid not in gone)
+            observed = replace(observed, jobs=jobs, pods=(*there, *gone.values()), results=results, live=True)
+        if plan.needs_refusals:
+            refusals = await self._cluster.list_refusals(run, plan.needs_refusals)
+            read = observed.refusals_read | plan.needs_refusals
+            observed = replace(observed, refusals=refusals, refusals_read=read)
+        return observed
+
+    def _rest_before(self, run: ObservedRun, plan: Plan) -> float:
+        """Return seconds to wait so that a status that is not urgent is written at most once a second."""
+        if plan.status is None or plan.urgent:
+            return 0.0
+        since = self._cluster.now() - self._written_at.get(RunKey(run.namespace, run.name), float("-inf"))
+        return STATUS_SPACING_SECONDS - since if 0 <= since < STATUS_SPACING_SECONDS else 0.0
+
+    async def _apply(self, run: ObservedRun, observed: Observed, plan: Plan) -> _Applied:
+        """Apply a plan in its order; a name that turned out to be taken stops it before anything rests on it."""
+        known = await self._create_results(run, plan.results)
+        if known is not None:
+            return _Applied(run, replace(observed, results={**observed.results, **known}))
+        if plan.status is not None:
+            before = run.status
+            run = await self._write(run, plan.status)
+            for reason in _ended_reasons(before, plan.status):
+                self._count_end(reason)
+        conflicts, refused = await self._create_jobs(run, observed, plan.creates)
+        await _in_parallel(self._cluster.delete_job(run, job.name, job.uid) for job in plan.deletes)
+        await _in_parallel(self._cluster.patch_ttl(run, job.name, job.uid, job.seconds) for job in plan.ttls)
+        self._forget_settled(run, observed)
+        if plan.delete_run:
+            await self._cluster.delete_run(run)
+        await _in_parallel(self._cluster.emit(run, event) for event in plan.events)
+        if conflicts:
+            return _Applied(run, replace(self._observe(run, observed.document), conflicts=conflicts))
+        if refused is not None:
+            message = f"a Job was refused, and is tried again: {refused}"
+            await self._cluster.emit(run, EmitEvent("Warning", EventReason.ATTEMPT_FAILED, message))
+            raise refused
+        return _Applied(run)
+
+    async def _create_results(
+        self, run: ObservedRun, results: tuple[CreateResult, ...]
+    ) -> dict[str, BenchmarkResultSpec] | None:
+        """POST results. If a name is taken, return what the ledger holds under all these names: that is what counts."""
+        answers = await _in_parallel(
+            (self._cluster.create_result(run, entry.name, entry.spec, entry.labels) for entry in results),
+            AlreadyExists,
+        )
+        taken = {entry.name for entry, answer in zip(results, answers, strict=True) if answer is not None}
+        if not taken:
+            return None
+        known = {entry.name: entry.spec for entry in results}
+        for name in taken:
+            stored = await self._cluster.get_result(run, name)
+            if stored is None:
+                message = f"BenchmarkResult {name} exists and cannot be read: delete it and apply a new run"
+                raise _RunOver(ConditionReason.NO_RESULT, message)
+            known[name] = stored
+        return known
+
+    async def _create_jobs(
+        self, run: ObservedRun, observed: Observed, creates: tuple[CreateJob, ...]
+    ) -> tuple[frozenset[str], Refused | None]:
+        """POST Jobs; returns the names that somebody else has, and the first refusal."""
+        document = observed.document
+        if document is None:
+            return frozenset(), None
+
+        async def create(entry: CreateJob) -> None:
+            manifest = job_manifest(document, entry.cell, entry.shard, entry.attempt)
+            self._children.remember_job(run, await self._cluster.create_job(run, manifest))
+
+        answers = await _in_parallel((create(entry) for entry in creates), AlreadyExists, Refused)
+        conflicts = frozenset(
+            entry.name for entry, answer in zip(creates, answers, strict=True) if isinstance(answer, AlreadyExists)
+        )
+        return conflicts, next((answer for answer in answers if isinstance(answer, Refused)), None)
+
+    def _forget_settled(self, run: ObservedRun, observed: Observed) -> None:
+        """Let go of the pods whose verdicts the stored status has taken in."""
+        active = {
+            (row.id, shard.index): shard
+            for row in run.status.rows
+            for shard in row.shards
+            if shard.phase is RowPhase.ACTIVE
+        }
+        wanted = {shard.job_uid for shard in active.values()}
+        for job in observed.jobs:
+            shard = active.get((job.cell, job.shard))
+            if shard is not None and shard.attempt == job.attempt:
+                wanted.add(job.uid)
+        spent = frozenset(
+            pod.job_uid
+            for pod in observed.pods
+            if pod.job_uid not in wanted and (pod.gone or (pod.ended and pod.message is not None))
+        )
+        if spent:
+            self._children.forget_pods(spent)
+
+    async def _document_of(self, run: ObservedRun) -> RequestDocument:
+        """Return the document whose digest the status holds; a lost one is rebuilt, if that gives the same bytes."""
+        digest = run.status.request_digest
+        kept = self._documents.get(run.uid)
+        if kept is not None:
+            self._documents.move_to_end(run.uid)
+            return kept
+        name = run.status.request_name or request_name(run.name, run.uid)
+        text = await self._cluster.get_request(run, name)
+        document = _parse(text) if text is not None and digest_of(text) == digest else None
+        if document is None:
+            document = await self._rebuild(run, name)
+        self._keep(run, document)
+        return document
+
+    async def _rebuild(self, run: ObservedRun, name: str) -> RequestDocument:
+        outcome = await self._resolve(run)
+        if not isinstance(outcome, Accepted) or outcome.document.digest != run.status.request_digest:
+            message = f"ConfigMap {name} is lost or was changed, and what the run names is no longer as it was accepted"
+            raise _RunOver(ConditionReason.REQUEST_LOST, message)
+        try:
+            await self._cluster.create_request(run, name, outcome.document.to_text())
+        except AlreadyExists as error:
+            message = f"ConfigMap {name} does not hold the request that was accepted: delete it and apply a new run"
+            raise _RunOver(ConditionReason.REQUEST_LOST, message) from error
+        return outcome.document
+
+    def _keep(self, run: ObservedRun, document: RequestDocument) -> None:
+        self._documents[run.uid] = document
+        while len(self._documents) > _DOCUMENTS:
+            self._documents.popitem(last=False)
+
+    async def _end(self, run: ObservedRun, reason: ConditionReason, message: str) -> float | None:
+        """End a run that cannot be measured (further); the next pass cleans up after it."""
+        run = await self._write(run, failed_status(run, reason, message, self._cluster.now()))
+        known = run.status.request_digest is not None
+        kind = EventReason.RUN_FAILED if known else EventReason.REFUSED
+        await self._cluster.emit(run, EmitEvent("Warning", kind, f"{reason.value}: {message}"))
+        return 0.0
+
+    async def _write(self, run: ObservedRun, status: BenchmarkRunStatus) -> ObservedRun:
+        if status == run.status:
+            return run
+        written = await self._cluster.write_status(run, status)
+        self._written_at[RunKey(run.namespace, run.name)] = self._cluster.now()
+        return written
+
+
+def _parse(text: str | None) -> RequestDocument | None:
+    """Return the document of a text; None for a text that is none."""
+    try:
+        return None if text is None else RequestDocument.from_text(text)
+    except ValueError:
+        return None
+
+
+def _ended_reasons(before: BenchmarkRunStatus, after: BenchmarkRunStatus) -> Iterable[str]:
+    """Yield the reason, or the outcome where there is none, of every attempt that ended between two statuses."""
+    old = {(row.id, shard.index): shard for row in before.rows for shard in row.shards}
+    for row in after.rows:
+        for shard in row.shards:
+            if _has_ended(old.get((row.id, shard.index)), shard):
+                yield shard.reason or (shard.outcome.value if shard.outcome else "Unknown")
+
+
+def _has_ended(before: ShardStatus | None, after: ShardStatus) -> bool:
+    if before is None:
+        return after.outcome is not None
+    failures = after.retries + after.lost_results + after.unknown_failures
+    again = failures > before.retries + before.lost_results + before.unknown_failures
+    return again or (after.outcome is not None and before.outcome is None)
+
+
+async def _in_parallel(calls: Iterable[Awaitable[Answer]], *expected: type[Exception]) -> list[Answer | BaseException]:
+    """Await calls, a few at a time, and return their answers; all are tried before one that failed is raised.
+
+    Errors of an expected type are answers.
+    """
+    gate = asyncio.Semaphore(_CONCURRENT_CALLS)
+
+    async def guarded(call: Awaitable[Answer]) -> Answer:
+        async with gate:
+            return await call
+
+    answers = await asyncio.gather(*(guarded(call) for call in calls), return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException) and not isinstance(answer, expected):
+            raise answer
+    return answers

@@ -1,0 +1,164 @@
+"""Puts the operator together and runs it: watches, work queue, resync, probes, each kept alive on its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import structlog
+
+from vidbench_api.catalogue import CATALOGUE
+from vidbench_operator.adapters.api import Api, load_client
+from vidbench_operator.adapters.clock import ApiClock
+from vidbench_operator.adapters.kube import KubeCluster
+from vidbench_operator.adapters.metrics import Metrics
+from vidbench_operator.ports import Refused, RunKey, Unavailable
+from vidbench_operator.reconciler import Reconciler
+from vidbench_operator.settings import Settings
+
+from .children import ChildStore
+from .handlers import make_registry, make_settings
+from .intake import Intake
+from .probes import find_problem, serve_probes
+from .resync import Resync
+from .supervision import keep_alive
+from .watching import Watches
+from .workqueue import QueuePolicy, WorkQueue
+
+_log = structlog.get_logger("vidbench.operator")
+_SHUTDOWN_SECONDS = 8.0
+_CRD_CHECK_SECONDS = 2.0
+_GAUGE_SECONDS = 5.0
+
+
+class Operator:
+    """One operator process' worth of objects."""
+
+    def __init__(self, settings: Settings, cluster: KubeCluster, metrics: Metrics) -> None:
+        self._settings = settings
+        self._cluster = cluster
+        self._metrics = metrics
+        self._store = ChildStore()
+        self._reconciler = Reconciler(
+            cluster, self._store, CATALOGUE, settings.to_policy(), count_end=metrics.attempt_ended
+        )
+        policy = QueuePolicy(workers=settings.workers)
+        self._queue: WorkQueue[RunKey] = WorkQueue(self._pass, policy, expected=(Unavailable, Refused))
+        self._restart_watches = asyncio.Event()
+        self._resync = Resync(
+            cluster,
+            self._store,
+            self._queue,
+            period_seconds=settings.resync_seconds,
+            done=metrics.succeeded,
+            restart_watches=self._restart_watches.set,
+        )
+        self._started_at = time.monotonic()
+
+    async def run(self) -> None:
+        """Run until cancelled, then finish the passes that are under way."""
+        queue = asyncio.create_task(self._keep("queue", self._queue.run))
+        others = [
+            asyncio.create_task(self._keep("watches", self._watch)),
+            asyncio.create_task(self._keep("resync", self._resync.run)),
+            asyncio.create_task(self._keep("gauges", self._measure)),
+        ]
+        try:
+            await asyncio.gather(queue, *others)
+        finally:
+            for task in (*others, queue):
+                task.cancel()
+            await asyncio.wait([*others, queue], timeout=_SHUTDOWN_SECONDS)
+
+    def find_problem(self) -> str | None:
+        """Return why the process should be restarted; None if it gets on."""
+        return find_problem(
+            beat_seconds=self._queue.seconds_since_beat,
+            pass_seconds=self._queue.longest_pass_seconds,
+            resync_seconds=self._resync.seconds_since_success,
+            uptime_seconds=time.monotonic() - self._started_at,
+            period_seconds=self._settings.resync_seconds,
+        )
+
+    def is_ready(self) -> bool:
+        """Whether the cluster was listed, and not too long ago."""
+        return self._resync.seconds_since_success <= 3 * self._settings.resync_seconds
+
+    async def _keep(self, name: str, task: Callable[[], Awaitable[None]]) -> None:
+        await keep_alive(name, task, restarted=self._metrics.task_restarted)
+
+    async def _pass(self, key: RunKey) -> float | None:
+        """Do one pass, with the run's name in every log line of it."""
+        started = time.monotonic()
+        result = "error"
+        with structlog.contextvars.bound_contextvars(run=f"{key.namespace}/{key.name}"):
+            try:
+                again = await self._reconciler.reconcile(key)
+                result = "success"
+            finally:
+                self._metrics.pass_ended(result, time.monotonic() - started)
+        return again
+
+    async def _watch(self) -> None:
+        """Watch, from when the kinds are served until the watches end or are to begin anew."""
+        while not await self._cluster.is_served():
+            _log.warning("the vidbench CustomResourceDefinitions are not installed yet: waiting for them")
+            await asyncio.sleep(_CRD_CHECK_SECONDS)
+        loop = asyncio.get_running_loop()
+        intake = Intake(self._store, self._queue, loop.call_soon_threadsafe, self._resync.ask)
+        registry = make_registry(intake, nodes=await self._cluster.can_list_nodes())
+        watches = Watches(registry, make_settings(), self._settings.watch_namespaces)
+        self._restart_watches.clear()
+        # What was deleted while nobody watched is found by a list, not by the new watches.
+        self._resync.ask()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(watches.run())
+            tasks.create_task(self._end_on_request())
+
+    async def _end_on_request(self) -> None:
+        await self._restart_watches.wait()
+        raise _WatchesStaleError("the watches missed changes")
+
+    async def _measure(self) -> None:
+        while True:
+            self._metrics.set_queue_depth(self._queue.depth)
+            self._metrics.set_runs(self._store.phases())
+            await asyncio.sleep(_GAUGE_SECONDS)
+
+
+class _WatchesStaleError(Exception):
+    """The watches are to begin anew."""
+
+
+async def run_operator(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT."""
+    clock, metrics = ApiClock(), Metrics()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with _connected(clock, metrics) as api:
+        operator = Operator(settings, KubeCluster(api, clock, settings.watch_namespaces), metrics)
+        async with serve_probes(
+            settings.health_port, settings.metrics_port, operator.find_problem, operator.is_ready, metrics
+        ):
+            running = asyncio.create_task(operator.run())
+            _log.info("started", namespaces=settings.watch_namespaces or "all", version=metrics.version)
+            await asyncio.wait({running, stopped := asyncio.create_task(stop.wait())}, return_when="FIRST_COMPLETED")
+            stopped.cancel()
+            running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await running
+    _log.info("stopped")
+
+
+@contextlib.asynccontextmanager
+async def _connected(clock: ApiClock, metrics: Metrics) -> AsyncIterator[Api]:
+    api = Api(await load_client(), clock, metrics)
+    try:
+        yield api
+    finally:
+        await api.close()

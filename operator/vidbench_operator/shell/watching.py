@@ -1,0 +1,77 @@
+"""Runs Kopf in a thread with an event loop of its own.
+
+Kopf cancels every task that it did not find when it started, takes over signals, and ends on ordinary faults of the
+API. In its own loop it harms nothing of ours, and a new one can be started at any time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Sequence
+
+import kopf
+
+_STOP_SECONDS = 3.0
+
+
+class WatchesEndedError(Exception):
+    """Kopf ended, or died. Start it again."""
+
+
+class Watches:
+    """One life of Kopf."""
+
+    def __init__(self, registry: kopf.OperatorRegistry, settings: kopf.OperatorSettings, namespaces: Sequence[str]):
+        self._registry = registry
+        self._settings = settings
+        self._namespaces = tuple(namespaces)
+        self._stop: Callable[[], object] | None = None
+
+    async def run(self) -> None:
+        """Watch until cancelled; raises WatchesEndedError when Kopf ends by itself."""
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[BaseException | None] = loop.create_future()
+
+        def report(error: BaseException | None) -> None:
+            if not ended.done():
+                ended.set_result(error)
+
+        def live() -> None:
+            error: BaseException | None = None
+            try:
+                asyncio.run(self._operate())
+            except BaseException as caught:  # noqa: BLE001 - it is handed to the supervising loop
+                error = caught
+            # The loop is closed if the process is on its way out.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(report, error)
+
+        threading.Thread(target=live, name="watches", daemon=True).start()
+        try:
+            error = await asyncio.shield(ended)
+        except asyncio.CancelledError:
+            await self._end(ended)
+            raise
+        raise WatchesEndedError(f"the watches ended: {error!r}") from error
+
+    async def _operate(self) -> None:
+        """Run in the thread's loop."""
+        loop, stop = asyncio.get_running_loop(), asyncio.Event()
+        self._stop = lambda: loop.call_soon_threadsafe(stop.set)
+        await kopf.operator(
+            registry=self._registry,
+            settings=self._settings,
+            standalone=True,
+            clusterwide=not self._namespaces,
+            namespaces=self._namespaces,
+            stop_flag=stop,
+        )
+
+    async def _end(self, ended: asyncio.Future[BaseException | None]) -> None:
+        """Ask Kopf to stop and wait a little; its thread never keeps the process."""
+        if self._stop is not None:
+            with contextlib.suppress(RuntimeError):
+                self._stop()
+            await asyncio.wait([ended], timeout=_STOP_SECONDS)

@@ -1,0 +1,40 @@
+"""What the kernel says of a process: memory, and processor time. Linux only."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class ProcessFigures:
+    """One reading."""
+
+    resident_mebibytes: float
+    peak_mebibytes: float
+    """The kernel's own high-water mark (VmHWM), so that no peak is missed between readings."""
+
+    cpu_seconds: float
+    """User and system time of all threads since the start."""
+
+
+def read_process(pid: int) -> ProcessFigures:
+    """Read `/proc`; raises FileNotFoundError if there is no such process."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    # The program's name comes second, in brackets, and may hold anything; what follows has fixed places.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    ticks = int(fields[11]) + int(fields[12])
+    return ProcessFigures(
+        resident_mebibytes=_mebibytes(status, "VmRSS"),
+        peak_mebibytes=_mebibytes(status, "VmHWM"),
+        cpu_seconds=ticks / os.sysconf("SC_CLK_TCK"),
+    )
+
+
+def _mebibytes(status: str, key: str) -> float:
+    match = re.search(rf"^{key}:\s+(\d+) kB$", status, re.MULTILINE)
+    if match is None:
+        raise ValueError(f"/proc/PID/status has no {key}")
+    return round(int(match.group(1)) / 1024, 1)

@@ -1,0 +1,155 @@
+"""The example that `make demo` applies, through chart, operator, kubelet and real pipelines: is every figure true?"""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from support.e2e_cluster import RunView
+from support.e2e_quickstart import FAILED_CELLS, MEASURED_CELLS, Quickstart
+
+from vidbench_api.measured import SeriesName
+from vidbench_api.names import Outcome, RunPhase, Validity
+from vidbench_api.result import BenchmarkResultSpec
+
+PHASES = (
+    SeriesName.PREPARE,
+    SeriesName.TEXT_ENCODE,
+    SeriesName.IMAGE_ENCODE,
+    SeriesName.DENOISE,
+    SeriesName.VAE_DECODE,
+    SeriesName.AUDIO,
+    SeriesName.POSTPROCESS,
+    SeriesName.OTHER,
+)
+SAMPLES = 5
+GUIDED_CALLS_PER_STEP = 2
+"""Wan guides by default: the denoiser is called with and without the prompt at every step."""
+
+
+def test_quickstart_measures_four_cells_and_names_why_two_failed(quickstart: Quickstart) -> None:
+    view = quickstart.view
+    assert view.status.phase is RunPhase.PARTIALLY_SUCCEEDED
+    assert view.condition("Complete") == "True"
+    assert view.condition("Failed") == "False"
+    assert {name: (result.outcome, result.reason) for name, result in view.results.items()} == {
+        **dict.fromkeys(MEASURED_CELLS, (Outcome.SUCCEEDED, None)),
+        **dict.fromkeys(FAILED_CELLS, (Outcome.FAILED, "ModelLoadFailed")),
+    }
+
+
+def test_quickstart_failures_cost_one_attempt_and_say_which_folder(quickstart: Quickstart) -> None:
+    for name in FAILED_CELLS:
+        result = quickstart.view.results[name]
+        assert result.attempts == 1
+        assert "/models/broken" in (result.message or "")
+
+
+def test_quickstart_figures_of_every_row_are_those_of_its_result(quickstart: Quickstart) -> None:
+    for name, result in quickstart.view.results.items():
+        row = quickstart.view.row(name)
+        latency = result.find_series(SeriesName.LATENCY)
+        assert (row.outcome, row.reason, row.shards[0].result) == (
+            result.outcome,
+            result.reason,
+            f"quickstart-{row.id}-1",
+        )
+        if latency is None:
+            assert (row.latency_microseconds, row.spread_microseconds, row.samples) == (None, None, None)
+            continue
+        assert row.latency_microseconds == round(latency.statistics.mean)
+        assert row.spread_microseconds == round(latency.statistics.standard_deviation or -1)
+        assert row.samples == latency.statistics.count
+        assert result.memory is not None
+        assert result.memory.host is not None
+        assert (row.memory_mebibytes, row.memory_of) == (result.memory.host // 2**20, "Host")
+
+
+def test_quickstart_results_are_valid_and_complete(quickstart: Quickstart) -> None:
+    for name in MEASURED_CELLS:
+        result = quickstart.view.results[name]
+        assert result.validity.state is Validity.VALID, result.validity
+        latency = result.find_series(SeriesName.LATENCY)
+        assert latency is not None
+        assert (latency.statistics.count, len(latency.values), result.samples_done) == (SAMPLES, SAMPLES, SAMPLES)
+        assert latency.statistics.standard_deviation
+        assert result.columns_dropped == ()
+
+
+def test_quickstart_absent_energy_has_its_reason(quickstart: Quickstart) -> None:
+    for name in MEASURED_CELLS:
+        result = quickstart.view.results[name]
+        assert result.find_series(SeriesName.ENERGY) is None
+        assert result.unmeasured.get("energy"), result.unmeasured
+
+
+@pytest.mark.parametrize("variant", ["short", "long"])
+def test_mid_size_phases_sum_to_the_latency_and_little_is_unexplained(quickstart: Quickstart, variant: str) -> None:
+    means = _means(quickstart.view.results[f"mid-wan/cpu/{variant}"])
+    latency = means[SeriesName.LATENCY]
+    phases = {name: means[name] for name in PHASES if name in means}
+    # Means are rounded to a thousandth of a microsecond each.
+    assert sum(phases.values()) == pytest.approx(latency, abs=0.01)
+    assert phases[SeriesName.OTHER] <= 0.02 * latency
+    assert phases[SeriesName.DENOISE] > 0.5 * latency, "a mid-size model on a CPU mostly denoises"
+    assert latency > 500_000, "figures of the mid-size model are to be far above the clock's and the scheduler's grain"
+
+
+@pytest.mark.parametrize(("variant", "steps"), [("short", 2), ("long", 4)])
+def test_mid_size_modules_are_called_as_often_as_they_should_be(
+    quickstart: Quickstart, variant: str, steps: int
+) -> None:
+    result = quickstart.view.results[f"mid-wan/cpu/{variant}"]
+    expected = {
+        SeriesName.DENOISER_CALLS: GUIDED_CALLS_PER_STEP * steps,
+        SeriesName.TEXT_ENCODE_CALLS: 2,
+        SeriesName.VAE_DECODE_CALLS: 1,
+    }
+    for name, calls in expected.items():
+        series = result.find_series(name)
+        assert series is not None, name
+        # Hooks of the first video may be gone for later ones, so the first alone proves nothing.
+        assert (series.values[0], series.values[2]) == (calls, calls), name
+        assert result.expected_calls[name.value] == calls
+
+
+def test_longer_variant_takes_longer_in_denoising_only(quickstart: Quickstart) -> None:
+    short, long = (_means(quickstart.view.results[f"mid-wan/cpu/{variant}"]) for variant in ("short", "long"))
+    assert long[SeriesName.DENOISE] == pytest.approx(2 * short[SeriesName.DENOISE], rel=0.35)
+    assert long[SeriesName.VAE_DECODE] == pytest.approx(short[SeriesName.VAE_DECODE], rel=0.5)
+
+
+def test_quickstart_delivers_as_many_frames_as_were_asked_for(quickstart: Quickstart) -> None:
+    for name in MEASURED_CELLS:
+        result = quickstart.view.results[name]
+        assert result.clip is not None
+        assert (result.clip.frames_requested, result.clip.frames_delivered) == (9, 9)
+
+
+def test_quickstart_results_say_where_they_come_from(quickstart: Quickstart) -> None:
+    view = quickstart.view
+    for result in view.results.values():
+        assert result.run.uid == view.uid
+        assert result.request_digest == view.status.request_digest
+        assert result.origin.pod_uid
+        assert result.origin.node
+        assert result.origin.image_id
+    assert len({result.origin.pod_uid for result in view.results.values()}) == len(view.results)
+
+
+def test_quickstart_never_ran_two_cells_at_once(quickstart: Quickstart) -> None:
+    spans = sorted((result.origin.started_at, result.origin.finished_at) for result in quickstart.view.results.values())
+    assert all(earlier[1] <= later[0] for earlier, later in itertools.pairwise(spans)), spans  # type: ignore[operator]
+
+
+def _means(result: BenchmarkResultSpec) -> dict[SeriesName, float]:
+    return {series.name: series.statistics.mean for series in result.series}
+
+
+def test_quickstart_names_its_fastest_cell(quickstart: Quickstart) -> None:
+    view: RunView = quickstart.view
+    latencies = {name: _means(view.results[name])[SeriesName.LATENCY] for name in MEASURED_CELLS}
+    fastest = min(latencies, key=lambda name: latencies[name])
+    assert view.status.fastest is not None
+    assert view.status.fastest.text.startswith(fastest)
+    assert view.status.fastest.latency_microseconds == round(latencies[fastest])

@@ -1,0 +1,274 @@
+"""The termination message against whatever a runner may say and whatever a pod may leave there."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import random
+import statistics
+import zlib
+from typing import Any
+
+from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import strategies as st
+
+from vidbench_api.measured import (
+    ArtifactsFacts,
+    ClipFacts,
+    Environment,
+    Memory,
+    ModelFacts,
+    Series,
+    SeriesName,
+    Setup,
+    Statistics,
+    ValidityVerdict,
+)
+from vidbench_api.message import ALL_BUT_HEADLINE, MessageError, decode, encode
+from vidbench_api.names import MAX_SAMPLES, MESSAGE_LIMIT, Outcome, Validity
+from vidbench_api.verdict import Verdict
+
+LARGEST = 2**52
+TEXT = st.text(max_size=64)
+COUNT = st.integers(0, 2**31 - 1)
+
+
+def made(model: Any, **fields: Any) -> Any:
+    """Models of that type; `st.builds` would take their aliases for further arguments."""
+    return st.fixed_dictionaries(fields).map(lambda values: model(**values))
+
+
+@st.composite
+def series(draw: st.DrawFn, name: SeriesName) -> Series:
+    middle = draw(st.integers(0, LARGEST))
+    spread = draw(st.sampled_from([0, 1, 50, 10**6, LARGEST]))
+    values = draw(
+        st.lists(st.integers(max(0, middle - spread), min(LARGEST, middle + spread)), min_size=1, max_size=MAX_SAMPLES)
+    )
+    unit: Any = draw(st.sampled_from(["microseconds", "bytes", "millijoules", "count"]))
+    return Series(name=name, unit=unit, statistics=Statistics.of(values), values=tuple(values))
+
+
+@st.composite
+def verdicts(draw: st.DrawFn) -> Verdict:
+    names = draw(st.lists(st.sampled_from(list(SeriesName)), unique=True))
+    return Verdict(
+        request_digest=draw(st.text("0123456789abcdef", min_size=16, max_size=16)),
+        cell=draw(st.text("0123456789abcdef", min_size=8, max_size=8)),
+        shard=draw(st.integers(1, 64)),
+        attempt=draw(st.integers(1, 1000)),
+        final=draw(st.booleans()),
+        outcome=draw(st.none() | st.sampled_from(Outcome)),
+        validity=draw(
+            st.none()
+            | made(
+                ValidityVerdict, state=st.sampled_from(Validity), reasons=st.lists(TEXT, max_size=16, unique=True).map(tuple)
+            )
+        ),
+        reason=draw(st.none() | TEXT),
+        message=draw(st.none() | st.text(max_size=256)),
+        stage=draw(st.none() | st.text(max_size=32)),
+        phase=draw(st.none() | st.text(max_size=32)),
+        samples_done=draw(COUNT),
+        setup=draw(st.none() | made(Setup, load_microseconds=st.none() | st.integers(0, LARGEST), warmups=COUNT)),
+        environment=draw(st.none() | made(Environment, device=st.text(max_size=128), cpu=st.text(max_size=128))),
+        loaded=draw(
+            st.none()
+            | made(
+                ModelFacts, pipeline_class=st.text(max_size=128), parameters=st.integers(0, 10**12),
+                dtypes=st.dictionaries(TEXT, TEXT, max_size=16),
+            )
+        ),
+        clip=draw(st.none() | made(ClipFacts, height=COUNT, width=COUNT, frames_requested=COUNT, steps=COUNT)),
+        memory=draw(st.none() | made(Memory, allocated=st.none() | st.integers(0, LARGEST))),
+        expected_calls=draw(st.dictionaries(TEXT, COUNT, max_size=8)),
+        output_digest=draw(st.none() | TEXT),
+        artifacts=draw(st.none() | made(ArtifactsFacts, uri=st.text(max_size=512), digest=TEXT)),
+        series=tuple(draw(series(name)) for name in names),
+        columns_dropped=tuple(draw(st.lists(TEXT, max_size=64, unique=True))),
+        unmeasured=draw(st.dictionaries(TEXT, st.text(max_size=256), max_size=32)),
+    )  # fmt: skip
+
+
+WORST = Verdict(
+    request_digest="0" * 16,
+    cell="0" * 8,
+    shard=1,
+    attempt=1,
+    reason="\U0001f4a5" * 64,
+    message="\U0001f4a5" * 256,
+    stage="\U0001f4a5" * 32,
+    phase="\U0001f4a5" * 32,
+    validity=ValidityVerdict(state=Validity.INVALID, reasons=tuple(chr(0x4E00 + n) * 64 for n in range(16))),
+    output_digest="".join(chr(0x5000 + 7 * n) for n in range(64)),
+    artifacts=ArtifactsFacts(uri="".join(chr(0x4E00 + 37 * n) for n in range(512)), digest="é" * 64),
+    columns_dropped=tuple("".join(chr(0x4E00 + 64 * m + n) for n in range(64)) for m in range(64)),
+)
+"""As much text that does not compress as the schema allows."""
+
+
+def decoded(text: str) -> Verdict | None:
+    """The verdict, or None for a MessageError; anything else is let through."""
+    try:
+        return decode(text)
+    except MessageError:
+        return None
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], max_examples=150, deadline=None)
+@given(verdicts())
+@example(WORST)
+def test_message_of_any_verdict_fits_and_comes_back(verdict: Verdict) -> None:
+    text = encode(verdict)
+    assert len(text.encode()) <= MESSAGE_LIMIT
+    back = decode(text)
+    identity = ("request_digest", "cell", "shard", "attempt", "final", "outcome", "samples_done")
+    assert [getattr(back, name) for name in identity] == [getattr(verdict, name) for name in identity]
+    sent = {entry.name: entry for entry in verdict.series}
+    for entry in back.series:
+        assert entry.statistics == sent[entry.name].statistics, "statistics are exact"
+        if entry.values:
+            half = entry.step / 2 + 1e-9
+            pairs = zip(entry.values, sent[entry.name].values, strict=True)
+            assert all(abs(value - exact) <= half for value, exact in pairs)
+        else:
+            assert {entry.name.value, "more", ALL_BUT_HEADLINE} & set(back.columns_dropped)
+    latency = sent.get(SeriesName.LATENCY)
+    assert latency is None or back.find_series(SeriesName.LATENCY) is not None, "the headline stays"
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], max_examples=60, deadline=None)
+@given(verdicts(), st.integers(700, 4096))
+def test_message_keeps_a_lower_limit_or_says_that_it_cannot(verdict: Verdict, limit: int) -> None:
+    try:
+        text = encode(verdict, limit)
+    except MessageError:
+        assume(False)
+    assert len(text) <= limit
+    assert decode(text).samples_done == verdict.samples_done
+
+
+def small() -> Verdict:
+    values = (1_000_123, 1_001_456, 999_789)
+    latency = Series(name=SeriesName.LATENCY, unit="microseconds", statistics=Statistics.of(values), values=values)
+    return Verdict(
+        request_digest="0123456789abcdef", cell="0123abcd", shard=1, attempt=1, samples_done=3, series=(latency,)
+    )
+
+
+SMALL = encode(small())
+
+
+def test_message_cut_anywhere_is_refused() -> None:
+    for length in range(len(SMALL)):
+        assert decoded(SMALL[:length]) is None
+        assert decoded(SMALL[len(SMALL) - length :]) is None
+
+
+def test_message_with_any_bit_flipped_is_refused() -> None:
+    content = SMALL.encode()
+    for position in range(len(content)):
+        for bit in range(8):
+            flipped = bytearray(content)
+            flipped[position] ^= 1 << bit
+            assert decoded(flipped.decode("utf-8", errors="replace")) is None, (position, bit)
+
+
+@settings(max_examples=300)
+@given(st.integers(0, len(SMALL) - 1), st.characters())
+def test_message_with_any_character_replaced_is_refused(position: int, character: str) -> None:
+    assume(character != SMALL[position])
+    assume(position not in (0, len(SMALL) - 1) or not character.isspace())
+    assert decoded(SMALL[:position] + character + SMALL[position + 1 :]) is None
+
+
+@settings(max_examples=300)
+@given(st.text(max_size=300))
+@example("vb1.")
+@example("vb1.00000000.")
+def test_message_of_foreign_text_is_refused(text: str) -> None:
+    assert decoded(text) is None
+    assert decoded(f"vb1.{text}") is None
+
+
+def sealed(body: bytes) -> str:
+    """A message with a right checksum round any body: what a hostile pod can write."""
+    packed = zlib.compress(body)
+    return f"vb1.{binascii.crc32(packed):08x}.{base64.b85encode(packed).decode()}"
+
+
+JSON_VALUES: Any = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=12,
+)
+SERIES_ENTRY = st.fixed_dictionaries(
+    {},
+    optional={
+        "name": st.sampled_from(["latency", "nonsense"]),
+        "unit": st.just("microseconds"),
+        "length": JSON_VALUES,
+        "step": JSON_VALUES,
+        "values": JSON_VALUES,
+        "statistics": JSON_VALUES,
+    },
+)
+
+
+@settings(max_examples=300)
+@given(st.binary(max_size=200))
+@example(b"\0")
+@example(b"[" * 60_000 + b"\0")
+@example(b'{"series":' * 5_000 + b"\0")
+@example(b"{}\0" + b"\xff" * 200)
+def test_message_with_a_hostile_body_is_refused(body: bytes) -> None:
+    assert decoded(sealed(body)) is None
+
+
+@settings(max_examples=400)
+@given(st.lists(SERIES_ENTRY | JSON_VALUES, max_size=3) | JSON_VALUES, st.binary(max_size=40))
+@example([{"length": float("inf")}], b"")
+@example([{"length": "9" * 5000}], b"")
+@example([{"length": 1, "step": 10**400}], b"\x02")
+@example([{"length": 2, "step": "x"}], b"\x02\x04")
+def test_message_with_hostile_series_is_refused(entries: Any, columns: bytes) -> None:
+    wire = {"requestDigest": "0" * 16, "cell": "0" * 8, "shard": 1, "attempt": 1, "series": entries}
+    verdict = decoded(sealed(json.dumps(wire).encode() + b"\0" + columns))
+    assert verdict is None or len(verdict.series) == len(entries)
+
+
+def test_message_that_unpacks_to_a_bomb_is_refused() -> None:
+    assert decoded(sealed(b"0" * 10_000_000)) is None
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(st.floats(-3, 3), min_size=10, max_size=MAX_SAMPLES),
+    st.integers(10_000, 10**9),
+    st.floats(0.0001, 0.3),
+)
+def test_message_quantising_hardly_changes_mean_and_spread(draws: list[float], middle: int, variation: float) -> None:
+    values = tuple(round(middle * (1 + variation * draw)) for draw in draws)
+    assume(len(set(values)) > 1)
+    assume(min(values) >= 0)
+    column = Series(name=SeriesName.LATENCY, unit="microseconds", statistics=Statistics.of(values), values=values)
+    back = decode(encode(small().model_copy(update={"series": (column,), "samples_done": len(values)})))
+    kept = back.series[0].values
+    deviation = statistics.stdev(values)
+    assert abs(statistics.fmean(kept) - statistics.fmean(values)) <= max(deviation / 32, 1e-6)
+    assert abs(statistics.stdev(kept) - deviation) <= deviation * 0.035
+
+
+def test_message_quantising_has_no_bias() -> None:
+    """Over many shards the spread of the kept values is that of the exact ones to well below a percent."""
+    chance = random.Random(3)
+    ratios = []
+    for _ in range(300):
+        middle = chance.randrange(10**5, 10**8)
+        values = tuple(round(chance.gauss(middle, middle * 0.003)) for _ in range(10))
+        column = Series(name=SeriesName.LATENCY, unit="microseconds", statistics=Statistics.of(values), values=values)
+        kept = decode(encode(small().model_copy(update={"series": (column,)}))).series[0].values
+        ratios.append(statistics.stdev(kept) / statistics.stdev(values))
+        assert abs(statistics.fmean(kept) / statistics.fmean(values) - 1) < 0.0001
+    assert abs(statistics.fmean(ratios) - 1) < 0.002
