@@ -8,10 +8,9 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 
@@ -28,14 +27,6 @@ class ApiError(Exception):
         self.status = status
 
 
-@dataclass(frozen=True)
-class WatchEvent:
-    """One line of a watch."""
-
-    type: str
-    body: dict[str, Any]
-
-
 class AsyncApi:
     """Sends JSON to one API server as one user; use it with `async with`."""
 
@@ -49,7 +40,7 @@ class AsyncApi:
         self._gate = asyncio.Semaphore(in_flight)
         self._session: aiohttp.ClientSession | None = None
 
-    async def __aenter__(self) -> AsyncApi:
+    async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=self._context, limit=0),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=300),
@@ -97,17 +88,3 @@ class AsyncApi:
         """Return the number of objects of a collection without reading them."""
         page = await self.request("GET", f"{path}?limit=1")
         return len(page["items"]) + int(page["metadata"].get("remainingItemCount", 0))
-
-    async def watch(self, path: str, resource_version: str) -> AsyncIterator[WatchEvent]:
-        """Yield what happens to a collection after a version, until the server ends the watch."""
-        url = f"{self._url}{path}?watch=true&resourceVersion={resource_version}&timeoutSeconds=3600"
-        async with self._open_session.get(url) as response:
-            if response.status != 200:
-                raise ApiError("WATCH", path, response.status, await response.text())
-            # Lines may be longer than aiohttp's own line limit.
-            rest = b""
-            async for chunk in response.content.iter_any():
-                *lines, rest = (rest + chunk).split(b"\n")
-                for line in lines:
-                    event = json.loads(line)
-                    yield WatchEvent(event["type"], event["object"])

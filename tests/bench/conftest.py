@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from bench.workload import runner_class_manifest
 
+from bench.workload import runner_class_manifest
 from localcluster import binaries
 from localcluster.components import ControlPlaneOptions
 from localcluster.console import run
@@ -71,10 +71,9 @@ def scale_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScaleClu
 
 def _install_account(control_plane: ControlPlane) -> tuple[Path, str]:
     """Give the operator the chart's account, rights and admission policies: all that its calls meet in a real cluster."""
+    helm, chart = binaries.ensure("helm") / "helm", ROOT / "charts" / "vidbench"
     rendered = run(
-        [binaries.ensure("helm") / "helm", "template", "vidbench", ROOT / "charts" / "vidbench"]
-        + ["--namespace", OPERATOR_NAMESPACE],
-        doing="rendering the chart",
+        [helm, "template", "vidbench", chart, "--namespace", OPERATOR_NAMESPACE], doing="rendering the chart"
     )
     objects = [entry for entry in yaml.safe_load_all(rendered) if entry and entry["kind"] not in NOT_INSTALLED]
     account = next(entry for entry in objects if entry["kind"] == "ServiceAccount")["metadata"]["name"]

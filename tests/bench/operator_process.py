@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import aiohttp
-from bench.process_figures import ProcessFigures, read_process
 
+from bench.process_figures import ProcessFigures, read_process
 from localcluster import ports
 from localcluster.errors import LocalClusterError
 from localcluster.process import Daemon
@@ -33,8 +33,8 @@ class OperatorProcess:
         environment = {
             **os.environ,
             "KUBECONFIG": str(self._kubeconfig),
-            "VIDBENCH_PROBES_PORT": str(self._probes),
-            "VIDBENCH_METRICS_PORT": str(self._metrics),
+            "VIDBENCH_OPERATOR_HEALTH_PORT": str(self._probes),
+            "VIDBENCH_OPERATOR_METRICS_PORT": str(self._metrics),
         }
         self._daemon.start([sys.executable, "-m", "vidbench_operator"], environment=environment)
         deadline = time.monotonic() + READY_SECONDS

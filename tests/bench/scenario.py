@@ -56,7 +56,6 @@ class Bench:
         await self.api.post_all(workload.path("jobs"), jobs)
         created = accepted(self.audit.calls_since(mark, self.api.user), "create jobs")
         assert len(created) == workload.shards
-        await self._settle_pods(workload)
         await self._remove(workload)
         return seconds_of(created)
 
@@ -117,7 +116,9 @@ class Bench:
         await self.api.request(
             "POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
         )
-        await _wait_until(lambda: self._exists(f"/api/v1/namespaces/{namespace}/serviceaccounts/default"), "its account")
+        await _wait_until(
+            lambda: self._exists(f"/api/v1/namespaces/{namespace}/serviceaccounts/default"), "its account"
+        )
         await self.api.post_all(workload.path("videomodels"), workload.model_manifests())
         return workload
 
@@ -155,10 +156,6 @@ class Bench:
             return await self.api.count(workload.path("jobs")) >= workload.shards
 
         await _wait_until(created, "until all Jobs are there")
-
-    async def _settle_pods(self, workload: Workload) -> None:
-        """Let the raw Jobs' pods start too, so that both kinds of creation leave the same work behind."""
-        await _limited(PodEnder(self.ender_api, workload.path("pods")).wait_running(workload.shards), "until pods run")
 
     async def _end_all(self, workload: Workload, ender: PodEnder) -> None:
         pods = await _limited(ender.wait_running(workload.shards), "until all pods run")
@@ -198,7 +195,7 @@ def accepted(calls: Iterable[Call], kind: str) -> list[Call]:
 
 async def _wait_until(condition: Callable[[], Awaitable[bool]], what: str, *, pause: float = 0.1) -> None:
     async def wait() -> None:
-        while not await condition():
+        while not await condition():  # noqa: ASYNC110 - what is waited for happens in other processes
             await asyncio.sleep(pause)
 
     await _limited(wait(), what)

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from bench import report
 from bench.async_api import AsyncApi
 from bench.audit import AuditLog
@@ -18,7 +19,6 @@ from bench.figures import Round, call_figures, creation_figures, process_figures
 from bench.operator_process import OperatorProcess
 from bench.scenario import Bench
 from bench.workload import CELLS_PER_RUN, SEEDS
-
 from localcluster import versions
 
 DOCUMENTATION = report.ROOT / "docs" / "benchmarks.md"
@@ -89,4 +89,6 @@ async def test_scale_of_20_runs_with_10_cells_each(scale_cluster: ScaleCluster, 
 def _is_documented(key: str, text: str) -> bool:
     """Whether the key, or the table that it is an entry of, is named in the documentation."""
     parts = key.split(".")
-    return any(f"`{'.'.join(parts[:length])}`" in text for length in range(len(parts), 1, -1)) or f"`{parts[0]}`" in text
+    return (
+        any(f"`{'.'.join(parts[:length])}`" in text for length in range(len(parts), 1, -1)) or f"`{parts[0]}`" in text
+    )

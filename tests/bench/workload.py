@@ -69,8 +69,7 @@ class Workload:
             {name: VideoModelSpec.model_validate(spec) for name, spec in models.items()},
         )
         accepted = accept(run, references, {}, run.created_at)
-        if not isinstance(accepted, Accepted):
-            raise AssertionError(f"the bench's own run is not accepted: {accepted.message}")
+        assert isinstance(accepted, Accepted), f"the bench's own run is not accepted: {accepted.message}"
         return [job_manifest(accepted.document, cell.id, 1, 1) for cell in accepted.document.cells]
 
 

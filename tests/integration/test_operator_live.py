@@ -210,10 +210,10 @@ def test_killed_operator_loses_and_repeats_nothing(
         kills = 0
         while not has_ended(api.get(run).body):
             assert kills < 40, "the run does not get on"
-            time.sleep(chance.uniform(0.3, 2.5))
+            time.sleep(chance.uniform(0.0, 1.5))
             operator.kill()
             kills += 1
-            operator.start(wait=False)
+            operator.start()
         body = api.get(run).body
         assert kills >= 3
     assert condition(body, "Complete")["reason"] == "AllSucceeded"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.builders import NOW, Scene
 from support.model_cluster import ModelCluster, OperatorPass
 from support.model_events import (
-    EVENTS,
+    ACCIDENTS,
     PROGRESS,
     Event,
 )
@@ -31,14 +31,14 @@ MAX_PASSES = 500
 Schedule = list[tuple[Event, int, int]]
 
 schedules = st.lists(
-    st.tuples(st.sampled_from(EVENTS + PROGRESS + PROGRESS), st.integers(0, 9), st.integers(0, 9)), max_size=60
+    st.tuples(st.sampled_from(ACCIDENTS + PROGRESS + PROGRESS), st.integers(0, 9), st.integers(0, 9)), max_size=60
 )
 specs = st.fixed_dictionaries(
     {
         "models": st.sampled_from((["a"], ["a", "b"], ["a", "b", "c"])),
         "hardware": st.sampled_from(([{"name": "gpu"}], [{"name": "gpu"}, {"name": "cpu", "gpus": 0}])),
         "measurement": st.sampled_from(({"shards": 1}, {"shards": 2})),
-        "parallelism": st.integers(0, 4),
+        "parallelism": st.sampled_from((0, 1, 2, 4, 4)),
         "failurePolicy": st.sampled_from(({"infrastructureRetries": 0}, {"infrastructureRetries": 2})),
         "ttl": st.sampled_from(({}, {"runSeconds": 0}, {"jobsSeconds": 0})),
     }

@@ -145,3 +145,10 @@ def path_of(manifest: dict[str, Any], subresource: str = "") -> str:
 
 def _query(dry_run: bool) -> dict[str, str]:
     return {"dryRun": "All"} if dry_run else {}
+
+
+def assert_refused(answer: Answer, field: str, words: str = "") -> None:
+    """Assert that the server would not have an object, and points at a field in these words."""
+    assert answer.status == 422, f"{answer.status} {answer.message}"
+    assert field in answer.causes, answer.causes
+    assert words in answer.message

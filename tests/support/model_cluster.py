@@ -250,7 +250,7 @@ class OperatorPass:
             conflicts = frozenset(name for name, text in learned.items() if text is None)
             refused = {name: text for name, text in learned.items() if text is not None}
             observed = replace(self._observe(), conflicts=conflicts, refused_jobs=refused)
-        raise AssertionError("a pass that never ends")
+        return 0.0
 
     def _step(self) -> None:
         if self.crash_after == 0:

@@ -86,7 +86,7 @@ def scheduler_works(cluster: ModelCluster, first: int, second: int) -> None:
     pod = _pick([pod for pod in cluster.pods.values() if pod.node is None and not pod.ended], first)
     if pod is None:
         return
-    if second % 3 == 0:
+    if second < 2:
         cluster.put_pod(replace(pod, unschedulable_message="0/1 nodes are available"))
         return
     node = f"node-{second % 2}"
@@ -107,6 +107,15 @@ def container_starts(cluster: ModelCluster, first: int, second: int) -> None:
     if pod is not None and not pod.ended:
         skew = -3600.0 if second == 9 else 0.0
         cluster.put_pod(replace(pod, phase="Running", started_at=cluster.now + skew, waiting_reason=None))
+
+
+def all_goes_well(cluster: ModelCluster, first: int, second: int) -> None:
+    """The operator looks, Jobs get pods, pods get nodes and start."""
+    operator_looks(cluster, first, second)
+    job_controller_works(cluster, first, second)
+    for _ in range(len(cluster.pods)):
+        scheduler_works(cluster, 0, 2 + first % 2)
+        container_starts(cluster, 0, 0)
 
 
 def runner_ends(cluster: ModelCluster, first: int, second: int) -> None:
@@ -247,15 +256,31 @@ def _job_of(cluster: ModelCluster, pod: ObservedPod | None) -> ObservedJob | Non
     return next((job for job in cluster.jobs.values() if pod is not None and job.uid == pod.job_uid), None)
 
 
-EVENTS: tuple[Event, ...] = (
-    time_passes, watches_show, operator_looks, operator_sees_the_past, two_replicas_look, job_controller_works,
-    scheduler_works, container_waits, container_starts, runner_ends, pod_is_deleted, job_is_deleted, job_is_replaced,
-    job_is_requeued, node_falls_silent, run_is_scaled, name_is_taken, server_refuses, server_permits, pods_are_refused,
+ACCIDENTS: tuple[Event, ...] = (
+    operator_sees_the_past,
+    two_replicas_look,
+    container_waits,
+    pod_is_deleted,
+    job_is_deleted,
+    job_is_replaced,
+    job_is_requeued,
+    node_falls_silent,
+    run_is_scaled,
+    name_is_taken,
+    server_refuses,
+    server_permits,
+    pods_are_refused,
     jobs_expire,
-)  # fmt: skip
-"""All that can happen."""
-
+)
 PROGRESS: tuple[Event, ...] = (
-    operator_looks, job_controller_works, scheduler_works, container_starts, runner_ends, time_passes,
-)  # fmt: skip
-"""What drives a run on; listed again, so that schedules get somewhere."""
+    time_passes,
+    watches_show,
+    operator_looks,
+    job_controller_works,
+    scheduler_works,
+    container_starts,
+    all_goes_well,
+    runner_ends,
+    runner_ends,
+)
+"""What drives a run on."""

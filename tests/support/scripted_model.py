@@ -203,7 +203,7 @@ def _kill(number: signal.Signals) -> Action:
 
 def _kill_everything(_request: ClipRequest) -> GeneratedClip:
     """Kill supervisor and worker at once, as a cgroup v2 out-of-memory kill does."""
-    time.sleep(0.5)
+    time.sleep(1.5)
     os.kill(os.getppid(), signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError("still alive")

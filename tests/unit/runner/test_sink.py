@@ -131,7 +131,7 @@ def test_sink_reader_never_sees_anything_but_a_verdict(message: Path) -> None:
     done.set()
     reader.join()
     assert not failures
-    assert reads > 50
+    assert reads > 5
     file.close()
 
 

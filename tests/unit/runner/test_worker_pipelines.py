@@ -18,7 +18,7 @@ from vidbench_api.message import decode
 from vidbench_api.names import ExitCode, Validity
 from vidbench_api.verdict import Verdict
 
-pytestmark = pytest.mark.pipelines
+pytestmark = [pytest.mark.pipelines, pytest.mark.timeout(900)]
 
 PHASES = ("prepare", "textEncode", "denoise", "vaeDecode", "postprocess", "other")
 
@@ -26,7 +26,7 @@ PHASES = ("prepare", "textEncode", "denoise", "vaeDecode", "postprocess", "other
 def save(preset: str, folder: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "vidbench_runner.backends.tiny", "save", "--preset", preset, "--out", str(folder)],
-        check=True, capture_output=True, timeout=240,
+        check=True, capture_output=True, timeout=400,
     )  # fmt: skip
 
 
@@ -38,7 +38,7 @@ def measure(folder: Path, cell: dict[str, Any], name: str = "run") -> tuple[int,
             sys.executable, "-m", "vidbench_runner", "run", "--request", str(request), "--cell", CELL,
             "--message", str(message), "--artifacts", str(artifacts),
         ],
-        check=False, capture_output=True, text=True, timeout=280, env=os.environ | {"HF_HUB_OFFLINE": "1"},
+        check=False, capture_output=True, text=True, timeout=400, env=os.environ | {"HF_HUB_OFFLINE": "1"},
     )  # fmt: skip
     return done.returncode, decode(message.read_text()), artifacts / "nightly" / CELL / "1" / "1"
 
@@ -83,10 +83,3 @@ def test_worker_model_that_does_not_load_is_its_own_reason(tmp_path: Path) -> No
     assert (code, verdict.reason, verdict.stage) == (ExitCode.MODEL_LOAD_FAILED, "ModelLoadFailed", "loading")
     assert verdict.samples_done == 0
     assert not stored.exists()
-
-
-def test_worker_argument_that_the_pipeline_does_not_know_is_refused_before_sampling(tmp_path: Path) -> None:
-    code, verdict, _ = measure(tmp_path, {"arguments": {"no_such_argument": 1}})
-    assert (code, verdict.reason, verdict.samples_done) == (ExitCode.INVALID_REQUEST, "InvalidArguments", 0)
-    assert verdict.message is not None
-    assert "no_such_argument" in verdict.message
