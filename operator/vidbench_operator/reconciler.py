@@ -84,9 +84,9 @@ class Reconciler:
         except BrokenRun as broken:
             await self._report(key, broken)
             return None
-        self._reported.pop(key, None)
         if run is None:
             self._written_at.pop(key, None)
+            self._reported.pop(key, None)
             return None
         try:
             if run.status.request_digest is None and not is_terminal(run.status):
@@ -222,13 +222,21 @@ class Reconciler:
         if plan.delete_run:
             await self._cluster.delete_run(run)
         await _in_parallel(self._cluster.emit(run, event) for event in plan.events)
-        if conflicts:
-            return _Applied(run, replace(self._observe(run, observed.document), conflicts=conflicts))
-        if refused is not None:
-            message = f"a Job was refused, and is tried again: {refused}"
-            await self._cluster.emit(run, EmitEvent("Warning", EventReason.ATTEMPT_FAILED, message))
-            raise refused
+        if conflicts or refused:
+            await self._tell_refused(run, refused)
+            again = self._observe(run, observed.document)
+            return _Applied(run, replace(again, conflicts=conflicts, refused_jobs=refused))
         return _Applied(run)
+
+    async def _tell_refused(self, run: ObservedRun, refused: Mapping[str, str]) -> None:
+        """Write an Event about Jobs that the server will not have, once for each thing that it says."""
+        key = RunKey(run.namespace, run.name)
+        text = next(iter(sorted(refused.values())), None)
+        if text is None or self._reported.get(key) == text:
+            return
+        message = f"{len(refused)} Jobs were refused and are tried again, e.g. {min(refused)}: {text}"
+        await self._cluster.emit(run, EmitEvent("Warning", EventReason.ATTEMPT_FAILED, message))
+        self._reported[key] = text
 
     async def _create_results(
         self, run: ObservedRun, results: tuple[CreateResult, ...]
@@ -252,21 +260,20 @@ class Reconciler:
 
     async def _create_jobs(
         self, run: ObservedRun, observed: Observed, creates: tuple[CreateJob, ...]
-    ) -> tuple[frozenset[str], Refused | None]:
-        """POST Jobs; returns the names that somebody else has, and the first refusal."""
+    ) -> tuple[frozenset[str], dict[str, str]]:
+        """POST Jobs; returns the names that somebody else has, and those that were refused with what the server said."""
         document = observed.document
         if document is None:
-            return frozenset(), None
+            return frozenset(), {}
 
         async def create(entry: CreateJob) -> None:
             manifest = job_manifest(document, entry.cell, entry.shard, entry.attempt)
             self._children.remember_job(run, await self._cluster.create_job(run, manifest))
 
         answers = await _in_parallel((create(entry) for entry in creates), AlreadyExists, Refused)
-        conflicts = frozenset(
-            entry.name for entry, answer in zip(creates, answers, strict=True) if isinstance(answer, AlreadyExists)
-        )
-        return conflicts, next((answer for answer in answers if isinstance(answer, Refused)), None)
+        told = [(entry.name, answer) for entry, answer in zip(creates, answers, strict=True)]
+        conflicts = frozenset(name for name, answer in told if isinstance(answer, AlreadyExists))
+        return conflicts, {name: str(answer) for name, answer in told if isinstance(answer, Refused)}
 
     def _forget_settled(self, run: ObservedRun, observed: Observed) -> None:
         """Let go of the pods whose verdicts the stored status has taken in."""

@@ -16,11 +16,11 @@ from support.model_events import (
     Event,
 )
 
-from vidbench_api.names import RowPhase
+from vidbench_api.names import Outcome, RowPhase
 
-RUN_SECONDS = 1500
+LONG = 100_000
+SHORT = 400
 TIMEOUTS = {
-    "runSeconds": RUN_SECONDS,
     "schedulingSeconds": 60,
     "imagePullSeconds": 60,
     "loadSeconds": 60,
@@ -40,6 +40,7 @@ specs = st.fixed_dictionaries(
         "measurement": st.sampled_from(({"shards": 1}, {"shards": 2})),
         "parallelism": st.sampled_from((0, 1, 2, 4, 4)),
         "failurePolicy": st.sampled_from(({"infrastructureRetries": 0}, {"infrastructureRetries": 2})),
+        "timeouts": st.sampled_from((TIMEOUTS | {"runSeconds": SHORT}, TIMEOUTS | {"runSeconds": LONG})),
         "ttl": st.sampled_from(({}, {"runSeconds": 0}, {"jobsSeconds": 0})),
     }
 )
@@ -47,7 +48,7 @@ specs = st.fixed_dictionaries(
 
 def play(spec: dict[str, object], schedule: Schedule) -> ModelCluster:
     """Let a schedule happen to a run that was just accepted."""
-    cluster = ModelCluster(Scene.of(**spec, timeouts=TIMEOUTS))
+    cluster = ModelCluster(Scene.of(**spec))
     for event, first, second in schedule:
         event(cluster, first, second)
         check(cluster)
@@ -66,6 +67,11 @@ def check(cluster: ModelCluster) -> None:
     for row in cluster.status.rows:
         for shard in row.shards:
             assert shard.attempt <= budget
+
+
+def cancelled(cluster: ModelCluster) -> list[str]:
+    """The cells that only the run's own deadline ended."""
+    return [row.id for row in cluster.status.rows for shard in row.shards if shard.outcome is Outcome.CANCELLED]
 
 
 def wait_alone(cluster: ModelCluster) -> None:
@@ -96,7 +102,10 @@ def test_a_run_whatever_happens_ends_in_time_with_one_result_a_shard_and_then_re
     cluster = play(spec, schedule)
     begin = cluster.now
     wait_alone(cluster)
-    assert cluster.now <= max(begin, NOW + RUN_SECONDS) + 1
+    run = cluster.scene.run
+    assert cluster.now <= max(begin, NOW + run.spec.timeouts.run_seconds) + 1
+    if run.spec.timeouts.run_seconds == LONG and run.spec.parallelism > 0:
+        assert not cancelled(cluster), "a state without a limit of its own"
     assert all(shard.phase is RowPhase.FINISHED for row in cluster.status.rows for shard in row.shards)
     assert len(cluster.results) == cluster.status.shards.total
     settle_down(cluster)

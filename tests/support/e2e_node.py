@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from demo import steps
 from localcluster import sweep
 from localcluster.cluster import SingleNodeCluster
 
@@ -64,11 +65,14 @@ class NodeAccess:
 
     def stop_kubelet(self) -> None:
         """Stop the kubelet; containers go on."""
-        self._cluster.node.stop_kubelet()
+        steps.localcluster("stop-kubelet")
 
     def start_kubelet(self) -> None:
-        """Start the kubelet and wait until the node is registered, ready and has its pretended GPUs."""
-        self._cluster.node.start_kubelet()
+        """Start the kubelet and wait until the node is registered, ready and has its pretended GPUs.
+
+        By a command, because a child of the test's own process would end with that.
+        """
+        steps.localcluster("start-kubelet")
 
     def _audit_entries(self) -> Iterator[Manifest]:
         with self._cluster.control_plane.audit_log.open() as lines:

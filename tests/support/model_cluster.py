@@ -14,7 +14,7 @@ from typing import Literal
 from support.builders import NOW, Scene
 from vidbench_api.identity import attempt_name, result_name
 from vidbench_api.message import decode
-from vidbench_api.names import RowPhase
+from vidbench_api.names import Reason, RowPhase
 from vidbench_api.result import BenchmarkResultSpec
 from vidbench_api.run_status import BenchmarkRunStatus, ShardStatus
 from vidbench_operator.core.decide import decide
@@ -25,6 +25,7 @@ from vidbench_operator.core.observed import (
     ObservedNode,
     ObservedPod,
     ObservedRun,
+    latest_pod,
 )
 from vidbench_operator.core.plan import CreateJob, CreateResult, DeleteJob, PatchTtl, Plan
 from vidbench_operator.core.policy import Policy
@@ -118,6 +119,7 @@ class ModelCluster:
         return None
 
     def _check_origin(self, spec: BenchmarkResultSpec) -> None:
+        """A figure comes from the verdict of the right pod: of this attempt's Job, and the last one that it had."""
         if not spec.series:
             return
         pod = self.pods_ever[spec.origin.pod_uid or ""]
@@ -127,6 +129,8 @@ class ModelCluster:
         assert pod.job_uid in self.jobs_created[name], "measured by a Job of another attempt"
         assert (verdict.cell, verdict.shard, verdict.attempt) == (spec.cell.id, spec.shard, spec.origin.attempt)
         assert verdict.series == spec.series
+        last = latest_pod(self.pods_ever.values(), pod.job_uid)
+        assert last == pod or (last is not None and last.uid not in self.pods), "measured by a pod before the last one"
 
     def write_status(self, status: BenchmarkRunStatus, version: int) -> bool:
         """Replace the status, as it survives the wire; False is a conflict."""
@@ -151,11 +155,35 @@ class ModelCluster:
                 assert shard.attempt - old.attempt in (0, 1), "an attempt was left out"
                 assert old.phase is not RowPhase.FINISHED or shard == old, "a finished shard changed"
                 self._check_result_of(row.id, shard)
+                assert shard.attempt > old.attempt or old.job_uid in (None, shard.job_uid), "an attempt got another Job"
+                if old.phase is RowPhase.ACTIVE and (shard.attempt > old.attempt or shard.phase is not RowPhase.ACTIVE):
+                    self._check_end(old, shard.reason)
                 started += shard.attempt > old.attempt
                 active -= old.phase is RowPhase.ACTIVE and (
                     shard.phase is not RowPhase.ACTIVE or shard.attempt > old.attempt
                 )
         assert started <= max(0, self.scene.run.spec.parallelism - active), "more Jobs than parallelism"
+
+    def _check_end(self, shard: ShardStatus, reason: str | None) -> None:
+        """An attempt ends for what is so, and not for what a watch has missed."""
+        job = next((job for job in self.jobs.values() if job.uid == shard.job_uid), None)
+        pod = latest_pod(self.pods.values(), shard.job_uid or "")
+        if job is None or reason in (Reason.RUN_DEADLINE, Reason.NAME_CONFLICT):
+            return
+        assert reason != Reason.JOB_DELETED, "its Job is there"
+        if pod is None:
+            return
+        if reason == Reason.UNSCHEDULABLE:
+            assert pod.node is None, "its pod has a node"
+        elif reason in (Reason.IMAGE_PULL, Reason.CONTAINER_CONFIG):
+            assert pod.started_at is None, "its runner runs"
+        elif reason in (Reason.ADMISSION_REFUSED, Reason.QUOTA_EXCEEDED):
+            raise AssertionError("it has a pod")
+        elif reason in (Reason.NODE_LOST, Reason.SHARD_DEADLINE):
+            assert not pod.ended, "its runner has ended"
+        else:
+            assert pod.ended, "its runner runs"
+            assert reason != Reason.RESULT_LOST or not pod.message, "there is a verdict"
 
     def _check_result_of(self, cell: str, shard: ShardStatus) -> None:
         if shard.phase is not RowPhase.FINISHED:
@@ -190,8 +218,13 @@ class ModelCluster:
     def delete_job(self, entry: DeleteJob) -> None:
         self.writes += 1
         job = self.jobs.get(entry.name)
-        if job is not None and job.uid == entry.uid:
-            self.drop_job(entry.name, seen=True)
+        if job is None or job.uid != entry.uid:
+            return
+        row = next(row for row in self.status.rows if row.id == job.cell)
+        shard = next(shard for shard in row.shards if shard.index == job.shard)
+        wanted = (shard.phase, shard.attempt, shard.job_uid) == (RowPhase.ACTIVE, job.attempt, job.uid)
+        assert not wanted or self.ended, "the Job of a current attempt is deleted"
+        self.drop_job(entry.name, seen=True)
 
     def patch_ttl(self, entry: PatchTtl) -> None:
         self.writes += 1

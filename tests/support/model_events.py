@@ -91,7 +91,8 @@ def scheduler_works(cluster: ModelCluster, first: int, second: int) -> None:
         return
     node = f"node-{second % 2}"
     cluster.nodes.setdefault(node, ObservedNode(node, {}, ready=True))
-    cluster.put_pod(replace(pod, node=node, scheduled_at=cluster.now, unschedulable_message=None))
+    said_at = None if second == 9 else cluster.now
+    cluster.put_pod(replace(pod, node=node, scheduled_at=said_at, unschedulable_message=None))
 
 
 def container_waits(cluster: ModelCluster, first: int, second: int) -> None:

@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from bench.simulated_verdict import simulated_verdict
-from support.kube_api import KubeApi
 
+from support.kube_api import KubeApi
 from vidbench_api.message import encode
 from vidbench_api.names import (
     ANNOTATION_REQUEST_DIGEST,
@@ -102,7 +102,9 @@ class PlayedKubelet:
 
     def pods(self) -> list[Pod]:
         """Return the runner pods of the namespace."""
-        answer = self._api.request("GET", f"/api/v1/namespaces/{self._namespace}/pods", query={"labelSelector": LABEL_RUN})
+        answer = self._api.request(
+            "GET", f"/api/v1/namespaces/{self._namespace}/pods", query={"labelSelector": LABEL_RUN}
+        )
         return list(answer.body["items"])
 
     def _live(self) -> None:
@@ -138,7 +140,9 @@ class PlayedKubelet:
             self._over.add(uid)
         elif uid not in self._started:
             self._started[uid] = time.monotonic()
-            self._patch(pod, {"phase": "Running", "startTime": _now(), "containerStatuses": [_container(pod, _running())]})
+            self._patch(
+                pod, {"phase": "Running", "startTime": _now(), "containerStatuses": [_container(pod, _running())]}
+            )
         else:
             ending = self.script(pod)
             if ending is not None and time.monotonic() - self._started[uid] >= ending.after_seconds:

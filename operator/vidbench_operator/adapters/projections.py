@@ -14,9 +14,9 @@ from typing import Any, Final, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from vidbench_api.base import ApiModel
+from vidbench_api.base import NAME_PATTERN, ApiModel
 from vidbench_api.kinds import BENCHMARK_RUN
-from vidbench_api.names import GROUP, LABEL_RUN, RUNNER_CONTAINER, RunPhase
+from vidbench_api.names import GROUP, LABEL_RUN, MAX_RUN_NAME, RUNNER_CONTAINER, RunPhase
 from vidbench_api.request import RunIdentity
 from vidbench_api.result import BenchmarkResultSpec
 from vidbench_api.run_spec import BenchmarkRunSpec
@@ -87,11 +87,15 @@ def project_run(raw: Mapping[str, Any]) -> ObservedRun:
     created_at = parse_time(_text(metadata.get("creationTimestamp")))
     if not (namespace and name and uid and version) or created_at is None:
         raise BrokenRun("metadata: no namespace, name, uid, resourceVersion or creationTimestamp")
+    # The server vouches for these three: to say what is wrong with a run must not fail on its name.
+    identity = RunIdentity.model_construct(namespace=namespace, name=name, uid=uid)
+    if len(name) > MAX_RUN_NAME or not re.fullmatch(NAME_PATTERN, name):
+        raise BrokenRun(f"metadata.name: {name!r} cannot be part of the names of Jobs", identity)
     try:
         spec = _validated(BenchmarkRunSpec, raw.get("spec"), "spec")
         status = _validated(BenchmarkRunStatus, raw.get("status") or {}, "status")
     except _MisfitError as error:
-        raise BrokenRun(str(error), RunIdentity(namespace=namespace, name=name, uid=uid)) from error
+        raise BrokenRun(str(error), identity) from error
     generation = _number(metadata.get("generation"))
     return ObservedRun(namespace, name, uid, generation or 0, version, created_at, spec, status)
 

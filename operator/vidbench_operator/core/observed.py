@@ -93,9 +93,17 @@ class ObservedPod:
 
 
 def latest_pod(pods: Iterable[ObservedPod], job_uid: str) -> ObservedPod | None:
-    """Return the pod that a Job had last. Of one that was seen twice, its ended and then its last state counts."""
-    mine = (pod for pod in pods if pod.job_uid == job_uid)
-    return max(mine, key=lambda pod: (pod.created_at, pod.uid, pod.ended, pod.gone), default=None)
+    """Return the pod that a Job had last. Of one that was seen twice, its ended and then its last state counts.
+
+    Creation times have whole seconds. Of two pods of one second the later one is that which lives: a Job gets another
+    pod only when the one before has ended.
+    """
+    mine: dict[str, ObservedPod] = {}
+    for pod in pods:
+        if pod.job_uid == job_uid:
+            known = mine.get(pod.uid, pod)
+            mine[pod.uid] = max(known, pod, key=lambda state: (state.ended, state.gone))
+    return max(mine.values(), key=lambda pod: (pod.created_at, not pod.gone, not pod.ended, pod.uid), default=None)
 
 
 @dataclass(frozen=True)

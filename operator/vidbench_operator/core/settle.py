@@ -145,11 +145,12 @@ def _settle_absent(context: Context, cell: Cell, shard: ShardStatus, name: str) 
 def _settle_refused(context: Context, cell: Cell, shard: ShardStatus, name: str) -> Settled:
     """Leave an attempt whose Job was never seen: its name is created (again), until that was refused for too long."""
     text = context.observed.refused_jobs.get(name)
+    look_at = context.now + context.policy.refusal_check_seconds
     if text is None:
-        return Settled(shard)
+        return Settled(shard, wake_at=look_at)
     limit = (parse_time(shard.started_at) or 0.0) + context.run.spec.timeouts.scheduling_seconds
     if context.now < limit:
-        return Settled(shard, refused=True, wake_at=min(limit, context.now + context.policy.refusal_check_seconds))
+        return Settled(shard, refused=True, wake_at=min(limit, look_at))
     return _give_up(context, cell, shard, None, None, _reason_of_refusal(text), f"Job {name} was refused: {text}")
 
 

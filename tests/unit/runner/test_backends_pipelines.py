@@ -211,6 +211,7 @@ def test_seam_holds_while_model_offload_reinstalls_its_hooks_after_every_clip():
 
 
 @pytest.mark.skipif(shutil.which("cc") is None and shutil.which("gcc") is None, reason="compiling needs a C compiler")
+@pytest.mark.timeout(900)
 def test_seam_counts_calls_of_a_compiled_denoiser_without_a_graph_break(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     model, _ = loaded("tiny", "ltx")
@@ -248,6 +249,7 @@ def test_free_takes_the_seam_off_and_a_freed_model_says_so():
         model.generate(CLIP)
 
 
+@pytest.mark.timeout(900)
 def test_mid_size_pipeline_leaves_at_most_two_percent_to_other(capsys):
     model, facts = loaded("tiny", "wan-mid", dtype="bfloat16")
     assert 150e6 < sum(facts.component_parameters.values()) < 400e6

@@ -1,0 +1,59 @@
+"""Settings from the environment."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from vidbench_operator.__main__ import main
+from vidbench_operator.core.policy import Policy
+from vidbench_operator.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"VIDBENCH_OPERATOR_{name.upper()}", raising=False)
+
+
+def test_settings_need_nothing() -> None:
+    settings = Settings()
+    assert (settings.health_port, settings.metrics_port, settings.watch_namespaces) == (8080, 8081, ())
+    assert settings.to_policy() == Policy()
+
+
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [
+        pytest.param("", (), id="all"),
+        pytest.param("team", ("team",), id="one"),
+        pytest.param("team-a, team-b,", ("team-a", "team-b"), id="two with stray spaces and commas"),
+    ],
+)
+def test_settings_split_namespaces_at_commas(monkeypatch: pytest.MonkeyPatch, text: str, want: tuple[str, ...]) -> None:
+    monkeypatch.setenv("VIDBENCH_OPERATOR_WATCH_NAMESPACES", text)
+    assert Settings().watch_namespaces == want
+
+
+def test_settings_reach_the_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIDBENCH_OPERATOR_NODE_LOST_SECONDS", "90")
+    assert Settings().to_policy().node_lost_seconds == 90
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("LOG_LEVEL", "LOUD"), ("HEALTH_PORT", "99999"), ("RESYNC_SECONDS", "0"), ("WORKERS", "none")],
+)
+def test_settings_that_make_no_sense_end_the_process_with_the_variables_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"VIDBENCH_OPERATOR_{name}", value)
+    with pytest.raises(ValidationError):
+        Settings()
+    assert main() == 2
+    assert f"VIDBENCH_OPERATOR_{name}" in capsys.readouterr().err
+
+
+def test_every_setting_is_described() -> None:
+    undescribed = [name for name, field in Settings.model_fields.items() if not field.description]
+    assert undescribed == []
