@@ -36,7 +36,10 @@ class Daemon:
     def pid(self) -> int | None:
         """The pid of the running program; None while it does not run."""
         if self._child is not None:
-            return self._child.pid if self._child.poll() is None else None
+            if self._child.poll() is None:
+                return self._child.pid
+            # Someone else may have started it anew since; the pid file knows.
+            self._child = None
         try:
             pid_text, start_time = self._pid_path.read_text().split()
         except (FileNotFoundError, ValueError):

@@ -122,12 +122,21 @@ class Reconciler:
             return await self._wait_for_permission(run, f"ConfigMap {name}: {refused}")
         except _RunOver as over:
             return await self._end(run, over.reason, str(over))
-        status = accepted_status(run, document, name, now)
-        run = await self._write(run, status)
         self._keep(run, document)
-        message = f"{len(document.cells)} cells x {document.shards} shards; the request is frozen in ConfigMap {name}"
-        await self._cluster.emit(run, EmitEvent("Normal", EventReason.ACCEPTED, message))
-        return 0.0
+        return await self._start(run, accepted_status(run, document, name, now), document)
+
+    async def _start(self, run: ObservedRun, status: BenchmarkRunStatus, document: RequestDocument) -> float | None:
+        """Say that the run is accepted and what starts first, in one status write, and start it."""
+        observed = self._observe(run, document)
+        plan = decide(replace(run, status=status), observed, self._cluster.now(), self._policy)
+        if plan.needs_live or plan.needs_refusals:
+            plan = Plan(requeue_after=0.0)
+        message = f"{len(document.cells)} cells x {document.shards} shards; frozen in ConfigMap {status.request_name}"
+        accepted = EmitEvent("Normal", EventReason.ACCEPTED, message)
+        applied = await self._apply(
+            run, observed, replace(plan, status=plan.status or status, events=(accepted, *plan.events))
+        )
+        return plan.requeue_after if applied.learned is None else 0.0
 
     async def _wait_for_permission(self, run: ObservedRun, message: str) -> float | None:
         """Wait for a quota or an admission rule to let the request document through, for schedulingSeconds."""
@@ -147,7 +156,7 @@ class Reconciler:
             if stored is None or stored.run.uid != run.uid:
                 message = f"ConfigMap {name} exists and is not this run's: delete it and apply a new run"
                 raise _RunOver(ConditionReason.REQUEST_CONFLICT, message) from error
-            return stored
+            return document
         return document
 
     async def _resolve(self, run: ObservedRun) -> Accepted | Waiting | Refusal:

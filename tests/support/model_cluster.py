@@ -115,6 +115,7 @@ class ModelCluster:
         if entry.name in self.results:
             return self.results[entry.name]
         self._check_origin(entry.spec)
+        self._check_end(entry.spec.origin.job_uid, entry.spec.reason)
         self.results[entry.name] = BenchmarkResultSpec.model_validate(entry.spec.to_wire())
         return None
 
@@ -156,18 +157,19 @@ class ModelCluster:
                 assert old.phase is not RowPhase.FINISHED or shard == old, "a finished shard changed"
                 self._check_result_of(row.id, shard)
                 assert shard.attempt > old.attempt or old.job_uid in (None, shard.job_uid), "an attempt got another Job"
-                if old.phase is RowPhase.ACTIVE and (shard.attempt > old.attempt or shard.phase is not RowPhase.ACTIVE):
-                    self._check_end(old, shard.reason)
+                again = shard.attempt > old.attempt or shard.phase is RowPhase.PENDING
+                if old.phase is RowPhase.ACTIVE and again:
+                    self._check_end(old.job_uid, shard.reason)
                 started += shard.attempt > old.attempt
                 active -= old.phase is RowPhase.ACTIVE and (
                     shard.phase is not RowPhase.ACTIVE or shard.attempt > old.attempt
                 )
         assert started <= max(0, self.scene.run.spec.parallelism - active), "more Jobs than parallelism"
 
-    def _check_end(self, shard: ShardStatus, reason: str | None) -> None:
+    def _check_end(self, job_uid: str | None, reason: str | None) -> None:
         """An attempt ends for what is so, and not for what a watch has missed."""
-        job = next((job for job in self.jobs.values() if job.uid == shard.job_uid), None)
-        pod = latest_pod(self.pods.values(), shard.job_uid or "")
+        job = next((job for job in self.jobs.values() if job.uid == job_uid), None)
+        pod = latest_pod(self.pods.values(), job_uid or "")
         if job is None or reason in (Reason.RUN_DEADLINE, Reason.NAME_CONFLICT):
             return
         assert reason != Reason.JOB_DELETED, "its Job is there"

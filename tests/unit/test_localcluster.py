@@ -379,6 +379,15 @@ class TestProcess:
         assert not first.is_running
         assert not second.is_running
 
+    def test_program_that_someone_else_started_anew_is_seen(self, tmp_path: Path) -> None:
+        first, second = process.Daemon("sleeper", tmp_path), process.Daemon("sleeper", tmp_path)
+        first.start(["sleep", "60"])
+        second.stop()
+        second.start(["sleep", "60"])
+        assert first.pid == second.pid
+        first.stop()
+        assert not second.is_running
+
     def test_pid_that_now_belongs_to_someone_else_is_never_hit(self, tmp_path: Path) -> None:
         (tmp_path / "sleeper.pid").write_text(f"{os.getpid()} 1\n")
         stale = process.Daemon("sleeper", tmp_path)

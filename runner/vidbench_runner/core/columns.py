@@ -88,7 +88,7 @@ def phase_microseconds(sample: MeasuredSample) -> dict[Phase, int]:
     missing = latency_microseconds(sample) - sum(floors.values())
     by_cut_off_part = sorted(seen, key=lambda phase: -(seen[phase] % NANOSECONDS_PER_MICROSECOND))
     for phase in by_cut_off_part[:missing]:
-        floors[phase] += 0
+        floors[phase] += 1
     return floors
 
 

@@ -1,0 +1,461 @@
+"""A pass: what it reads, the order in which it writes, and what a crash at any write leaves."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from support.builders import NOW, observed_run, references, run_spec, video_model
+from support.fake_cluster import CrashError, FakeChildren, FakeCluster
+
+from vidbench_api.identity import request_name, result_name
+from vidbench_api.names import ConditionType, EventReason
+from vidbench_api.request import RunIdentity
+from vidbench_api.run_status import BenchmarkRunStatus
+from vidbench_operator.core.observed import ObservedJob, References
+from vidbench_operator.core.policy import Policy
+from vidbench_operator.core.status import is_terminal
+from vidbench_operator.ports import BrokenRun, RunKey, Unavailable
+from vidbench_operator.reconciler import Reconciler
+
+KEY = RunKey("lab", "nightly")
+SPEC = {"models": ["wan", "ltx"], "measurement": {"shards": 1}}
+
+
+class Bench:
+    """A cluster, what the watches show of it, and an operator that can be started again."""
+
+    def __init__(self, **spec: Any) -> None:
+        asked = run_spec(**(SPEC | spec))
+        self.cluster = FakeCluster(observed_run(asked), references(asked))
+        self.ended: list[str] = []
+        self.restart()
+
+    def restart(self) -> None:
+        """Start a process with empty memory."""
+        self.cluster.restart_operator()
+        self.children = FakeChildren(self.cluster)
+        self.reconciler = Reconciler(self.cluster, self.children, {}, Policy(), self.ended.append)
+
+    async def reconcile(self) -> float | None:
+        """Let the watches catch up and do a pass, a while after the one before."""
+        self.cluster.time += 2.0
+        self.children.see()
+        return await self.reconciler.reconcile(KEY)
+
+    async def accept(self) -> None:
+        """Get to the first Jobs."""
+        await self.reconcile()
+        await self.reconcile()
+
+    async def run_to_end(self, passes: int = 30) -> None:
+        """Let pods run and end, and passes be made, until the run has ended; a dead operator is started again."""
+        for _ in range(passes):
+            self.cluster.start_pods()
+            try:
+                await self.reconcile()
+            except CrashError:
+                self.restart()
+            if is_terminal(self.status):
+                return
+            self.cluster.end_pods()
+        raise AssertionError(f"the run does not end: {self.status.message}")
+
+    async def run_until_dead(self) -> None:
+        """Let pods run and end, and passes be made, until the operator dies; then start it again."""
+        while not self.cluster.dead:
+            self.cluster.start_pods()
+            with contextlib.suppress(CrashError):
+                await self.reconcile()
+            self.cluster.end_pods()
+        self.restart()
+
+    @property
+    def status(self) -> BenchmarkRunStatus:
+        assert self.cluster.run is not None
+        return self.cluster.run.status
+
+    def condition(self, kind: ConditionType) -> tuple[str, str]:
+        """Status and reason of a condition."""
+        entry = next(entry for entry in self.status.conditions if entry.type == kind)
+        return entry.status, entry.reason
+
+    def assert_complete(self, shards: int) -> None:
+        """Every shard has one result, from one Job that was created once."""
+        assert self.condition(ConditionType.COMPLETE) == ("True", "AllSucceeded")
+        named = [shard.result for row in self.status.rows for shard in row.shards]
+        assert sorted(filter(None, named)) == sorted(self.cluster.results)
+        assert len(self.cluster.results) == shards
+        assert len(self.cluster.jobs_created) == len(set(self.cluster.jobs_created)) == shards
+        assert {shard.attempt for row in self.status.rows for shard in row.shards} == {1}
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+async def test_run_comes_to_its_end(shards: int) -> None:
+    bench = Bench(measurement={"shards": shards})
+    await bench.run_to_end()
+    bench.assert_complete(2 * shards)
+    assert bench.ended == ["Succeeded"] * 2 * shards
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("shards", [1, 3])
+async def test_crash_at_any_write_loses_and_repeats_nothing(shards: int, moment: str) -> None:
+    whole = Bench(measurement={"shards": shards})
+    await whole.run_to_end()
+    await whole.reconcile()
+    writes = len(whole.cluster.calls)
+    assert writes >= 4 + 3 * 2 * shards
+    for number in range(writes):
+        bench = Bench(measurement={"shards": shards})
+        bench.cluster.crash_at = (number, moment)
+        await bench.run_to_end()
+        bench.assert_complete(2 * shards)
+
+
+async def test_two_crashes_lose_and_repeat_nothing() -> None:
+    for first in range(0, 12, 3):
+        for second in range(first + 1, 16, 3):
+            bench = Bench()
+            bench.cluster.crash_at = (first, "after")
+            await bench.run_until_dead()
+            bench.cluster.crash_at = (second, "before")
+            await bench.run_to_end()
+            bench.assert_complete(2)
+
+
+async def test_run_costs_three_writes_a_shard_beside_the_status() -> None:
+    bench = Bench(models=[f"m{number}" for number in range(10)], parallelism=10)
+    await bench.run_to_end()
+    await bench.reconcile()
+    counted = [call for call in bench.cluster.calls if call != "write status"]
+    assert len(counted) == 1 + 3 * 10, "the request, and for each shard a Job, a result and a time to live"
+    assert bench.cluster.calls.count("write status") <= 5
+
+
+async def test_pass_writes_results_then_status_then_jobs_then_lifetimes() -> None:
+    bench = Bench(parallelism=1)
+    await bench.accept()
+    bench.cluster.start_pods()
+    await bench.reconcile()
+    bench.cluster.end_pods()
+    bench.cluster.calls.clear()
+    await bench.reconcile()
+    assert [call.rsplit(" ", 1)[0] for call in bench.cluster.calls] == ["create result", "write", "create job"]
+    bench.cluster.calls.clear()
+    await bench.reconcile()
+    assert [call.rsplit(" ", 1)[0] for call in bench.cluster.calls] == ["write", "patch job"]
+
+
+async def test_steady_state_writes_nothing() -> None:
+    bench = Bench()
+    await bench.accept()
+    bench.cluster.start_pods()
+    for _ in range(3):
+        await bench.reconcile()
+    bench.cluster.calls.clear()
+    bench.cluster.events.clear()
+    bench.restart()
+    for _ in range(5):
+        await bench.reconcile()
+    assert bench.cluster.calls == []
+    assert bench.cluster.events == []
+
+
+async def test_steady_state_reads_only_the_run() -> None:
+    bench = Bench()
+    await bench.accept()
+    bench.cluster.start_pods()
+    for _ in range(3):
+        await bench.reconcile()
+    bench.cluster.reads.clear()
+    await bench.reconcile()
+    assert bench.cluster.reads == ["get_run"]
+
+
+async def test_missing_reference_is_waited_for() -> None:
+    bench = Bench()
+    bench.cluster.references = References(None, {})
+    after = await bench.reconcile()
+    assert bench.condition(ConditionType.ACCEPTED) == ("False", "RunnerClassNotFound")
+    assert after == pytest.approx(1800 - 2, abs=1)
+    assert bench.cluster.jobs == {}
+    bench.cluster.references = references(run_spec(**SPEC))
+    await bench.run_to_end()
+    bench.assert_complete(2)
+
+
+async def test_missing_reference_ends_the_run_when_its_time_is_up() -> None:
+    bench = Bench(timeouts={"schedulingSeconds": 60})
+    bench.cluster.references = References(None, {})
+    bench.cluster.time = NOW + 61
+    await bench.reconcile()
+    assert bench.condition(ConditionType.FAILED) == ("True", "RunnerClassNotFound")
+    assert [event.reason for event in bench.cluster.events] == [EventReason.REFUSED]
+
+
+async def test_request_that_an_earlier_pass_froze_counts_whatever_the_names_mean_now() -> None:
+    bench = Bench()
+    bench.cluster.crash_at = (1, "before")
+    with pytest.raises(CrashError):
+        await bench.reconcile()
+    [(_, frozen)] = bench.cluster.configmaps.values()
+    bench.restart()
+    changed = {
+        name: video_model(defaults={"height": 8, "width": 8, "frames": 1, "steps": 1}) for name in ("wan", "ltx")
+    }
+    bench.cluster.references = replace(bench.cluster.references, models=changed)
+    await bench.run_to_end()
+    bench.assert_complete(2)
+    assert [text for _, text in bench.cluster.configmaps.values()] == [frozen]
+
+
+async def test_foreign_configmap_of_the_requests_name_ends_the_run() -> None:
+    bench = Bench()
+    assert bench.cluster.run is not None
+    bench.cluster.configmaps[request_name("nightly", bench.cluster.run.uid)] = ("somebody-else", "{}")
+    await bench.reconcile()
+    assert bench.condition(ConditionType.FAILED) == ("True", "RequestConflict")
+
+
+async def test_lost_request_is_rebuilt_to_the_byte() -> None:
+    bench = Bench()
+    await bench.accept()
+    before = dict(bench.cluster.configmaps)
+    bench.cluster.configmaps.clear()
+    bench.restart()
+    await bench.run_to_end()
+    assert bench.cluster.configmaps == before
+    bench.assert_complete(2)
+
+
+async def test_lost_request_that_cannot_be_rebuilt_ends_the_run_and_its_jobs() -> None:
+    bench = Bench()
+    await bench.accept()
+    bench.cluster.configmaps.clear()
+    bench.cluster.references = References(None, {})
+    bench.restart()
+    await bench.reconcile()
+    assert bench.condition(ConditionType.FAILED) == ("True", "RequestLost")
+    await bench.reconcile()
+    assert bench.cluster.jobs == {}
+
+
+async def test_changed_request_is_not_believed() -> None:
+    bench = Bench()
+    await bench.accept()
+    [(name, (owner, text))] = bench.cluster.configmaps.items()
+    bench.cluster.configmaps[name] = (owner, text.replace('"shards":1', '"shards":2'))
+    bench.restart()
+    await bench.reconcile()
+    assert bench.condition(ConditionType.FAILED) == ("True", "RequestLost")
+
+
+async def test_request_that_is_refused_is_tried_until_its_time_is_up() -> None:
+    bench = Bench(timeouts={"schedulingSeconds": 60})
+    bench.cluster.refusing["create_request"] = "exceeded quota: configmaps"
+    assert await bench.reconcile() == 10.0
+    assert bench.condition(ConditionType.ACCEPTED)[0] == "False"
+    assert "exceeded quota" in (bench.status.message or "")
+    bench.cluster.time = NOW + 61
+    await bench.reconcile()
+    assert bench.condition(ConditionType.FAILED)[0] == "True"
+
+
+async def test_conflict_on_the_status_stops_the_pass_before_any_job() -> None:
+    bench = Bench()
+    await bench.reconcile()
+
+    def other_writer() -> None:
+        assert bench.cluster.run is not None
+        bench.cluster.run = replace(bench.cluster.run, resource_version="elsewhere")
+        bench.cluster.before_status = None
+
+    bench.cluster.before_status = other_writer
+    assert await bench.reconcile() == 0.0
+    assert bench.cluster.jobs == {}
+    await bench.run_to_end()
+    bench.assert_complete(2)
+
+
+async def test_result_that_is_there_already_counts() -> None:
+    """The pass that wrote it did not get to the status; its figures count, not new ones."""
+    bench = Bench(models=["wan"])
+    await bench.accept()
+    bench.cluster.start_pods()
+    await bench.reconcile()
+    bench.cluster.end_pods()
+    bench.cluster.crash_at = (len(bench.cluster.calls), "after")
+    with pytest.raises(CrashError):
+        await bench.reconcile()
+    [(name, stored)] = bench.cluster.results.items()
+    bench.cluster.results[name] = stored.model_copy(update={"message": "the first one"})
+    bench.restart()
+    await bench.run_to_end()
+    assert bench.cluster.results[name].message == "the first one"
+    bench.assert_complete(1)
+
+
+async def test_result_of_somebody_else_costs_its_shard_only() -> None:
+    bench = Bench()
+    await bench.accept()
+    cell = bench.status.rows[0].id
+    bench.cluster.start_pods()
+    await bench.reconcile()
+    bench.cluster.end_pods()
+    other = Bench()
+    await other.run_to_end()
+    foreign = next(iter(other.cluster.results.values()))
+    taken = result_name("nightly", cell, 1)
+    bench.cluster.results[taken] = foreign.model_copy(update={"run": foreign.run.model_copy(update={"uid": "other"})})
+    await bench.run_to_end()
+    outcomes = {row.id: (row.outcome, row.reason) for row in bench.status.rows}
+    assert outcomes.pop(cell) == ("Failed", "NameConflict")
+    assert list(outcomes.values()) == [("Succeeded", None)]
+
+
+async def test_job_of_somebody_else_costs_its_cell_only() -> None:
+    bench = Bench(parallelism=1)
+    await bench.reconcile()
+    cell = min(row.id for row in bench.status.rows)
+    name = f"nightly-{cell}-1-1"
+    foreign = ObservedJob(name, "foreign", None, cell, 1, 1, NOW)
+    bench.cluster.jobs[name] = type("Stored", (), {"job": foreign, "manifest": {}})()
+    await bench.run_to_end()
+    outcomes = {row.id: (row.outcome, row.reason) for row in bench.status.rows}
+    assert outcomes.pop(cell) == ("Failed", "NameConflict")
+    assert list(outcomes.values()) == [("Succeeded", None)]
+    assert bench.cluster.jobs[name].job is foreign
+
+
+async def test_job_that_is_refused_is_tried_again_and_told_once() -> None:
+    bench = Bench(models=["wan"])
+    await bench.reconcile()
+    bench.cluster.refusing["create_job"] = "exceeded quota: count/jobs.batch"
+    for _ in range(5):
+        after = await bench.reconcile()
+        assert after is not None
+        assert after <= 10
+    told = [event for event in bench.cluster.events if "exceeded quota" in event.message]
+    assert len(told) == 1
+    bench.cluster.refusing.clear()
+    await bench.run_to_end()
+    bench.assert_complete(1)
+
+
+async def test_job_that_is_refused_for_too_long_ends_its_shard() -> None:
+    bench = Bench(models=["wan"], timeouts={"schedulingSeconds": 30})
+    await bench.reconcile()
+    bench.cluster.refusing["create_job"] = "exceeded quota: count/jobs.batch"
+    for _ in range(30):
+        await bench.reconcile()
+    assert bench.status.rows[0].reason == "QuotaExceeded"
+    assert bench.condition(ConditionType.FAILED)[0] == "True"
+
+
+async def test_watch_that_lags_makes_no_second_job() -> None:
+    bench = Bench()
+    await bench.reconcile()
+    bench.children.blind = True
+    for _ in range(4):
+        await bench.reconcile()
+    assert len(bench.cluster.jobs_created) == 2
+    bench.children.blind = False
+    await bench.run_to_end()
+    bench.assert_complete(2)
+
+
+async def test_verdict_of_a_deleted_pod_is_remembered_beside_a_live_list() -> None:
+    """The Job is complete, its pod is gone: only the DELETED event had the verdict."""
+    bench = Bench(models=["wan"])
+    await bench.accept()
+    bench.cluster.start_pods()
+    await bench.reconcile()
+    bench.cluster.end_pods()
+    bench.children.see()
+    bench.cluster.pods.clear()
+    await bench.run_to_end()
+    bench.assert_complete(1)
+    assert bench.children.forgotten == {stored.job.uid for stored in bench.cluster.jobs.values()}
+
+
+async def test_verdict_that_nobody_saw_is_lost_and_measured_again() -> None:
+    bench = Bench(models=["wan"])
+    await bench.accept()
+    bench.cluster.start_pods()
+    await bench.reconcile()
+    bench.cluster.end_pods()
+    bench.cluster.pods.clear()
+    bench.restart()
+    await bench.run_to_end()
+    [shard] = bench.status.rows[0].shards
+    assert (shard.outcome, shard.attempt, shard.lost_results) == ("Succeeded", 2, 1)
+    assert bench.ended == ["ResultLost", "Succeeded"]
+
+
+async def test_status_that_is_not_urgent_is_written_once_a_second() -> None:
+    bench = Bench()
+    await bench.accept()
+    bench.cluster.start_pods()
+    bench.children.see()
+    bench.cluster.time += 0.25
+    written = bench.cluster.calls.count("write status")
+    assert await bench.reconciler.reconcile(KEY) == pytest.approx(0.75)
+    assert bench.cluster.calls.count("write status") == written
+    bench.cluster.time += 0.75
+    await bench.reconciler.reconcile(KEY)
+    assert bench.cluster.calls.count("write status") == written + 1
+
+
+async def test_broken_run_is_told_once_for_each_thing_that_is_wrong() -> None:
+    bench = Bench()
+    identity = RunIdentity(namespace="lab", name="nightly", uid="u")
+    bench.cluster.broken = BrokenRun("status.rows: nonsense", identity)
+    for _ in range(3):
+        assert await bench.reconcile() is None
+    assert bench.cluster.reported == ["status.rows: nonsense"]
+    bench.cluster.broken = BrokenRun("spec.models: nonsense", identity)
+    await bench.reconcile()
+    assert len(bench.cluster.reported) == 2
+
+
+async def test_run_that_is_gone_needs_no_pass() -> None:
+    bench = Bench()
+    bench.cluster.run = None
+    assert await bench.reconcile() is None
+    assert bench.cluster.calls == []
+
+
+async def test_run_that_goes_during_a_pass_ends_the_pass_quietly() -> None:
+    bench = Bench()
+    await bench.reconcile()
+
+    def deleted() -> None:
+        bench.cluster.run = None
+
+    bench.cluster.before_status = deleted
+    assert await bench.reconcile() is None
+
+
+async def test_ended_run_is_deleted_when_its_lifetime_is_over() -> None:
+    bench = Bench(ttl={"runSeconds": 100})
+    await bench.run_to_end()
+    after = await bench.reconcile()
+    assert after is not None
+    assert 0 < after <= 100
+    bench.cluster.time += 101
+    await bench.reconcile()
+    assert bench.cluster.run is None
+
+
+async def test_outage_reaches_the_queue() -> None:
+    bench = Bench()
+
+    async def away(key: RunKey) -> None:
+        raise Unavailable("connection refused")
+
+    bench.cluster.get_run = away  # type: ignore[method-assign, assignment]
+    with pytest.raises(Unavailable):
+        await bench.reconcile()
