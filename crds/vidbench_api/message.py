@@ -1,10 +1,10 @@
 """The termination message: a verdict in at most 2,800 bytes of ASCII, and back.
 
 Layout: `vb1.` + CRC-32 of the body in 8 hex digits + `.` + base85(zlib(head JSON + NUL + columns)). The head holds the
-verdict with exact statistics; each column is a run of zigzag varints: its first value and then differences, in steps
-of at most a sixteenth of the column's standard deviation. If it is too long, whole columns go first, the headline
-ones last, then the parts named in `_HEAD_PARTS`, then all statistics but the latency's and the end of the text. What
-went is named in `columnsDropped`. In the end there is only who, how it ended and the latency's statistics.
+verdict with exact statistics; each column is a run of zigzag varints: its first value and then differences. If it is
+too long, values are rounded to steps of at most a sixteenth of their column's standard deviation; then whole columns go,
+the headline ones last, then the parts named in `_HEAD_PARTS`, then all statistics but the latency's and the end of the
+text. What went is named in `columnsDropped`. In the end there is only who, how it ended and the latency's statistics.
 
 The bytes come from a pod and are hostile until parsed: sizes are capped before anything is unpacked.
 """
@@ -126,7 +126,8 @@ def _pack(verdict: Verdict) -> str:
 
 
 def _shrinking(verdict: Verdict) -> Iterator[Verdict]:
-    """Yield the verdict with quantised columns, then ever smaller ones."""
+    """Yield the verdict as it is, then with quantised columns, then ever smaller ones."""
+    yield verdict
     series = sorted((_quantised(entry) for entry in verdict.series), key=lambda entry: _KEEP_ORDER.index(entry.name))
     dropped: list[str] = list(verdict.columns_dropped)
     current = verdict.model_copy(update={"series": tuple(series)})

@@ -10,6 +10,7 @@ import sys
 import time
 
 from demo import steps
+from localcluster.binaries import ensure as ensure_binaries
 
 NAMESPACE = "vidbench-demo"
 RUN = "quickstart"
@@ -70,7 +71,7 @@ def show(started: float) -> None:
     steps.kubectl("get", "benchmarkresults", "-n", NAMESPACE, "-l", f"vidbench.io/run-uid={run_uid}")
     print(f"""
 Where to look next:
-  export KUBECONFIG={os.environ["KUBECONFIG"]}
+  export KUBECONFIG={os.environ["KUBECONFIG"]} PATH=$PATH:{ensure_binaries("control-plane")}
   kubectl get br -n {NAMESPACE} -o wide                                 what limits the run, GPU seconds, the message
   kubectl describe br {RUN} -n {NAMESPACE}                        conditions, rows, Events
   kubectl get bres -n {NAMESPACE} -l vidbench.io/model=mid-wan -o yaml  every sample of a model

@@ -52,10 +52,10 @@ def install_chart() -> None:
     releases = command(helm, "list", "--namespace", SYSTEM_NAMESPACE, "--short", capture=True, quiet=True)
     if RELEASE in releases.split():
         # Helm installs what is in crds/ once and never again, so an upgrade of them is a step of its own.
-        kubectl("apply", "--server-side", "--force-conflicts", "-f", "charts/vidbench/crds")
+        kubectl("apply", "--server-side", "--force-conflicts", "-f", "charts/vidbench/crds", capture=True)
     command(
         helm, "upgrade", "--install", RELEASE, "charts/vidbench",
-        "--namespace", SYSTEM_NAMESPACE, "--create-namespace", "--wait", "--timeout", "180s",
+        "--namespace", SYSTEM_NAMESPACE, "--create-namespace", "--wait", "--timeout", "180s", "--hide-notes",
         *image_values(),
     )  # fmt: skip
 

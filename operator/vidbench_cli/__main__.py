@@ -15,6 +15,7 @@ from .texts import _
 
 EXIT_CLUSTER = 3
 EXIT_RUN_FAILED = 4
+WIDTH_OF_A_FILE = 200
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, help=_("Benchmarks video diffusion models on Kubernetes."))
 
@@ -33,7 +34,10 @@ def get(
     watch: Annotated[bool, typer.Option("--watch", "-w", help=_("Follow the run until it ends."))] = False,
 ) -> None:
     """Show one run, once or until it ends."""
-    console = Console(width=None)
+    console = Console()
+    if not console.is_terminal:
+        # A file or a pipe has no edge that a figure could be cut at.
+        console = Console(width=WIDTH_OF_A_FILE)
     try:
         reader = Reader(kubeconfig, context, namespace)
         view = reader.read_run(name)

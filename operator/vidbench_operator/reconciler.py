@@ -156,7 +156,7 @@ class Reconciler:
             if stored is None or stored.run.uid != run.uid:
                 message = f"ConfigMap {name} exists and is not this run's: delete it and apply a new run"
                 raise _RunOver(ConditionReason.REQUEST_CONFLICT, message) from error
-            return document
+            return stored
         return document
 
     async def _resolve(self, run: ObservedRun) -> Accepted | Waiting | Refusal:

@@ -50,6 +50,11 @@ class Call:
         return self.mutates and self.resource == "benchmarkruns/status"
 
     @property
+    def is_discovery(self) -> bool:
+        """Whether it asked which kinds are served, or for health."""
+        return self.resource.startswith("/")
+
+    @property
     def kind(self) -> str:
         """Return `verb resource`, the key of the tables."""
         return f"{self.verb} {self.resource}"

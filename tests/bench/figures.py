@@ -84,7 +84,9 @@ def call_figures(rounds: Sequence[Round], shards: int) -> dict[str, Any]:
         "leaseWrites": sum(call.mutates and call.resource == "leases" for call in calls),
         "refused": {f"{code} {kind}": number for (code, kind), number in _by_code(refused).items()},
         "podGets": sum(call.verb == "get" and call.resource.startswith("pods") for call in calls),
-        "readsByKindPerShard": _per_shard([call for call in calls if not call.mutates], total),
+        "readsByKindPerShard": _per_shard(
+            [call for call in calls if not call.mutates and not call.is_discovery], total
+        ),
     }
 
 
@@ -108,7 +110,7 @@ def restart_figures(restart: Restart) -> dict[str, Any]:
         "mutatingCalls": len(written),
         "mutatingByKind": table(written),
         "events": sum(call.mutates and call.resource == "events" for call in restart.calls),
-        "reads": table(call for call in restart.calls if not call.mutates),
+        "reads": table(call for call in restart.calls if not call.mutates and not call.is_discovery),
     }
 
 

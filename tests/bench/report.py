@@ -41,13 +41,22 @@ def write(name: str, report: Mapping[str, Any]) -> Path:
 
 
 def flatten(report: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every figure with its dotted key; a spread (median, min, max) stays one."""
+    """Yield every figure with its dotted key; a spread (median, min, max) and a table of calls stay one."""
     for key, value in report.items():
         path = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value and set(value) != {"median", "min", "max"}:
+        if isinstance(value, Mapping) and not _is_spread(value) and not _is_table(value):
             yield from flatten(value, f"{path}.")
         else:
             yield path, value
+
+
+def _is_spread(value: Mapping[str, Any]) -> bool:
+    return set(value) == {"median", "min", "max"}
+
+
+def _is_table(value: Mapping[str, Any]) -> bool:
+    """Whether the keys are calls, e.g. `create jobs`, and not names of figures."""
+    return all(" " in key for key in value)
 
 
 def render(report: Mapping[str, Any]) -> str:
@@ -58,15 +67,13 @@ def render(report: Mapping[str, Any]) -> str:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, Mapping) and value:
+    if isinstance(value, Mapping) and _is_spread(value):
         return f"{value['median']:g}  ({value['min']:g} to {value['max']:g})"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{number:g} {kind}" for kind, number in value.items()) or "none"
     if isinstance(value, list):
-        return ", ".join(_inline(entry) for entry in value)
-    return "none" if value in (None, {}) else str(value)
-
-
-def _inline(value: Any) -> str:
-    return "/".join(f"{entry:g}" for entry in value.values()) if isinstance(value, Mapping) else str(value)
+        return ", ".join("/".join(f"{figure:g}" for figure in entry.values()) for entry in value)
+    return "unknown" if value is None else str(value)
 
 
 def _git(*arguments: str) -> str | None:

@@ -115,7 +115,8 @@ class ModelCluster:
         if entry.name in self.results:
             return self.results[entry.name]
         self._check_origin(entry.spec)
-        self._check_end(entry.spec.origin.job_uid, entry.spec.reason)
+        if entry.spec.origin.pod_uid is not None or entry.spec.reason != Reason.UNSCHEDULABLE:  # else: not tried
+            self._check_end(entry.spec.origin.job_uid, entry.spec.reason)
         self.results[entry.name] = BenchmarkResultSpec.model_validate(entry.spec.to_wire())
         return None
 

@@ -76,7 +76,7 @@ def _make_context(
         if pod.job_uid in wanted and pod.node is not None and not pod.ended:
             idle_since[wanted[pod.job_uid]] = None
     hopeless = frozenset(
-        name for name, moment in refused_at.items() if (idle := idle_since[name]) is not None and idle <= moment
+        name for name, moment in refused_at.items() if (idle := idle_since[name]) is not None and idle < moment
     )
     return Context(run, document, observed, now, policy, idle_since, hopeless)
 

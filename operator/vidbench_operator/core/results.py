@@ -176,11 +176,10 @@ def _whole(figure: float | None, limit: int) -> int | None:
 
 def _validity_of(end: AttemptEnd) -> ValidityVerdict:
     verdict = end.verdict
-    if verdict is None:
+    if verdict is None or not verdict.samples_done:
         return ValidityVerdict(state=Validity.INVALID, reasons=("NotMeasured",))
     if not verdict.final:
-        state = Validity.PARTIAL if verdict.samples_done else Validity.INVALID
-        return ValidityVerdict(state=state, reasons=("NotFinal",))
+        return ValidityVerdict(state=Validity.PARTIAL, reasons=("NotFinal",))
     return verdict.validity or ValidityVerdict(state=Validity.INVALID, reasons=("NotStated",))
 
 

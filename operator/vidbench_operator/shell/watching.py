@@ -38,15 +38,17 @@ class Watches:
             if not ended.done():
                 ended.set_result(error)
 
-        def live() -> None:
-            error: BaseException | None = None
-            try:
-                asyncio.run(self._operate())
-            except BaseException as caught:  # noqa: BLE001 - it is handed to the supervising loop
-                error = caught
+        def tell(error: BaseException | None) -> None:
             # The loop is closed if the process is on its way out.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(report, error)
+
+        def live() -> None:
+            try:
+                asyncio.run(self._operate(tell))
+            except BaseException as error:  # noqa: BLE001 - it is handed to the supervising loop
+                tell(error)
+            tell(None)
 
         threading.Thread(target=live, name="watches", daemon=True).start()
         try:
@@ -56,11 +58,14 @@ class Watches:
             raise
         raise WatchesEndedError(f"the watches ended: {error!r}") from error
 
-    async def _operate(self) -> None:
-        """Run in the thread's loop."""
+    async def _operate(self, tell: Callable[[BaseException | None], None]) -> None:
+        """Run in the thread's loop until a task of Kopf's ends, and say so at once.
+
+        Kopf itself would first wait five seconds for streams that do not end by themselves.
+        """
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
         self._stop = lambda: loop.call_soon_threadsafe(stop.set)
-        await kopf.operator(
+        tasks = await kopf.spawn_tasks(
             registry=self._registry,
             settings=self._settings,
             standalone=True,
@@ -68,6 +73,8 @@ class Watches:
             namespaces=self._namespaces,
             stop_flag=stop,
         )
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        tell(next((error for task in done if not task.cancelled() and (error := task.exception())), None))
 
     async def _end(self, ended: asyncio.Future[BaseException | None]) -> None:
         """Ask Kopf to stop and wait a little; its thread never keeps the process."""
