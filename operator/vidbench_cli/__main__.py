@@ -15,7 +15,7 @@ from .texts import _
 
 EXIT_CLUSTER = 3
 EXIT_RUN_FAILED = 4
-WIDTH_OF_A_FILE = 200
+WIDTH_OF_A_FILE = 2_000
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, help=_("Benchmarks video diffusion models on Kubernetes."))
 
@@ -36,7 +36,7 @@ def get(
     """Show one run, once or until it ends."""
     console = Console()
     if not console.is_terminal:
-        # A file or a pipe has no edge that a figure could be cut at.
+        # A file or a pipe has no edge at which to cut a figure or fold a message.
         console = Console(width=WIDTH_OF_A_FILE)
     try:
         reader = Reader(kubeconfig, context, namespace)

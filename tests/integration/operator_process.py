@@ -63,20 +63,16 @@ class OperatorProcess:
         self._daemon.send(signal.SIGKILL)
         self._daemon.stop()
 
-    def terminate(self) -> float:
-        """Ask it to end, as a kubelet does; returns the seconds it took."""
+    def terminate(self) -> tuple[int | None, float]:
+        """Ask it to end, as a kubelet does; returns its exit status and the seconds that it took."""
+        child = self._daemon._child
+        assert child is not None
         started = time.monotonic()
         self._daemon.send(signal.SIGTERM)
-        while self._daemon.is_running:
+        while child.poll() is None:
             assert time.monotonic() - started < 15, "still there 15 s after SIGTERM"
             time.sleep(0.02)
-        return time.monotonic() - started
-
-    @property
-    def exit_code(self) -> int | None:
-        """How it ended; None while it runs."""
-        child = self._daemon._child
-        return child.poll() if child is not None else None
+        return child.returncode, time.monotonic() - started
 
     def get(self, path: str) -> tuple[int, str]:
         """GET a path of its probes or, for /metrics, its figures."""

@@ -6,17 +6,24 @@ must hold at the end.
 
 from __future__ import annotations
 
+from random import Random
+
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.builders import NOW, Scene
-from support.model_cluster import ModelCluster, OperatorPass
+from support.model_cluster import CrashError, ModelCluster, OperatorPass
 from support.model_events import (
     ACCIDENTS,
     PROGRESS,
     Event,
+    container_starts,
+    job_controller_works,
+    runner_ends,
+    scheduler_works,
 )
 
-from vidbench_api.names import Outcome, RowPhase
+from vidbench_api.names import Outcome, RowPhase, RunPhase
 
 LONG = 100_000
 SHORT = 400
@@ -31,7 +38,7 @@ MAX_PASSES = 500
 Schedule = list[tuple[Event, int, int]]
 
 schedules = st.lists(
-    st.tuples(st.sampled_from(ACCIDENTS + PROGRESS + PROGRESS), st.integers(0, 9), st.integers(0, 9)), max_size=60
+    st.tuples(st.sampled_from(ACCIDENTS + PROGRESS + PROGRESS), st.integers(0, 9), st.integers(0, 9)), max_size=80
 )
 specs = st.fixed_dictionaries(
     {
@@ -94,12 +101,28 @@ def settle_down(cluster: ModelCluster) -> None:
         OperatorPass(cluster, cluster.views[-1]).run()
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(specs, schedules)
 def test_a_run_whatever_happens_ends_in_time_with_one_result_a_shard_and_then_rests(
     spec: dict[str, object], schedule: Schedule
 ) -> None:
-    cluster = play(spec, schedule)
+    check_end_of(play(spec, schedule))
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(specs, st.integers(0, 2**32), st.integers(60, 200))
+def test_a_run_after_a_long_story_ends_in_time_with_one_result_a_shard_and_then_rests(
+    spec: dict[str, object], seed: int, length: int
+) -> None:
+    chance = Random(seed)
+    events = ACCIDENTS + PROGRESS * 3
+    check_end_of(
+        play(spec, [(chance.choice(events), chance.randrange(10), chance.randrange(10)) for _ in range(length)])
+    )
+
+
+def check_end_of(cluster: ModelCluster) -> None:
+    """Wait for the end of the run, and for the rest after it."""
     begin = cluster.now
     wait_alone(cluster)
     run = cluster.scene.run
@@ -115,3 +138,32 @@ def test_a_run_whatever_happens_ends_in_time_with_one_result_a_shard_and_then_re
     settle_down(cluster)
     assert cluster.writes == writes, "an ended run is written about"
     assert cluster.status == status
+
+
+def test_a_job_that_is_created_before_the_status_names_it_is_noticed() -> None:
+    cluster = ModelCluster(Scene.of(timeouts=TIMEOUTS | {"runSeconds": LONG}))
+    careless = OperatorPass(cluster, cluster.views[-1], crash_after=1, create_before_status=True)
+    with pytest.raises(AssertionError, match="a Job that no status names"):
+        careless.run()
+
+
+@pytest.mark.parametrize("write", range(8))
+def test_a_crash_before_any_one_write_leads_to_the_same_end(write: int) -> None:
+    cluster = ModelCluster(Scene.of(models=["a", "b"], timeouts=TIMEOUTS | {"runSeconds": LONG}))
+    crashed = False
+    for _ in range(8):
+        cluster.see()
+        try:
+            OperatorPass(cluster, cluster.views[-1], crash_after=None if crashed else write - cluster.writes).run()
+        except CrashError:
+            crashed = True
+        job_controller_works(cluster, 0, 0)
+        for _ in range(len(cluster.pods)):
+            scheduler_works(cluster, 0, 2)
+            container_starts(cluster, 0, 0)
+            runner_ends(cluster, 0, 0)
+    assert crashed
+    assert cluster.status.phase is RunPhase.SUCCEEDED
+    assert all(len(uids) == 1 for uids in cluster.jobs_created.values())
+    calls = cluster.writes - cluster.version
+    assert calls <= 3 * 2 + 2, "three mutating calls a shard, and after a crash the results once more"

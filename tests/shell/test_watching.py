@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import kmock
 import pytest
@@ -154,6 +155,13 @@ async def test_watches_show_what_there_is_and_write_nothing(scene: Scene) -> Non
     assert scene.relists >= 2
     await asyncio.sleep(1.0)
     assert {request.method.value for request in list(scene.emulator)[written:]} == {"GET"}
+
+
+async def test_watches_begin_for_a_user_without_a_name(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container runs as a number that no password file knows."""
+    monkeypatch.setattr("getpass.getuser", Mock(side_effect=KeyError("getpwuid(): uid not found: 65532")))
+    await scene.start()
+    assert scene.lives == 1
 
 
 async def test_watches_ask_the_server_for_labelled_children_only_and_in_chunks(scene: Scene) -> None:

@@ -81,11 +81,7 @@ class PlayedKubelet:
         self.errors: list[str] = []
 
     def __enter__(self) -> Self:
-        labels = {"vidbench.io/test-namespace": self._namespace}
-        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": self.node, "labels": labels}}
-        answer = self._api.request("POST", "/api/v1/nodes", node)
-        assert answer.accepted, answer.message
-        self._beat()
+        self._create_node()
         self._thread.start()
         return self
 
@@ -99,6 +95,18 @@ class PlayedKubelet:
     def delete_node(self) -> None:
         """Delete the node's object, as a cloud does when the machine is gone."""
         self._api.request("DELETE", f"/api/v1/nodes/{self.node}")
+
+    def restore_node(self) -> None:
+        """Bring the node back, and tend to its pods again."""
+        self._create_node()
+        self.is_away = False
+
+    def _create_node(self) -> None:
+        labels = {"vidbench.io/test-namespace": self._namespace}
+        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": self.node, "labels": labels}}
+        answer = self._api.request("POST", "/api/v1/nodes", node)
+        assert answer.accepted, answer.message
+        self._beat()
 
     def pods(self) -> list[Pod]:
         """Return the runner pods of the namespace."""

@@ -72,7 +72,7 @@ class Api:
         return await self._call("PUT", path, body, query={"fieldManager": FIELD_MANAGER}, accept=accept)
 
     async def merge(self, path: str, patch: Mapping[str, Any]) -> Any:
-        """PATCH by merging; raises Conflict (also for another UID in the patch), Gone or Refused."""
+        """PATCH by merging; raises Gone, Conflict, or Refused (also for another UID in the patch than the object's)."""
         return await self._call(
             "PATCH",
             path,

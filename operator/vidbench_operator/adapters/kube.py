@@ -207,12 +207,15 @@ class KubeCluster:
         await self._api.delete(f"{_BATCH}/namespaces/{run.namespace}/jobs/{name}", uid)
 
     async def patch_ttl(self, run: ObservedRun, name: str, uid: str, seconds: int) -> None:
-        """Set a finished Job's time to live. A patch that names another UID than the object's is a conflict."""
-        patch = {"metadata": {"uid": uid}, "spec": {"ttlSecondsAfterFinished": seconds}}
+        """Set a finished Job's time to live. A patch that names another UID than the object's is refused."""
+        path = f"{_BATCH}/namespaces/{run.namespace}/jobs/{name}"
         try:
-            await self._api.merge(f"{_BATCH}/namespaces/{run.namespace}/jobs/{name}", patch)
+            await self._api.merge(path, {"metadata": {"uid": uid}, "spec": {"ttlSecondsAfterFinished": seconds}})
         except (Gone, Conflict):
             return
+        except Refused:
+            if await self._uid_of(path) == uid:
+                raise
 
     async def delete_run(self, run: ObservedRun) -> None:
         """DELETE the run in the background."""
@@ -228,7 +231,7 @@ class KubeCluster:
         await self._emit(run, event)
         try:
             await self._set_stalled(run, event.message)
-        except (Refused, Gone, Unavailable) as error:
+        except (Refused, Gone, Conflict, Unavailable) as error:
             _log.warning("the condition of a broken run could not be written", run=run.name, error=str(error))
 
     async def can_list_nodes(self) -> bool:
@@ -280,6 +283,14 @@ class KubeCluster:
         nodes = [projections.project_node(raw) async for raw in self._api.items(f"{_CORE}/nodes")]
         return {node.name: node for node in nodes if node is not None}
 
+    async def _uid_of(self, path: str) -> str | None:
+        try:
+            raw = await self._api.get(path, accept=METADATA_ONLY)
+        except Gone:
+            return None
+        uid: str | None = raw["metadata"].get("uid")
+        return uid
+
     async def _labelled(self, prefix: str, plural: str) -> AsyncIterator[dict[str, Any]]:
         for namespace in self._namespaces or (None,):
             path = f"{prefix}/namespaces/{namespace}/{plural}" if namespace else f"{prefix}/{plural}"
@@ -302,7 +313,7 @@ class KubeCluster:
             count = stored.get("count")
             again = count + 1 if isinstance(count, int) else 1
             await self._api.merge(path, {"count": again, "lastTimestamp": format_time(self.now())})
-        except (Refused, Gone, Unavailable) as error:
+        except (Refused, Gone, Conflict, Unavailable) as error:
             _log.warning("a repeated Event could not be counted", path=path, error=str(error))
 
     async def _set_stalled(self, run: RunIdentity, message: str) -> None:

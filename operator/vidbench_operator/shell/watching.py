@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 
 import kopf
 
+from vidbench_api.names import FIELD_MANAGER
+
 _STOP_SECONDS = 3.0
 
 
@@ -69,6 +71,9 @@ class Watches:
             registry=self._registry,
             settings=self._settings,
             standalone=True,
+            # Without one, Kopf makes it from the name of the user, and a container's arbitrary uid has none. The type is
+            # a str by another name, which Kopf does not export.
+            identity=FIELD_MANAGER,  # type: ignore[arg-type]
             clusterwide=not self._namespaces,
             namespaces=self._namespaces,
             stop_flag=stop,

@@ -114,7 +114,7 @@ class WorkQueue(Generic[Key]):
         while self._heap and len(self._running) < self._policy.workers:
             due, number, key = self._heap[0]
             if due > now:
-                delay = due - now
+                delay = min(delay, due - now)
                 break
             heapq.heappop(self._heap)
             if self._due.get(key) != due:

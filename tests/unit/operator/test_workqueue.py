@@ -229,6 +229,22 @@ async def test_queue_makes_one_pass_of_a_burst() -> None:
 
 
 @in_virtual_time
+async def test_queue_wakes_a_resting_key_before_what_is_due_later() -> None:
+    moments: list[float] = []
+    loop = asyncio.get_running_loop()
+
+    async def work(key: str) -> float | None:
+        moments.append(loop.time())
+        return 0.0 if len(moments) < 3 else None
+
+    async with running(work, QueuePolicy(spacing=0.1)) as queue:
+        queue.add_after("later", 3600.0)
+        queue.add("a")
+        await asyncio.sleep(5)
+    assert moments == pytest.approx([0.0, 0.1, 0.2])
+
+
+@in_virtual_time
 async def test_queue_finishes_the_pass_in_hand_when_it_is_told_to_end() -> None:
     finished = False
     started = asyncio.Event()
