@@ -48,11 +48,14 @@ def headline(title: str) -> None:
 
 
 def apply_quickstart() -> None:
-    """Apply the example anew: results of earlier demos stay, the run itself is replaced."""
+    """Apply the example anew: the results of earlier demos stay, the run and its models are replaced."""
     metadata = {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}
     namespace = json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
     steps.kubectl("apply", "-f", "-", stdin=namespace, quiet=True, capture=True)
-    steps.kubectl("delete", "benchmarkrun", RUN, "-n", NAMESPACE, "--ignore-not-found", "--wait", quiet=True)
+    # Models are immutable, and the example may have changed since the last demo.
+    steps.kubectl(
+        "delete", "-n", NAMESPACE, "-f", f"examples/{RUN}.yaml", "--ignore-not-found", quiet=True, capture=True
+    )
     steps.kubectl("apply", "-n", NAMESPACE, "-f", f"examples/{RUN}.yaml")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
@@ -17,13 +18,11 @@ from vidbench_api.names import LABEL_RUN_UID, RunPhase
 def _table(text: str) -> list[dict[str, str]]:
     """Read kubectl's table by the columns' positions: a cell may be empty or hold spaces."""
     heading, *lines = text.rstrip("\n").splitlines()
-    names = heading.split()
-    starts = []
-    for name in names:
-        starts.append(heading.index(name, starts[-1] + 1 if starts else 0))
-    ends = [*starts[1:], None]
+    names = list(re.finditer(r"\S+", heading))
+    ends = [*(name.start() for name in names[1:]), None]
     return [
-        {name: line[start:end].strip() for name, start, end in zip(names, starts, ends, strict=True)} for line in lines
+        {name.group(): line[name.start() : end].strip() for name, end in zip(names, ends, strict=True)}
+        for line in lines
     ]
 
 
@@ -94,7 +93,11 @@ def test_explain_documents_the_spec_and_its_fields(cluster: E2ECluster) -> None:
 def test_vidbench_get_shows_every_cell_with_the_figures_of_its_result(quickstart: Quickstart) -> None:
     words = [sys.executable, "-m", "vidbench_cli", "get", "quickstart", "-n", quickstart.namespace]
     shown = subprocess.run(words, capture_output=True, text=True, check=True, cwd=steps.ROOT, env={**os.environ}).stdout
-    lines = {line.split()[0]: line for line in shown.splitlines() if line.split() and line.split()[0].count("/") == 2}
+    lines = {
+        found.group(): found.string
+        for line in shown.splitlines()
+        if (found := re.match(r"[^/ ]+/[^/ ]+/\S+(?= )", line))
+    }
     assert set(lines) == {*MEASURED_CELLS, *FAILED_CELLS}
     for name in MEASURED_CELLS:
         row = quickstart.view.row(name)

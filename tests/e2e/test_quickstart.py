@@ -63,7 +63,7 @@ def test_quickstart_figures_of_every_row_are_those_of_its_result(quickstart: Qui
         assert row.samples == latency.statistics.count
         assert result.memory is not None
         assert result.memory.host is not None
-        assert (row.memory_mebibytes, row.memory_of) == (result.memory.host // 2**20, "Host")
+        assert (row.memory_mebibytes, row.memory_of) == (round(result.memory.host / 2**20), "Host")
 
 
 def test_quickstart_results_are_valid_and_complete(quickstart: Quickstart) -> None:

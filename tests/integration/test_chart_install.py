@@ -6,13 +6,12 @@ A control plane of its own, since admission policies hold for the whole cluster.
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from support.helm import CHART, OPERATOR_ACCOUNT, RELEASE, RELEASE_NAMESPACE, Helm, only
-from support.kube_api import Answer, KubeApi
+from support.kube_api import Answer, KubeApi, wait_for
 from support.manifests import benchmark_result, benchmark_run, complete_runner_class, runner_class
 from support.requests import CELL, request_document
 
@@ -60,15 +59,6 @@ def operator(admin: KubeApi, helm: Helm) -> Iterator[KubeApi]:
     wait_for(lambda: client.create(job(hostNetwork=True), dry_run=True), accepted=False)
     yield client
     client.close()
-
-
-def wait_for(send: Callable[[], Answer], *, accepted: bool, seconds: float = 20) -> Answer:
-    """Send until the server, which takes a moment to hear of policies and classes, answers as it should."""
-    deadline = time.monotonic() + seconds
-    while (answer := send()).accepted is not accepted:
-        assert time.monotonic() < deadline, f"still {answer.status} after {seconds:g} s: {answer.message}"
-        time.sleep(0.1)
-    return answer
 
 
 def job(change: Callable[[Manifest], object] | None = None, **pod: Any) -> Manifest:

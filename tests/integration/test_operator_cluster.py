@@ -13,7 +13,7 @@ from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 from structlog.testing import capture_logs
 from support.builders import document_of
-from support.kube_api import KubeApi
+from support.kube_api import KubeApi, wait_for
 from support.manifests import benchmark_result, benchmark_run, runner_class, video_model
 
 from localcluster.controlplane import ControlPlane
@@ -122,6 +122,7 @@ async def test_job_that_the_server_will_not_have_is_refused_with_its_words(
 async def test_job_beyond_a_quota_is_refused(cluster: KubeCluster, api: KubeApi, run: ObservedRun) -> None:
     quota = {"metadata": {"name": "none"}, "spec": {"hard": {"count/jobs.batch": "0"}}}
     assert api.request("POST", f"/api/v1/namespaces/{run.namespace}/resourcequotas", quota).accepted
+    wait_for(lambda: api.create(make_job(run), dry_run=True), accepted=False)
     with pytest.raises(Refused, match=r"exceeded quota|status unknown for quota"):
         await cluster.create_job(run, make_job(run))
 

@@ -301,7 +301,10 @@ def test_run_costs_three_calls_a_shard(
     run = make_run(namespace, models=10)
     apply(api, run)
     wait_until(api, run, has_ended)
-    time.sleep(1)
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not all("ttlSecondsAfterFinished" in job["spec"] for job in jobs_of(api, namespace)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     lines = [json.loads(line) for line in served[0].log.splitlines() if '"mutation"' in line]
     calls = [line for line in lines if f"/namespaces/{namespace}/" in line["path"] and "/events" not in line["path"]]
     status = [line for line in calls if line["path"].endswith("/status")]

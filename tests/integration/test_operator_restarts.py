@@ -148,3 +148,33 @@ def test_steady_state_writes_nothing(
     time.sleep(4)
     assert operator.log.count('"mutation"') == written
     assert api.get(run).body["metadata"]["resourceVersion"] == before
+
+
+def test_api_server_that_goes_and_comes_back_costs_nothing(
+    api: KubeApi,
+    namespace: str,
+    operator: OperatorProcess,
+    play: Play,
+    control_plane: ControlPlane,
+) -> None:
+    kubelet = play(namespace, lambda pod: succeeds(pod, after_seconds=1.0))
+    run = make_run(namespace, models=6, parallelism=2)
+    apply(api, run)
+    wait_until(api, run, lambda body: running_pods(body) == 2)
+    kubelet.is_away = True
+    time.sleep(0.3)
+    control_plane.kill("kube-apiserver")
+    time.sleep(4)
+    control_plane.start("kube-apiserver")
+    back = time.monotonic()
+    late = make_run(namespace, "late")
+    apply(api, late)
+    wait_until(api, late, lambda body: bool(body.get("status", {}).get("requestDigest")), seconds=15)
+    print(f"a new run was served {time.monotonic() - back:.1f} s after the API server was back")
+    kubelet.is_away = False
+    for each in (run, late):
+        body = wait_until(api, each, has_ended)
+        assert condition(body, "Complete")["reason"] == "AllSucceeded"
+        assert_one_result_a_shard(api, each, body)
+    assert operator.log.count('"event": "started"') == 1
+    assert operator.get("/healthz") == (200, "ok")

@@ -98,9 +98,9 @@ class Scene:
     document: RequestDocument
 
     @classmethod
-    def of(cls, **spec: Any) -> Scene:
+    def of(cls, *, uid: str = RUN_UID, **spec: Any) -> Scene:
         """The scene of a run that was just accepted; `spec` as for `run_spec`."""
-        run = observed_run(run_spec(**spec))
+        run = observed_run(run_spec(**spec), uid=uid)
         document = document_of(run)
         status = accepted_status(run, document, request_name(run.name, run.uid), NOW)
         return cls(replace(run, status=status), document)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -152,3 +154,12 @@ def assert_refused(answer: Answer, field: str, words: str = "") -> None:
     assert answer.status == 422, f"{answer.status} {answer.message}"
     assert field in answer.causes, answer.causes
     assert words in answer.message
+
+
+def wait_for(send: Callable[[], Answer], *, accepted: bool, seconds: float = 20) -> Answer:
+    """Send until the server, which takes a moment to hear of policies and classes, answers as it should."""
+    deadline = time.monotonic() + seconds
+    while (answer := send()).accepted is not accepted:
+        assert time.monotonic() < deadline, f"still {answer.status} after {seconds:g} s: {answer.message}"
+        time.sleep(0.1)
+    return answer

@@ -9,7 +9,8 @@ import json
 import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import structlog
@@ -44,7 +45,16 @@ async def load_client() -> ApiClient:
         _config.load_incluster_config(client_configuration=configuration)
     except config.ConfigException:
         await _config.load_kube_config(client_configuration=configuration)
+    # Else every call looks for proxies and a ~/.netrc, in a thread: a tenth of the operator's processor time.
+    configuration.client_session_kwargs = {"trust_env": False}
+    configuration.proxy = configuration.proxy or find_proxy(configuration.host)
     return ApiClient(configuration)
+
+
+def find_proxy(url: str) -> str | None:
+    """Return the proxy that the environment names for a URL; None: there is none, or no_proxy names the host."""
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
 
 
 class Api:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from vidbench_api.identity import attempt_name, result_name
-from vidbench_api.names import EventReason, LimitedBy, Outcome, Reason, RowPhase
+from vidbench_api.names import EventReason, LimitedBy, Outcome, Reason, RowPhase, RunPhase
 from vidbench_api.request import Cell, RequestDocument
 from vidbench_api.result import BenchmarkResultSpec
 from vidbench_api.run_status import BenchmarkRunStatus, CellRow, GpuSeconds, ParallelismStatus, ShardStatus
@@ -335,7 +335,7 @@ def _events(entries: Sequence[_Entry], status: BenchmarkRunStatus) -> tuple[Emit
             text = f"{where} attempt {attempt}: {end.outcome}, {end.reason}: {end.message}"
             events.append(EmitEvent("Warning", EventReason.ATTEMPT_FAILED, text))
     if is_terminal(status):
-        failed = status.phase is not None and status.phase.value == "Failed"
+        failed = status.phase is RunPhase.FAILED
         reason = EventReason.RUN_FAILED if failed else EventReason.RUN_COMPLETE
         events.append(EmitEvent("Warning" if failed else "Normal", reason, status.message or ""))
     return tuple(events)

@@ -6,9 +6,11 @@ is logged and dropped by Kopf, so handlers only hand on what they get.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import os
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import kopf
@@ -56,9 +58,21 @@ def make_registry(intake: Intake, *, nodes: bool) -> kopf.OperatorRegistry:
 
     @kopf.on.login(id="login", registry=registry)
     def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
-        return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+        in_cluster = kopf.login_with_service_account(**kwargs)
+        return at_address(in_cluster, os.environ) if in_cluster else kopf.login_with_kubeconfig(**kwargs)
 
     return registry
+
+
+def at_address(connection: kopf.ConnectionInfo, environment: Mapping[str, str]) -> kopf.ConnectionInfo:
+    """Return the connection to the address that the kubelet names, as every client of Kubernetes makes it.
+
+    Kopf takes the API server's name instead, which needs a DNS of the cluster that works.
+    """
+    host, port = environment.get("KUBERNETES_SERVICE_HOST"), environment.get("KUBERNETES_SERVICE_PORT")
+    if not host or not port:
+        return connection
+    return dataclasses.replace(connection, server=f"https://{f'[{host}]' if ':' in host else host}:{port}")
 
 
 def make_settings() -> kopf.OperatorSettings:
@@ -75,11 +89,47 @@ def make_settings() -> kopf.OperatorSettings:
     settings.watching.label_selectors["", "v1", "pods"] = LABEL_RUN
     settings.networking.connect_timeout = _CONNECT_SECONDS
     settings.networking.error_backoffs = EndlessBackoffs()
+    settings.persistence.diffbase_storage = NoDiffBase()
+    settings.persistence.progress_storage = NoProgress()
     settings.queueing.idle_timeout = 1.0
     settings.queueing.exit_timeout = 0.5
     # Kopf would kill the process that it does not own.
     settings.process.ultimate_exiting_timeout = None
     return settings
+
+
+class NoDiffBase(kopf.DiffBaseStorage):
+    """Remembers no former state of an object: for handlers of events it is not used, and building it copies every object."""
+
+    def build(self, **_: Any) -> Any:
+        """Return an empty essence."""
+        return {}
+
+    def fetch(self, **_: Any) -> None:
+        """Find nothing."""
+
+    def store(self, **_: Any) -> None:
+        """Write nothing on users' objects."""
+
+
+class NoProgress(kopf.ProgressStorage):
+    """Remembers no progress of handlers."""
+
+    def fetch(self, **_: Any) -> None:
+        """Find nothing."""
+
+    def store(self, **_: Any) -> None:
+        """Write nothing on users' objects."""
+
+    def purge(self, **_: Any) -> None:
+        """Have nothing to remove."""
+
+    def touch(self, **_: Any) -> None:
+        """Write nothing on users' objects."""
+
+    def clear(self, *, essence: Any) -> Any:
+        """Return the essence as it is, without a copy."""
+        return essence
 
 
 class EndlessBackoffs:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from pydantic import ValidationError
 
@@ -57,3 +60,12 @@ def test_settings_that_make_no_sense_end_the_process_with_the_variables_name(
 def test_every_setting_is_described() -> None:
     undescribed = [name for name, field in Settings.model_fields.items() if not field.description]
     assert undescribed == []
+
+
+def test_operator_process_needs_nothing_of_the_runner() -> None:
+    """Its image has no torch; a stray import would be found only there."""
+    program = "import sys, vidbench_operator.shell.application; print('\\n'.join(sys.modules))"
+    listed = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=120)
+    loaded = {name.partition(".")[0] for name in listed.stdout.split()}
+    assert "kopf" in loaded
+    assert not loaded & {"torch", "diffusers", "transformers", "numpy", "vidbench_runner"}

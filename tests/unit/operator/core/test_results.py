@@ -151,6 +151,13 @@ def test_figures_that_cannot_be_durations_are_left_out_of_the_status(figures: St
     assert ShardStatus.model_validate(shard.to_wire()) == shard
 
 
+@pytest.mark.parametrize("microseconds", [0, 2**53 - 1], ids=["nothing", "the most"])
+def test_figures_at_the_bounds_of_the_status_stay(microseconds: int) -> None:
+    shard = finished_shard(SHARD, "x", SCENE.result(series=(latencies(microseconds),)), NOW)
+    assert shard.latency_microseconds == microseconds
+    assert ShardStatus.model_validate(shard.to_wire()) == shard
+
+
 def test_memory_that_no_machine_has_is_left_out_of_the_status() -> None:
     shard = finished_shard(SHARD, "x", SCENE.result(memory=Memory(device=2**53 - 1)), NOW)
     assert shard.memory_mebibytes is None

@@ -93,6 +93,8 @@ NOT_FINAL: list[Any] = [
     pytest.param(None, None, {"pod_reason": "OutOfnvidia.com/gpu", "phase": "Failed"}, Reason.EVICTED, "OutOfnvidia.com/gpu", id="turned away by its node"),
     pytest.param(None, None, {"pod_reason": "UnexpectedAdmissionError", "phase": "Failed"}, Reason.DEVICE_FAULT, "UnexpectedAdmissionError", id="a device that cannot be given"),
     pytest.param(AHEAD, 137, {"pod_reason": "DeadlineExceeded"}, Reason.SHARD_DEADLINE, "DeadlineExceeded", id="deadline of the pod"),
+    pytest.param(None, 1, {"pod_reason": "SomethingNew"}, Reason.RESULT_LOST, "exit code 1", id="a word about a pod that ran"),
+    pytest.param(None, None, {"pod_reason": "SomethingNew", "phase": "Running"}, Reason.POD_DELETED, "deleted", id="a word about a pod that did not fail"),
     pytest.param(GARBAGE, 0, {}, Reason.RESULT_GARBAGE, "no verdict", id="garbage and success"),
     pytest.param(GARBAGE, 1, {}, Reason.RESULT_GARBAGE, "exit code 1", id="garbage and failure"),
     pytest.param(SCENE.verdict(attempt=2), 0, {}, Reason.RESULT_GARBAGE, "a verdict of another attempt", id="another attempt's verdict"),

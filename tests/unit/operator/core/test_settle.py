@@ -308,6 +308,12 @@ def test_of_two_jobs_of_one_name_the_recorded_one_counts_and_else_the_later(orde
     assert shard_after(fresh, fresh.decide(*jobs, *pods, at=50)).job_uid == "later"
 
 
+@pytest.mark.parametrize("order", [1, -1], ids=["old first", "new first"])
+def test_of_an_old_and_a_new_state_of_a_job_its_end_counts(order: int) -> None:
+    jobs = (JOB, finished(JOB))[::order]
+    assert SCENE.decide(*jobs, ended_pod(JOB, SCENE.verdict(), 0), at=61).results
+
+
 def test_a_job_that_somebody_else_owns_is_not_the_runs() -> None:
     foreign = replace(JOB, owner_uid="somebody")
     plan = FRESH.active().decide_live(foreign, ended_pod(foreign, SCENE.verdict(), 0), at=60)
