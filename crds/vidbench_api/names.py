@@ -233,7 +233,6 @@ class EventReason(StrEnum):
 
     ACCEPTED = "Accepted"
     REFUSED = "Refused"
-    ATTEMPT_STARTED = "AttemptStarted"
     ATTEMPT_FAILED = "AttemptFailed"
     SHARD_FINISHED = "ShardFinished"
     RUN_COMPLETE = "RunComplete"

@@ -28,7 +28,8 @@ def command(*words: str | Path, capture: bool = False, quiet: bool = False, stdi
 
 
 def localcluster(*words: str | Path, capture: bool = False) -> str:
-    """Run a command of the local cluster."""
+    """Run a command of the local cluster, which lies beside this package."""
+    os.environ["PYTHONPATH"] = str(ROOT / "hack")
     return command(sys.executable, "-m", "localcluster", *words, capture=capture, quiet=True)
 
 

@@ -194,13 +194,13 @@ class Reconciler:
         )
 
     async def _look(self, run: ObservedRun, observed: Observed, plan: Plan) -> Observed:
-        """Ask the server what the watches cannot prove. Pods that are gone are remembered: no list has their verdict."""
+        """Ask the server what the watches cannot prove. Pods that were seen to end are remembered: no list has their verdict."""
         if plan.needs_live:
             jobs, pods = await self._cluster.list_children(run)
             results = await self._cluster.list_results(run)
-            gone = {pod.uid: pod for pod in self._children.pods_of(run) if pod.gone}
-            there = tuple(pod for pod in pods if pod.uid not in gone)
-            observed = replace(observed, jobs=jobs, pods=(*there, *gone.values()), results=results, live=True)
+            remembered = {pod.uid: pod for pod in self._children.pods_of(run) if pod.ended}
+            there = tuple(pod for pod in pods if pod.uid not in remembered)
+            observed = replace(observed, jobs=jobs, pods=(*there, *remembered.values()), results=results, live=True)
         if plan.needs_refusals:
             refusals = await self._cluster.list_refusals(run, plan.needs_refusals)
             read = observed.refusals_read | plan.needs_refusals

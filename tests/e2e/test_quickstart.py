@@ -96,7 +96,7 @@ def test_mid_size_phases_sum_to_the_latency_and_little_is_unexplained(quickstart
     assert latency > 500_000, "figures of the mid-size model are to be far above the clock's and the scheduler's grain"
 
 
-@pytest.mark.parametrize(("variant", "steps"), [("short", 2), ("long", 4)])
+@pytest.mark.parametrize(("variant", "steps"), [("short", 3), ("long", 6)])
 def test_mid_size_modules_are_called_as_often_as_they_should_be(
     quickstart: Quickstart, variant: str, steps: int
 ) -> None:
@@ -114,10 +114,15 @@ def test_mid_size_modules_are_called_as_often_as_they_should_be(
         assert result.expected_calls[name.value] == calls
 
 
-def test_longer_variant_takes_longer_in_denoising_only(quickstart: Quickstart) -> None:
-    short, long = (_means(quickstart.view.results[f"mid-wan/cpu/{variant}"]) for variant in ("short", "long"))
-    assert long[SeriesName.DENOISE] == pytest.approx(2 * short[SeriesName.DENOISE], rel=0.35)
-    assert long[SeriesName.VAE_DECODE] == pytest.approx(short[SeriesName.VAE_DECODE], rel=0.5)
+def test_twice_the_steps_take_longer_to_denoise(quickstart: Quickstart) -> None:
+    # The fastest sample of each: whatever else runs on this machine can only make one slower.
+    short, long = (
+        quickstart.view.results[f"mid-wan/cpu/{variant}"].find_series(SeriesName.DENOISE)
+        for variant in ("short", "long")
+    )
+    assert short is not None
+    assert long is not None
+    assert long.statistics.min > 1.4 * short.statistics.min
 
 
 def test_quickstart_delivers_as_many_frames_as_were_asked_for(quickstart: Quickstart) -> None:

@@ -294,6 +294,16 @@ def test_an_accepted_run_has_a_row_for_every_cell_and_the_digest_of_its_request(
     assert (status.progress, status.parallelism.waiting, status.phase) == ("0/2", 4, RunPhase.PENDING)
 
 
+def test_the_start_is_the_first_look_and_not_the_acceptance() -> None:
+    scene = Scene.of()
+    run = observed_run(scene.run.spec)
+    waiting = replace(run, status=waiting_status(run, ConditionReason.MODEL_NOT_FOUND, "no model", NOW + 3))
+    assert accepted_status(waiting, scene.document, "x", NOW + 60).start_time == "2027-01-15T08:00:03Z"
+    assert (
+        failed_status(waiting, ConditionReason.MODEL_NOT_FOUND, "gone", NOW + 60).start_time == "2027-01-15T08:00:03Z"
+    )
+
+
 def test_a_refused_run_ends_as_failed() -> None:
     status = failed_status(observed_run(), ConditionReason.NO_CELLS, "no cell", NOW + 3)
     assert values(status, "Accepted", "Complete", "Failed", *TRIO) == {
