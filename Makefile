@@ -56,7 +56,7 @@ images: setup ## Build the images and load them into the local cluster
 
 .PHONY: test
 test: verify ## The whole ladder, in one pytest run: unit, property, shell, integration, e2e. CI runs this
-	$(PYTEST) tests/unit tests/property tests/shell tests/integration tests/e2e
+	$(PYTEST) tests/unit tests/property tests/shell tests/bench tests/integration tests/e2e -m "not bench"
 
 .PHONY: verify
 verify: lint typecheck generate-check ## Format, lint, types, layers, generated files

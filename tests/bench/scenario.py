@@ -66,6 +66,7 @@ class Bench:
         before, passes_before = self.operator.figures(), await self.operator.passes()
         mark = self.audit.mark()
         await self._apply(workload)
+        created_at = self.operator.figures()
         ender = PodEnder(self.ender_api, workload.path("pods"))
         await self._end_all(workload, ender)
         await self._wait_quiet(mark)
@@ -86,6 +87,7 @@ class Bench:
             peak_mebibytes=after.peak_mebibytes,
             end_mebibytes=after.resident_mebibytes,
             start_cpu_seconds=before.cpu_seconds,
+            creation_cpu_seconds=created_at.cpu_seconds - before.cpu_seconds,
             cpu_seconds=after.cpu_seconds - before.cpu_seconds,
         )
 

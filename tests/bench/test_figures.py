@@ -26,7 +26,7 @@ def call(verb: str, resource: str, code: int = 200) -> Call:
 
 
 def round_of(*calls: Call, raw: float = 1.0, operator: float = 1.5) -> Round:
-    return Round(raw, operator, 20.0, calls, 4, 60.0, 80.0, 70.0, 1.0, 2.0)
+    return Round(raw, operator, 20.0, calls, 4, 60.0, 80.0, 70.0, 1.0, 0.5, 2.0)
 
 
 def verdicts_and_results() -> tuple[list[Manifest], list[Manifest], dict[str, Verdict]]:

@@ -83,14 +83,23 @@ def test_pod_deleted_by_hand_is_tried_again(cluster: E2ECluster, node: NodeAcces
 def test_node_object_deleted_in_mid_run_costs_attempts_and_no_results(
     cluster: E2ECluster, node: NodeAccess, namespace: str, scripted_class: str
 ) -> None:
-    cluster.apply(*scripted_run(namespace, "uprooted", scripted_class, cells=6, seconds=3, parallelism=2))
-    cluster.wait_for("two results", lambda: len(cluster.run(namespace, "uprooted").results) >= 2, 60, namespace)
+    cluster.apply(*scripted_run(namespace, "uprooted", scripted_class, cells=6, seconds=4, parallelism=2))
+
+    def half_way() -> list[Manifest]:
+        pods = cluster.live_pods(namespace)
+        return pods if len(pods) == 2 and len(cluster.run(namespace, "uprooted").results) >= 2 else []
+
+    lost = {pod["metadata"]["uid"] for pod in cluster.wait_for("results and two running pods", half_way, 60, namespace)}
     before = cluster.run(namespace, "uprooted").results
     node.stop_kubelet()
     try:
         cluster.kubectl("delete", "node", "--all", "--wait=false")
+
+        def collected() -> bool:
+            return not lost & {pod["metadata"]["uid"] for pod in cluster.objects("Pod", namespace)}
+
         # With the node's object gone, the pod garbage collector takes its pods away: the operator's own as well.
-        cluster.wait_for("the pods on the lost node to go", lambda: not cluster.live_pods(namespace), 150, namespace)
+        cluster.wait_for("the pods on the lost node to be collected", collected, 150, namespace)
     finally:
         node.start_kubelet()
     view = cluster.wait_until_ended(namespace, "uprooted", 200)
