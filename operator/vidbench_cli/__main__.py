@@ -9,13 +9,14 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from .cluster import ClusterError, Reader
+from .cluster import ClusterAwayError, ClusterError, Reader, RunView
 from .tables import render_run
 from .texts import _
 
 EXIT_CLUSTER = 3
 EXIT_RUN_FAILED = 4
 WIDTH_OF_A_FILE = 2_000
+PATIENCE_SECONDS = 20.0
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, help=_("Benchmarks video diffusion models on Kubernetes."))
 
@@ -40,19 +41,31 @@ def get(
         console = Console(width=WIDTH_OF_A_FILE)
     try:
         reader = Reader(kubeconfig, context, namespace)
-        view = reader.read_run(name)
+        view = read_patiently(reader, name)
         if watch and not view.ended:
             with Live(console=console, refresh_per_second=4, transient=True) as live:
                 while not view.ended:
                     live.update(render_run(view.name, view.namespace, view.status, view.results))
                     time.sleep(1)
-                    view = reader.read_run(name)
+                    view = read_patiently(reader, name)
     except ClusterError as error:
         Console(stderr=True).print(f"vidbench: {error}", style="red", markup=False)
         raise typer.Exit(EXIT_CLUSTER) from error
     console.print(render_run(view.name, view.namespace, view.status, view.results))
     if view.status.phase is not None and view.status.phase.value == "Failed":
         raise typer.Exit(EXIT_RUN_FAILED)
+
+
+def read_patiently(reader: Reader, name: str, *, patience_seconds: float = PATIENCE_SECONDS) -> RunView:
+    """Read a run; an API server that is away for a moment does not end a watch of hours. Raises ClusterError."""
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        try:
+            return reader.read_run(name)
+        except ClusterAwayError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(1)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from kubernetes import client, config
 from pydantic import ValidationError
+from urllib3.exceptions import HTTPError
 
 from vidbench_api.names import GROUP, LABEL_RUN_UID, VERSION
 from vidbench_api.result import BenchmarkResultSpec
@@ -14,9 +15,16 @@ from vidbench_api.run_status import BenchmarkRunStatus
 
 from .texts import _
 
+_ASK_AGAIN = frozenset({429, 500, 502, 503, 504})
+"""429 comes also from an API server that is still getting ready to serve a kind."""
+
 
 class ClusterError(Exception):
     """The cluster could not be asked, or gave no answer that can be shown; the text is for people."""
+
+
+class ClusterAwayError(ClusterError):
+    """The API server did not answer or asked to wait: it may answer when asked again."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,7 @@ class Reader:
             raise ClusterError(_("no usable kubeconfig: {error}").format(error=error)) from error
 
     def read_run(self, name: str) -> RunView:
-        """Read a run with its results; raises ClusterError."""
+        """Read a run with its results; raises ClusterError, ClusterAwayError among them."""
         try:
             body = self._api.get_namespaced_custom_object(
                 GROUP, VERSION, self.namespace, "benchmarkruns", name, _request_timeout=30
@@ -70,9 +78,10 @@ class Reader:
             if error.status == 404:
                 text = _("there is no BenchmarkRun {name!r} in namespace {namespace!r}")
                 raise ClusterError(text.format(name=name, namespace=self.namespace)) from error
-            raise ClusterError(f"{error.status} {error.reason}") from error
+            kind = ClusterAwayError if error.status in _ASK_AGAIN else ClusterError
+            raise kind(f"{error.status} {error.reason}") from error
         except ValidationError as error:
             text = _("BenchmarkRun {name!r} was written by another version: {count} fields do not fit")
             raise ClusterError(text.format(name=name, count=error.error_count())) from error
-        except OSError as error:
-            raise ClusterError(str(error)) from error
+        except (OSError, HTTPError) as error:
+            raise ClusterAwayError(str(error)) from error

@@ -32,7 +32,7 @@ def test_pods_that_end_while_the_operator_is_away_count_once(
     cluster: E2ECluster, node: NodeAccess, namespace: str, scripted_class: str
 ) -> None:
     cluster.apply(*scripted_run(namespace, "orphaned", scripted_class, cells=4, seconds=6, parallelism=4))
-    cluster.wait_for("four running pods", lambda: len(cluster.live_pods(namespace)) == 4, 60, namespace)
+    cluster.wait_for("four Jobs", lambda: len(cluster.objects("Job", namespace)) == 4, 60, namespace)
     _scale_operator(cluster, namespace, 0)
     try:
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from support.kube_api import KubeApi, collection
+from support.kube_api import Answer, KubeApi, collection
 from vidbench_api.kinds import BENCHMARK_RESULT, BENCHMARK_RUN
 from vidbench_api.names import LABEL_RUN_UID
 from vidbench_api.result import BenchmarkResultSpec
@@ -21,6 +21,7 @@ Manifest = dict[str, Any]
 T = TypeVar("T")
 
 POLL_SECONDS = 0.2
+TOO_MANY_SECONDS = 15.0
 OPERATOR_NAMESPACE = "vidbench-system"
 OPERATOR_SELECTOR = "app.kubernetes.io/name=vidbench"
 
@@ -73,15 +74,24 @@ class E2ECluster:
 
     def find(self, kind: str, name: str, namespace: str | None = None) -> Manifest | None:
         """Return an object, or None if it is not there."""
-        answer = self.api.request("GET", f"{collection(kind, namespace)}/{name}")
+        answer = self._get(f"{collection(kind, namespace)}/{name}")
         assert answer.accepted or answer.status == 404, answer.message
         return answer.body if answer.accepted else None
 
     def objects(self, kind: str, namespace: str, selector: str = "") -> list[Manifest]:
         """Return the objects of a kind that a label selector matches."""
-        answer = self.api.request("GET", collection(kind, namespace), query={"labelSelector": selector})
+        answer = self._get(collection(kind, namespace), {"labelSelector": selector})
         assert answer.accepted, answer.message
         return list(answer.body["items"])
+
+    def _get(self, path: str, query: dict[str, str] | None = None) -> Answer:
+        """GET, again for a while after a 429: for seconds after a kind was installed, its storage is "(re)initializing"."""
+        deadline = time.monotonic() + TOO_MANY_SECONDS
+        while True:
+            answer = self.api.request("GET", path, query=query)
+            if answer.status != 429 or time.monotonic() > deadline:
+                return answer
+            time.sleep(POLL_SECONDS)
 
     def run(self, namespace: str, name: str) -> RunView:
         """Return a run as it is now."""
