@@ -91,6 +91,11 @@ class VideoModelSpec(ApiModel):
         default_factory=dict, description='Components that need another type than the rest, e.g. {"vae": "float32"}.'
     )
     defaults: ModelDefaults
+    estimated_memory_mebibytes: Annotated[int, Field(ge=1, le=16_777_216)] | None = Field(
+        default=None,
+        description="Device memory that a default clip is expected to take. A run whose GPUs show by their labels that they"
+        " have less is refused before one is taken. Absent: unknown, nothing is refused.",
+    )
 
 
 class Resources(ApiModel):
@@ -163,6 +168,10 @@ class RunnerClassSpec(ApiModel):
         tuple[Annotated[str, Field(max_length=253, pattern=rf"^(\*|{RESOURCE_NAME})$")], ...],
         Field(max_length=16, json_schema_extra=SET),
     ] = ("nvidia.com/gpu",)
+    allowed_priority_classes: Annotated[
+        tuple[Annotated[str, Field(max_length=253, pattern=r"^(\*|[a-z0-9]([-a-z0-9.]*[a-z0-9])?)$")], ...],
+        Field(max_length=16, json_schema_extra=SET),
+    ] = Field(default=(), description="PriorityClasses that a run may ask for; `*` is all, none by default.")
 
 
 @dataclass(frozen=True)
@@ -211,7 +220,12 @@ BENCHMARK_RUN = Kind(
         "labelSelectorPath": ".status.selector",
     },
     columns=(
-        Column("Phase", "string", ".status.phase", "Pending, Running, Succeeded, PartiallySucceeded or Failed."),
+        Column(
+            "Phase",
+            "string",
+            ".status.phase",
+            "Pending, Running, Suspended, Succeeded, PartiallySucceeded, Failed or Cancelled.",
+        ),
         Column("Progress", "string", ".status.progress", "Finished cells of all."),
         Column("Active", "integer", ".status.parallelism.active", "Jobs that exist and have not ended."),
         Column("Failed", "integer", ".status.cells.failed", "Cells that failed."),
@@ -219,6 +233,7 @@ BENCHMARK_RUN = Kind(
         Column("Fastest", "string", ".status.fastest.text", "The valid cell with the lowest mean latency."),
         Column("Limited-By", "string", ".status.parallelism.limitedBy", "Why not more Jobs run.", 1),
         Column("GPU-Seconds", "integer", ".status.gpuSeconds.used", "GPU time of attempts that gave a result.", 1),
+        Column("Queue", "string", ".spec.scheduling.queueName", "LocalQueue that the Jobs go through.", 1),
         Column("Message", "string", ".status.message", "What is going on, in a sentence.", 1),
         AGE,
     ),

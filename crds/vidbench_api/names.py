@@ -23,6 +23,13 @@ LABEL_SHARD: Final = "vidbench.io/shard"
 LABEL_ATTEMPT: Final = "vidbench.io/attempt"
 LABEL_OUTCOME: Final = "vidbench.io/outcome"
 LABEL_VALIDITY: Final = "vidbench.io/validity"
+LABEL_GENERATION: Final = "vidbench.io/generation"
+"""First 32 hex digits of a result's generation hash: how reuse finds it."""
+
+LABEL_RUNG: Final = "vidbench.io/rung"
+"""On the Jobs and results of a fallback: which rung it is."""
+
+LABEL_QUEUE: Final = "kueue.x-k8s.io/queue-name"
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGED_BY: Final = "vidbench"
 
@@ -87,6 +94,8 @@ class RunPhase(StrEnum):
     SUCCEEDED = "Succeeded"
     PARTIALLY_SUCCEEDED = "PartiallySucceeded"
     FAILED = "Failed"
+    SUSPENDED = "Suspended"
+    CANCELLED = "Cancelled"
 
 
 class RowPhase(StrEnum):
@@ -130,12 +139,20 @@ class Reason(StrEnum):
     KILLED = "Killed"
     DEVICE_FAULT = "DeviceFault"
     STORAGE_FAILED = "StorageFailed"
+    NODE_SHUTDOWN = "NodeShutdown"
+    DEVICE_REFUSED = "DeviceRefused"
+    NODE_REFUSED = "NodeRefused"
 
     RESULT_LOST = "ResultLost"
     RESULT_GARBAGE = "ResultGarbage"
     RUNNER_CRASHED = "RunnerCrashed"
     INTERNAL_ERROR = "InternalError"
     RUN_DEADLINE = "RunDeadlineExceeded"
+    SUSPENDED = "Suspended"
+    RUN_CANCELLED = "RunCancelled"
+    TOO_MANY_FAILED = "TooManyFailedCells"
+    BREAKER_OPEN = "BreakerOpen"
+    RUNG_SKIPPED = "RungSkipped"
 
 
 class ExitCode(IntEnum):
@@ -185,6 +202,7 @@ class ConditionType(StrEnum):
     """Types of the conditions of a run; `COMPLETE` and `FAILED` are terminal and exclude each other."""
 
     ACCEPTED = "Accepted"
+    SUSPENDED = "Suspended"
     COMPLETE = "Complete"
     FAILED = "Failed"
     RECONCILING = "Reconciling"
@@ -213,6 +231,15 @@ class ConditionReason(StrEnum):
     RUNNING = "Running"
     WAITING_FOR_CAPACITY = "WaitingForCapacity"
     HELD = "HeldByParallelism"
+    SUSPENDED = "Suspended"
+    NOT_SUSPENDED = "NotSuspended"
+    QUEUED = "Queued"
+    CANCELLED = "Cancelled"
+    CANCELLING = "Cancelling"
+    TOO_MANY_FAILED = "TooManyFailedCells"
+    GPUS_PER_NODE = "NotEnoughGpusOnANode"
+    MEMORY_ESTIMATE = "EstimateExceedsGpuMemory"
+    QUEUE_NOT_FOUND = "QueueNotFound"
     ALL_SUCCEEDED = "AllSucceeded"
     SOME_CELLS_FAILED = "SomeCellsFailed"
     NO_RESULT = "NoResult"
@@ -226,6 +253,11 @@ class LimitedBy(StrEnum):
     PARALLELISM = "Parallelism"
     CAPACITY = "Capacity"
     QUOTA = "Quota"
+    QUEUE = "Queue"
+    BREAKER = "Breaker"
+    BACK_OFF = "BackOff"
+    PAIRING = "Pairing"
+    SUSPENDED = "Suspended"
 
 
 class EventReason(StrEnum):
@@ -237,3 +269,9 @@ class EventReason(StrEnum):
     SHARD_FINISHED = "ShardFinished"
     RUN_COMPLETE = "RunComplete"
     RUN_FAILED = "RunFailed"
+    SUSPENDED = "Suspended"
+    RESUMED = "Resumed"
+    CANCELLED = "Cancelled"
+    REUSED = "Reused"
+    BREAKER_OPENED = "BreakerOpened"
+    FALLBACK = "Fallback"

@@ -55,6 +55,13 @@ class BenchmarkResultSpec(Measured):
     attempts: Count = Field(description="Attempts that the shard took.")
     request_digest: Digest
     generation_hash: Digest = Field(description="Identity of what decides pixels.")
+    environment_hash: Digest | None = Field(
+        default=None,
+        description="Identity of what decides time, as the node's labels show it; absent where they do not.",
+    )
+    rung: Annotated[str, Field(max_length=32)] | None = Field(
+        default=None, description="Fallback that was measured after the cell itself ran out of memory."
+    )
     outcome: Outcome
     validity: ValidityVerdict
     source: Literal["Measured"] = "Measured"

@@ -174,6 +174,10 @@ class Measurement(ApiModel):
         default=1, description="Processes per cell. Samples of one process are not independent; shards are."
     )
     warmup: Warmup = Field(default_factory=Warmup)
+    pairing: Literal["None", "Node"] = Field(
+        default="None",
+        description="Node: all cells of a hardware entry run their shard of the same number on the same node.",
+    )
 
 
 class FailurePolicy(ApiModel):
@@ -181,14 +185,63 @@ class FailurePolicy(ApiModel):
 
     infrastructure_retries: Annotated[int, Field(ge=0, le=10)] = Field(
         default=3,
-        description="Further attempts of a shard after failures that are not the model's: lost nodes, deleted pods.",
+        description="Further attempts of a shard after failures that are not the model's: lost nodes, faulty GPUs."
+        " Evictions, preemptions and deleted pods are not counted.",
     )
+    unknown_retries: Annotated[int, Field(ge=0, le=5)] = Field(
+        default=1, description="Further attempts of a shard after failures of no known reason."
+    )
+    out_of_memory: Literal["Record", "Fallback"] = Field(
+        default="Record",
+        description="Record: out of memory is the cell's result. Fallback: it is, and the rung that fits the stage which ran"
+        " out (VAE tiling, offload) is measured beside it, as a row of its own.",
+    )
+    max_failed_cells: Annotated[str, Field(max_length=4, pattern=r"^(100|[1-9]?[0-9])%$")] = Field(
+        default="100%",
+        description="The run ends once more than this share of its cells has failed; what was measured stays.",
+    )
+
+
+class Autoscaling(ApiModel):
+    """How the number of Jobs follows the capacity that there is."""
+
+    mode: Literal["Capacity", "Off"] = Field(
+        default="Capacity",
+        description="Capacity: as many Jobs as get scheduled, and a few more. Off: as many as parallelism allows.",
+    )
+    min: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=1, description="Jobs of one hardware entry that may wait for a node whatever was seen before."
+    )
+
+
+class Scheduling(ApiModel):
+    """How Jobs get through the cluster's queues."""
+
+    queue_name: Annotated[str, Field(max_length=63, pattern=r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$")] = Field(
+        default="", description="LocalQueue of Kueue in the run's namespace. Empty: none."
+    )
+    priority_class_name: Annotated[
+        str, Field(max_length=253, pattern=r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*)?$")
+    ] = Field(default="", description="PriorityClass of the pods; the runner class must allow it. Empty: none.")
+
+
+class Reuse(ApiModel):
+    """Whether shards that were measured before are measured again."""
+
+    policy: Literal["Never", "IfIdentical"] = Field(
+        default="Never",
+        description="IfIdentical: a valid result of this namespace stands for a shard, if what decides pixels and time is the same.",
+    )
+    max_age_seconds: Seconds = Field(default=604_800, description="Age of the oldest result that may be reused.")
 
 
 class Timeouts(ApiModel):
     """Limits of every state, in seconds. Each one is counted from the moment that its state was entered."""
 
-    run_seconds: Seconds = Field(default=86_400, description="The whole run, from its creation.")
+    run_seconds: Seconds = Field(
+        default=86_400,
+        description="The whole run, from its creation, without the time that it was suspended or queued.",
+    )
     scheduling_seconds: Seconds = Field(default=1_800, description="Until a node is found, and until references exist.")
     image_pull_seconds: Seconds = Field(default=1_800, description="From a node to a running container.")
     load_seconds: Seconds = Field(default=1_800, description="Loading the model, within the runner.")
@@ -227,6 +280,7 @@ DEFAULT_VARIANTS = (Variant(name="default"),)
 
 IMMUTABLE_FIELDS = (
     "runnerClassName", "models", "hardware", "variants", "matrix", "workload", "measurement", "failurePolicy", "artifacts",
+    "scheduling", "reuse",
 )  # fmt: skip
 IMMUTABLE_TIMEOUTS = ("schedulingSeconds", "imagePullSeconds", "loadSeconds", "shardSeconds", "noProgressSeconds")
 
@@ -278,13 +332,18 @@ SPEC_RULES = (
         f"{_SPEC_SIZE} <= {SPEC_LIMIT}",
         f"the spec may hold at most {SPEC_LIMIT // 1024} KiB: shorten or drop prompts, arguments or selectors",
     ),
+    Rule(
+        "oldSelf.cancel == self.cancel || oldSelf.cancel == 'None' || self.cancel == 'Immediate'",
+        "cancel cannot be taken back: apply a new run",
+        ".cancel",
+    ),
     *(_immutable(field) for field in IMMUTABLE_FIELDS),
     *(_immutable(f"timeouts.{field}") for field in IMMUTABLE_TIMEOUTS),
 )
 
 
 class BenchmarkRunSpec(ApiModel):
-    """What to measure, where and how. Immutable but for parallelism, ttl and timeouts.runSeconds."""
+    """What to measure, where and how. Immutable but for parallelism, autoscaling, suspend, cancel, ttl, timeouts.runSeconds."""
 
     model_config = ApiModel.model_config | {"json_schema_extra": rules(*SPEC_RULES)}
 
@@ -299,10 +358,20 @@ class BenchmarkRunSpec(ApiModel):
     matrix: Matrix = Field(default_factory=Matrix)
     workload: Workload
     measurement: Measurement = Field(default_factory=Measurement)
-    parallelism: Annotated[int, Field(ge=0, le=1000)] = Field(
-        default=8, description="At most so many Jobs at once; 0 starts nothing new. kubectl scale sets it."
+    parallelism: Annotated[int, Field(ge=0, le=10_000)] = Field(
+        default=16, description="At most so many Jobs at once; 0 starts nothing new. kubectl scale sets it."
     )
+    autoscaling: Autoscaling = Field(default_factory=Autoscaling)
+    scheduling: Scheduling = Field(default_factory=Scheduling)
     failure_policy: FailurePolicy = Field(default_factory=FailurePolicy)
     timeouts: Timeouts = Field(default_factory=Timeouts)
     artifacts: Artifacts = Field(default_factory=Artifacts)
     ttl: TimeToLive = Field(default_factory=TimeToLive)
+    reuse: Reuse = Field(default_factory=Reuse)
+    suspend: bool = Field(
+        default=False, description="Hold the run: its Jobs are deleted, no time limit runs, what was measured stays."
+    )
+    cancel: Literal["None", "Graceful", "Immediate"] = Field(
+        default="None",
+        description="End the run and keep what is measured. Graceful: shards that run may finish. Immediate: they are stopped.",
+    )

@@ -35,6 +35,15 @@ class Condition(ApiModel):
     observed_generation: Count | None = None
 
 
+class AttemptFailure(ApiModel):
+    """An attempt that failed: what the next one and the circuit breakers go by."""
+
+    attempt: Count
+    reason: ShortText
+    node: Annotated[str, Field(max_length=253)] | None = None
+    ended_at: Timestamp
+
+
 class ShardStatus(ApiModel):
     """One shard of a cell: which attempt it is at, and how it ended. Written before a Job of the attempt is created."""
 
@@ -45,6 +54,15 @@ class ShardStatus(ApiModel):
     started_at: Timestamp | None = Field(default=None, description="When the latest attempt was written down.")
     ended_at: Timestamp | None = Field(default=None, description="When the latest ended attempt ended.")
     not_before: Timestamp | None = Field(default=None, description="When the next attempt may start.")
+    node: Annotated[str, Field(max_length=253)] | None = Field(
+        default=None, description="Node of the latest attempt, once its pod has one."
+    )
+    failures: Annotated[tuple[AttemptFailure, ...], Field(max_length=8, json_schema_extra=ATOMIC)] = Field(
+        default=(), description="The latest failed attempts, oldest first."
+    )
+    disruptions: Count = Field(
+        default=0, description="Attempts that were evicted, preempted or deleted: not counted against anything."
+    )
     retries: Count = Field(default=0, description="Attempts that failed for reasons of the infrastructure.")
     lost_results: Count = Field(default=0, description="Attempts that ended without a readable verdict.")
     unknown_failures: Count = Field(default=0, description="Attempts that failed for no known reason.")
@@ -52,6 +70,9 @@ class ShardStatus(ApiModel):
     outcome: Outcome | None = None
     validity: Validity | None = None
     result: ShortText | None = Field(default=None, description="Name of the BenchmarkResult.")
+    harvest_at: Timestamp | None = Field(
+        default=None, description="When a look into the artifacts was begun, as the attempt left no readable verdict."
+    )
     latency_microseconds: Microseconds | None = None
     spread_microseconds: Microseconds | None = None
     samples: Count | None = None
@@ -86,6 +107,17 @@ class CellRow(ApiModel):
     gpu: Annotated[str, Field(max_length=64)] | None = Field(
         default=None, description="What it ran on: GPU name, or cpu."
     )
+    source: Literal["Measured", "Reused"] | None = Field(
+        default=None, description="Reused: all shards show results of earlier runs (see their `result`)."
+    )
+    rung: Annotated[str, Field(max_length=32)] | None = Field(
+        default=None,
+        description="Fallback that this row measures for the cell of that model, hardware and variant, e.g. VaeTiling.",
+    )
+    estimate_seconds: Count | None = Field(
+        default=None,
+        description="Expected time of a shard, from earlier results of this namespace; absent: none known.",
+    )
     shards: Annotated[tuple[ShardStatus, ...], Field(max_length=64, json_schema_extra=ATOMIC)] = ()
 
 
@@ -98,6 +130,7 @@ class CellCounts(ApiModel):
     succeeded: Count = 0
     out_of_memory: Count = 0
     failed: Count = 0
+    reused: Count = Field(default=0, description="Of the succeeded ones, those that show results of earlier runs.")
 
 
 class ShardCounts(ApiModel):
@@ -107,13 +140,33 @@ class ShardCounts(ApiModel):
     finished: Count = 0
 
 
+class HardwareWindow(ApiModel):
+    """How many Jobs of a hardware entry may wait for a node at the same time, as learnt from those before."""
+
+    hardware: Name
+    probe: Annotated[int, Field(ge=1, le=10_000)]
+    changed_at: Timestamp
+
+
+class Breaker(ApiModel):
+    """A model or node that failed too often in this run."""
+
+    kind: Literal["Model", "Node"]
+    name: Annotated[str, Field(max_length=253)]
+    state: Literal["Open", "HalfOpen"]
+    failures: Count = Field(description="Failures in a row.")
+    until: Timestamp | None = Field(default=None, description="When one attempt may try again.")
+
+
 class ParallelismStatus(ApiModel):
     """How many Jobs run, and why not more."""
 
     active: Count = Field(default=0, description="Jobs that exist and have not ended.")
     running: Count = Field(default=0, description="Of these, Jobs with a running pod.")
     waiting: Count = Field(default=0, description="Shards that wait for their turn.")
+    queued: Count = Field(default=0, description="Of the active ones, Jobs that a queue holds back.")
     limited_by: LimitedBy = LimitedBy.NOTHING
+    windows: Annotated[tuple[HardwareWindow, ...], Field(max_length=16, json_schema_extra=map_list("hardware"))] = ()
 
 
 class GpuSeconds(ApiModel):
@@ -151,6 +204,14 @@ class BenchmarkRunStatus(ApiModel):
         default=None, description="Finished cells of all, e.g. 13/24."
     )
     parallelism: ParallelismStatus | None = None
+    breakers: Annotated[tuple[Breaker, ...], Field(max_length=64, json_schema_extra=ATOMIC)] = Field(
+        default=(), description="Circuit breakers of this run that are not closed."
+    )
+    paused_since: Timestamp | None = Field(
+        default=None, description="Since when the run is suspended, or nothing of it but Jobs in a queue is left."
+    )
+    paused_seconds: Count = Field(default=0, description="Such time before that; it does not count for runSeconds.")
+    reuse_message: Message | None = Field(default=None, description="What was reused, or why nothing was.")
     gpu_seconds: GpuSeconds | None = None
     fastest: Fastest | None = None
     rows: Annotated[tuple[CellRow, ...], Field(max_length=MAX_CELLS, json_schema_extra=ATOMIC)] = ()
