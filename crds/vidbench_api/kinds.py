@@ -21,6 +21,7 @@ from .base import (
     Column,
     DType,
     ObjectName,
+    Offload,
     Quantity,
     Rule,
     map_list,
@@ -73,6 +74,8 @@ class ModelDefaults(ApiModel):
     arguments: Annotated[dict[Annotated[str, Field(max_length=64)], ArgumentText], Field(max_length=16)] = Field(
         default_factory=dict
     )
+    offload: Offload = "None"
+    vae_tiling: bool = False
 
 
 class VideoModelSpec(ApiModel):

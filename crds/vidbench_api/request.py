@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from .base import ApiModel, Digest, DType, Name, ObjectName, Uid
+from .base import ApiModel, Digest, DType, Name, ObjectName, Offload, Uid
 from .identity import canonical_json, digest_of
 from .kinds import ModelSource, RunnerClassSpec
 from .run_spec import Artifacts, Hardware, Prompt, Seeds, Timeouts
@@ -44,6 +44,8 @@ class Cell(ApiModel):
     frames_per_second: int
     steps: int
     arguments: dict[str, Scalar] = Field(default_factory=dict, description="Call arguments, parsed from their JSON.")
+    offload: Offload = "None"
+    vae_tiling: bool = False
     generation_hash: Digest
 
 

@@ -22,6 +22,7 @@ from .base import (
     LabelValue,
     Name,
     ObjectName,
+    Offload,
     Rule,
     Seconds,
     map_list,
@@ -98,6 +99,14 @@ class Variant(ApiModel):
     arguments: Annotated[dict[Annotated[str, Field(max_length=64)], ArgumentText], Field(max_length=16)] = Field(
         default_factory=dict,
         description='More arguments of the pipeline\'s call, each a string that holds a JSON scalar, e.g. guidance_scale: "5.0".',
+    )
+    offload: Offload | None = Field(
+        default=None,
+        description="What keeps weights in host memory while they are not needed; default: the model's. Needs a GPU. "
+        "Model: whole components. Group: leaf modules, fetched ahead. Sequential: leaf modules, one by one.",
+    )
+    vae_tiling: bool | None = Field(
+        default=None, description="Whether the VAE decodes a large frame in overlapping tiles; default: the model's."
     )
     only_for: Annotated[tuple[Name, ...], Field(max_length=64, json_schema_extra=SET)] = Field(
         default=(), description="Models that this variant is for; empty: all."
@@ -294,7 +303,7 @@ _SPEC_SIZE = (
     " + self.hardware.map(h, 120 + h.resourceName.size()"
     " + h.nodeSelector.map(k, 6 + k.size() + h.nodeSelector[k].size()).sum()"
     " + h.tolerations.map(t, 70 + (has(t.key) ? t.key.size() : 0) + (has(t.value) ? t.value.size() : 0)).sum()).sum()"
-    " + self.variants.map(v, 170 + v.onlyFor.map(n, 3 + n.size()).sum()"
+    " + self.variants.map(v, 220 + v.onlyFor.map(n, 3 + n.size()).sum()"
     " + v.arguments.map(k, 6 + bytes(k).size() + bytes(v.arguments[k]).size()).sum()).sum()"
     " + 165 * self.matrix.exclude.size()"
     " + self.workload.prompts.map(p, 80 + bytes(p.text).size()"

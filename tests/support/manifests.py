@@ -49,6 +49,8 @@ def complete_run(name: str = "run", namespace: str | None = None) -> Manifest:
                     "clip": {"height": 480, "width": 832, "frames": 33},
                     "steps": 30,
                     "arguments": {"guidance_scale": "5.0"},
+                    "offload": "Group",
+                    "vaeTiling": True,
                     "onlyFor": [LONGEST_NAME],
                 }
             ],
@@ -175,6 +177,8 @@ def complete_video_model(source: dict[str, Any], name: str = "wan", namespace: s
             "steps": 50,
             "framesPerSecond": 16,
             "arguments": {"guidance_scale": "5.0"},
+            "offload": "Model",
+            "vaeTiling": True,
         },
     )
 

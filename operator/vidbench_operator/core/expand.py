@@ -207,6 +207,13 @@ def _resolve_cell(
             ConditionReason.INVALID_VARIANT,
             f"spec.variants[{variant.name}].dtype: model {model.name!r} cannot run in {dtype}",
         )
+    offload = variant.offload or defaults.offload
+    if offload != "None" and not hardware.gpus:
+        raise _RefusedError(
+            ConditionReason.INVALID_VARIANT,
+            f"spec.variants[{variant.name}].offload: {offload} needs a GPU to offload from, and hardware"
+            f" {hardware.name!r} has gpus: 0; exclude the cell, or set offload: None for model {model.name!r}",
+        )
     arguments = _parse_arguments(variant.name, model.name, {**defaults.arguments, **variant.arguments})
     resolved = {
         "backend": "tiny" if video_model.source.tiny else "diffusers",
@@ -219,6 +226,8 @@ def _resolve_cell(
         "frames": variant.clip.frames or defaults.frames,
         "steps": variant.steps or defaults.steps,
         "arguments": arguments,
+        "offload": offload,
+        "vae_tiling": defaults.vae_tiling if variant.vae_tiling is None else variant.vae_tiling,
     }
     identity = {
         **resolved,

@@ -66,7 +66,7 @@ def place(pipeline: Any, request: ModelRequest) -> str:
     elif request.offload == "Sequential":
         pipeline.enable_sequential_cpu_offload(device=device)
     else:
-        pipeline.enable_group_offload(onload_device=torch.device(device), offload_type="leaf_level", use_stream=True)
+        _offload_by_groups(pipeline, torch.device(device), tiled=request.vae_tiling)
     if device == "cuda":
         torch.cuda.synchronize()
     return device
@@ -111,6 +111,20 @@ def _tile(pipeline: Any) -> None:
     except (AttributeError, NotImplementedError) as error:
         name = type(vae).__name__ if vae is not None else "no VAE"
         raise _unsupported(f"VAE tiling is not supported by {type(pipeline).__name__} ({name})") from error
+
+
+def _offload_by_groups(pipeline: Any, device: Any, *, tiled: bool) -> None:
+    """Fetch leaf modules ahead on a stream of their own.
+
+    What is fetched next is learned from the order of the first pass. Tiles repeat that order within one decode, so a tiled
+    VAE is fetched without looking ahead.
+    """
+    apart = ["vae"] if tiled else []
+    pipeline.enable_group_offload(
+        onload_device=device, offload_type="leaf_level", use_stream=True, exclude_modules=apart
+    )
+    if tiled:
+        pipeline.vae.enable_group_offload(onload_device=device, offload_type="leaf_level")
 
 
 def _unsupported(message: str) -> ModelFailure:

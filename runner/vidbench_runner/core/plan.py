@@ -98,6 +98,8 @@ def _model(cell: Cell) -> ModelRequest:
         commit=commit,
         dtype=cell.dtype,
         component_dtypes=dict(cell.component_dtypes),
+        offload=cell.offload,
+        vae_tiling=cell.vae_tiling,
     )
 
 

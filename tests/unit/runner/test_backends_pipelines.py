@@ -210,6 +210,32 @@ def test_seam_holds_while_model_offload_reinstalls_its_hooks_after_every_clip():
     model.free()
 
 
+def test_tiled_decode_works_on_smaller_frames_and_gives_nearly_the_same_video():
+    wide = dataclasses.replace(CLIP, width=320, frames=1, steps=1)
+    widest, videos = {}, {}
+    for tiled in (False, True):
+        model, _ = loaded("tiny", "wan", vae_tiling=tiled)
+        widths: list[int] = []
+        model._pipeline.vae.decoder.register_forward_hook(lambda _m, _i, out, seen=widths: seen.append(out.shape[-1]))
+        clip = model.generate(wide)
+        assert clip.call_mismatches == (), "tiles are one decode to the seam"
+        assert clip.frames.shape == (1, 64, 320, 3)
+        widest[tiled], videos[tiled] = max(widths), clip.frames.astype(int)
+        model.free()
+    assert widest[True] < widest[False]
+    assert 0 < np.abs(videos[True] - videos[False]).mean() < 8
+
+
+def test_tiling_of_a_class_without_it_is_refused(monkeypatch):
+    def not_for_this_class(_vae):
+        raise NotImplementedError("Tiling doesn't seem to be implemented for this class.")
+
+    monkeypatch.setattr("diffusers.AutoencoderKLWan.enable_tiling", not_for_this_class)
+    with pytest.raises(ModelFailure, match="VAE tiling is not supported by WanPipeline") as caught:
+        loaded("tiny", "wan", vae_tiling=True)
+    assert caught.value.reason == Reason.UNSUPPORTED_OPTION
+
+
 @pytest.mark.skipif(shutil.which("cc") is None and shutil.which("gcc") is None, reason="compiling needs a C compiler")
 @pytest.mark.timeout(900)
 def test_seam_counts_calls_of_a_compiled_denoiser_without_a_graph_break(tmp_path, monkeypatch):

@@ -148,6 +148,40 @@ def test_a_type_that_the_model_forbids_is_refused(variants: list[Any]) -> None:
     assert "model 'wan' cannot run in bfloat16" in outcome.message
 
 
+@pytest.mark.parametrize(
+    ("defaults", "variant", "offload", "tiling"),
+    [
+        pytest.param({}, {}, "None", False, id="nobody says anything"),
+        pytest.param({"offload": "Model", "vaeTiling": True}, {}, "Model", True, id="the model says"),
+        pytest.param({}, {"offload": "Group", "vaeTiling": True}, "Group", True, id="the variant says"),
+        pytest.param(
+            {"offload": "Model", "vaeTiling": True},
+            {"offload": "None", "vaeTiling": False},
+            "None",
+            False,
+            id="the variant takes back what the model says",
+        ),
+    ],
+)
+def test_offload_and_tiling_are_the_models_unless_the_variant_says_otherwise(
+    defaults: dict[str, Any], variant: dict[str, Any], offload: str, *, tiling: bool
+) -> None:
+    model = video_model()
+    wire = model.to_wire()
+    model = video_model(defaults=wire["defaults"] | defaults)
+    (cell,) = cells(references(models={"wan": model}), variants=[{"name": "v", **variant}])
+    assert (cell.offload, cell.vae_tiling) == (offload, tiling)
+
+
+def test_offload_without_a_gpu_is_refused_before_anything_runs() -> None:
+    outcome = expand(hardware=[{"name": "cpu", "gpus": 0}], variants=[{"name": "low", "offload": "Model"}])
+    assert isinstance(outcome, Refusal)
+    assert outcome.reason is ConditionReason.INVALID_VARIANT
+    assert outcome.message.startswith(
+        "spec.variants[low].offload: Model needs a GPU to offload from, and hardware 'cpu'"
+    )
+
+
 GPU = {"name": "gpu", "nodeSelector": {"gpu.product": "H100"}, "tolerations": [{"key": "gpu", "operator": "Exists"}]}
 
 
@@ -298,6 +332,8 @@ def test_the_text_of_a_document_reads_back_as_the_same_document() -> None:
 CHANGES: list[Any] = [
     pytest.param({"variants": [{"name": "default", "steps": 3}]}, {}, True, id="steps decide pixels"),
     pytest.param({"variants": [{"name": "default", "dtype": "float32"}]}, {}, True, id="the type decides pixels"),
+    pytest.param({"variants": [{"name": "default", "vaeTiling": True}]}, {}, True, id="tiling decides pixels"),
+    pytest.param({"variants": [{"name": "default", "offload": "Model"}]}, {}, True, id="offload is what was measured"),
     pytest.param({"workload": {"prompts": [{"id": "cat", "text": "A dog."}]}}, {}, True, id="a prompt decides pixels"),
     pytest.param({"workload": {"prompts": [{"id": "cat", "text": "A cat walks."}], "seeds": {"base": 1}}}, {}, True, id="seeds decide pixels"),
     pytest.param({}, {"runner_class": runner_class(image="vidbench/runner:2")}, True, id="the image decides pixels"),
