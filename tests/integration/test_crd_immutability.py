@@ -68,6 +68,8 @@ FORBIDDEN = (
     *_edits("measurement", MINIMAL, {"shards": 2}, {"shards": 3}),
     *_edits("failurePolicy", MINIMAL, {"infrastructureRetries": 1}, {"infrastructureRetries": 2}),
     *_edits("artifacts", MINIMAL, {"storageUri": "claim://a"}, {"storageUri": "claim://b"}),
+    *_edits("scheduling", MINIMAL, {"queueName": "a"}, {"queueName": "b"}),
+    *_edits("reuse", MINIMAL, {"policy": "IfIdentical"}, {"policy": "IfIdentical", "maxAgeSeconds": 1}),
     *_list_edits("models", MINIMAL, {"name": "wan"}, {"name": "ltx"}, {"modelRef": {"name": "mine"}}),
     *_list_edits("hardware", MINIMAL, {"name": "a"}, {"name": "b"}, {"nodeSelector": {"a": "b"}}),
     *_list_edits("variants", MINIMAL, {"name": "a"}, {"name": "b"}, {"arguments": {"a": "1"}}),
@@ -94,6 +96,10 @@ FORBIDDEN = (
 )
 ALLOWED = (
     *_edits("parallelism", MINIMAL, 0, 1000),
+    *_edits("autoscaling", MINIMAL, {"mode": "Off"}, {"mode": "Off", "min": 2}),
+    *_edits("suspend", MINIMAL, True, False),
+    Change("cancel", "ask-for", MINIMAL, MINIMAL | {"cancel": "Graceful"}),
+    Change("cancel", "hasten", MINIMAL | {"cancel": "Graceful"}, MINIMAL | {"cancel": "Immediate"}),
     *_edits("ttl", MINIMAL, {"jobsSeconds": 1}, {"jobsSeconds": 2, "failedJobsSeconds": 3, "runSeconds": 4}),
     Change("timeouts.runSeconds", "add", MINIMAL, MINIMAL | {"timeouts": {"runSeconds": 5}}),
     Change(
@@ -134,6 +140,13 @@ class TestImmutability:
     def test_run_accepts_change_of_the_rest(self, api: KubeApi, namespace: str, change: Change) -> None:
         answer = edit(api, namespace, change)
         assert answer.accepted, answer.message
+
+    @pytest.mark.parametrize(
+        ("before", "after"), [("Graceful", "None"), ("Immediate", "None"), ("Immediate", "Graceful")]
+    )
+    def test_cancel_is_not_taken_back(self, api: KubeApi, namespace: str, before: str, after: str) -> None:
+        change = Change("cancel", "take-back", MINIMAL | {"cancel": before}, MINIMAL | {"cancel": after})
+        assert_refused(edit(api, namespace, change), "spec.cancel", "cancel cannot be taken back")
 
     def test_every_immutable_field_is_tried(self) -> None:
         fields = {*IMMUTABLE_FIELDS, *(f"timeouts.{name}" for name in IMMUTABLE_TIMEOUTS)}

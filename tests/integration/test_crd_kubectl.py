@@ -61,9 +61,16 @@ class TestDefaults:
             "variants": [{"name": "default", "clip": {}, "arguments": {}, "onlyFor": []}],
             "matrix": {"exclude": []},
             "workload": {"prompts": [{"id": "cat", "text": "A cat walks."}], "seeds": {"base": 0, "count": 1}},
-            "measurement": {"plan": "Fixed", "shards": 1, "warmup": {"min": 1}},
-            "parallelism": 8,
-            "failurePolicy": {"infrastructureRetries": 3},
+            "measurement": {"plan": "Fixed", "shards": 1, "warmup": {"min": 1}, "pairing": "None"},
+            "parallelism": 16,
+            "autoscaling": {"mode": "Capacity", "min": 1},
+            "scheduling": {"queueName": "", "priorityClassName": ""},
+            "failurePolicy": {
+                "infrastructureRetries": 3,
+                "unknownRetries": 1,
+                "outOfMemory": "Record",
+                "maxFailedCells": "100%",
+            },
             "timeouts": {
                 "runSeconds": 86_400,
                 "schedulingSeconds": 1_800,
@@ -74,6 +81,9 @@ class TestDefaults:
             },
             "artifacts": {"storageUri": "", "keepVideos": "First"},
             "ttl": {"jobsSeconds": 3_600, "failedJobsSeconds": 86_400},
+            "reuse": {"policy": "Never", "maxAgeSeconds": 604_800},
+            "suspend": False,
+            "cancel": "None",
         }
 
     def test_defaults_fill_half_given_objects(self, api: KubeApi, namespace: str) -> None:

@@ -59,9 +59,16 @@ def complete_run(name: str = "run", namespace: str | None = None) -> Manifest:
                 "prompts": [{"id": LONGEST_NAME, "text": "A cat walks.", "negativeText": "blurry"}],
                 "seeds": {"base": 7, "count": 1},
             },
-            "measurement": {"plan": "Fixed", "shards": 1, "warmup": {"min": 2}},
+            "measurement": {"plan": "Fixed", "shards": 1, "warmup": {"min": 2}, "pairing": "Node"},
             "parallelism": 4,
-            "failurePolicy": {"infrastructureRetries": 2},
+            "autoscaling": {"mode": "Off", "min": 2},
+            "scheduling": {"queueName": "gpus", "priorityClassName": "low"},
+            "failurePolicy": {
+                "infrastructureRetries": 2,
+                "unknownRetries": 2,
+                "outOfMemory": "Fallback",
+                "maxFailedCells": "20%",
+            },
             "timeouts": {
                 "runSeconds": 7200,
                 "schedulingSeconds": 600,
@@ -72,6 +79,9 @@ def complete_run(name: str = "run", namespace: str | None = None) -> Manifest:
             },
             "artifacts": {"storageUri": "claim://videos/nightly", "keepVideos": "All"},
             "ttl": {"jobsSeconds": 60, "failedJobsSeconds": 120, "runSeconds": 86400},
+            "reuse": {"policy": "IfIdentical", "maxAgeSeconds": 3600},
+            "suspend": True,
+            "cancel": "Graceful",
         },
     )
 
@@ -97,10 +107,23 @@ def complete_status() -> dict[str, Any]:
         "requestName": "run-request-01234567",
         "requestDigest": DIGEST,
         "selector": "vidbench.io/run-uid=0",
-        "cells": {"total": 1, "pending": 0, "active": 0, "succeeded": 1, "outOfMemory": 0, "failed": 0},
+        "cells": {"total": 1, "pending": 0, "active": 0, "succeeded": 1, "outOfMemory": 0, "failed": 0, "reused": 0},
         "shards": {"total": 1, "finished": 1},
         "progress": "1/1",
-        "parallelism": {"active": 1, "running": 1, "waiting": 0, "limitedBy": "Parallelism"},
+        "parallelism": {
+            "active": 1,
+            "running": 1,
+            "waiting": 0,
+            "queued": 0,
+            "limitedBy": "Parallelism",
+            "windows": [{"hardware": LONGEST_NAME, "probe": 4, "changedAt": "2026-01-02T03:04:05Z"}],
+        },
+        "breakers": [
+            {"kind": "Node", "name": "node-1", "state": "Open", "failures": 3, "until": "2026-01-02T03:34:05Z"}
+        ],
+        "pausedSince": "2026-01-02T03:04:05Z",
+        "pausedSeconds": 60,
+        "reuseMessage": "2 of 3 shards are those of run last-night",
         "gpuSeconds": {"used": 600, "wasted": 30},
         "fastest": {"cell": "01234567", "latencyMicroseconds": 20_350_000, "text": "wan/default/default 20.35 s"},
         "rows": [status_row(0)],
@@ -127,6 +150,9 @@ def status_row(number: int, shards: int = 1) -> dict[str, Any]:
         "memoryMebibytes": 43_518,
         "memoryOf": "Device",
         "gpu": "NVIDIA H100 80GB HBM3",
+        "source": "Measured",
+        "rung": "VaeTiling",
+        "estimateSeconds": 600,
         "shards": [
             {
                 "index": index,
@@ -136,6 +162,17 @@ def status_row(number: int, shards: int = 1) -> dict[str, Any]:
                 "startedAt": "2026-01-02T03:04:05.123456Z",
                 "endedAt": "2026-01-02T03:05:05.123456Z",
                 "notBefore": "2026-01-02T03:06:05.123456Z",
+                "node": "ip-10-0-123-45.eu-central-1.compute.internal",
+                "failures": [
+                    {
+                        "attempt": 1,
+                        "reason": "NodeLost",
+                        "node": "ip-10-0-123-46.eu-central-1.compute.internal",
+                        "endedAt": "2026-01-02T03:04:05.123456Z",
+                    }
+                ],
+                "disruptions": 1,
+                "harvestAt": "2026-01-02T03:04:05.123456Z",
                 "retries": 1,
                 "lostResults": 0,
                 "unknownFailures": 0,
@@ -167,6 +204,7 @@ def complete_video_model(source: dict[str, Any], name: str = "wan", namespace: s
         source=source,
         pipelineClass="WanPipeline",
         licence="Apache-2.0",
+        estimatedMemoryMebibytes=10_000,
         forbiddenDtypes=["float16"],
         componentDtypes={"vae": "float32"},
         defaults={
@@ -210,6 +248,7 @@ def complete_runner_class(name: str = "default") -> Manifest:
         allowedSelectorKeys=["nvidia.com/gpu.product"],
         allowedTolerationKeys=["gpu"],
         allowedResourceNames=["nvidia.com/gpu"],
+        allowedPriorityClasses=["low"],
     )
 
 
@@ -252,6 +291,8 @@ def complete_result(name: str = "run-01234567-1", namespace: str | None = None) 
         expectedCalls={"denoiserCalls": 60},
         cpuThrottledPeriods=0,
         outputDigest=DIGEST,
+        environmentHash=DIGEST,
+        rung="VaeTiling",
         artifacts={"uri": "claim://videos/x", "digest": DIGEST},
         series=[
             {"name": "latency", "unit": "microseconds", "statistics": statistics, "step": 1, "values": [1999, 2000, 2002]}
