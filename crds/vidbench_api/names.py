@@ -220,6 +220,7 @@ class ConditionReason(StrEnum):
     SELECTOR_NOT_ALLOWED = "SelectorNotAllowed"
     TOLERATION_NOT_ALLOWED = "TolerationNotAllowed"
     RESOURCE_NOT_ALLOWED = "ResourceNotAllowed"
+    PRIORITY_CLASS_NOT_ALLOWED = "PriorityClassNotAllowed"
     MODEL_NOT_FOUND = "ModelNotFound"
     NO_CELLS = "NoCells"
     INVALID_VARIANT = "InvalidVariant"

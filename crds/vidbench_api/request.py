@@ -14,7 +14,7 @@ from pydantic import Field
 from .base import ApiModel, Digest, DType, Name, ObjectName, Offload, Uid
 from .identity import canonical_json, digest_of
 from .kinds import ModelSource, RunnerClassSpec
-from .run_spec import Artifacts, Hardware, Prompt, Seeds, Timeouts
+from .run_spec import Artifacts, Hardware, Prompt, Scheduling, Seeds, Timeouts
 
 Scalar = bool | int | float | str | None
 
@@ -72,6 +72,7 @@ class RequestDocument(ApiModel):
     warmup: int
     timeouts: Timeouts
     artifacts: Artifacts
+    scheduling: Scheduling = Field(default_factory=Scheduling)
 
     def to_text(self) -> str:
         """Return the canonical text: the same document gives the same bytes."""

@@ -32,6 +32,7 @@ from vidbench_api.names import (
     LABEL_HARDWARE,
     LABEL_MANAGED_BY,
     LABEL_MODEL,
+    LABEL_QUEUE,
     LABEL_RUN,
     LABEL_RUN_UID,
     LABEL_SHARD,
@@ -48,7 +49,7 @@ from vidbench_api.request import Cell, RequestDocument, RunIdentity
 from vidbench_api.result import BenchmarkResultSpec
 from vidbench_api.run_spec import Hardware, Timeouts
 
-from .core.plan import EmitEvent
+from .core.plan import EmitEvent, Placement
 from .core.timestamps import format_time
 
 Manifest = dict[str, Any]
@@ -60,6 +61,9 @@ POD_DEADLINE_MARGIN_SECONDS: Final = 60
 
 GRACE_SECONDS: Final = 30
 _CLAIM_SCHEME: Final = "claim://"
+_ANYWHERE: Final = Placement()
+_WEIGHT_OF_PREFERENCE: Final = 20
+_WEIGHT_OF_AVOIDANCE: Final = 100
 _SCRATCH_ENVIRONMENT: Final = {
     "HOME": SCRATCH_MOUNT,
     "TMPDIR": TEMPORARY_MOUNT,
@@ -123,8 +127,12 @@ def event_manifest(run: RunIdentity, event: EmitEvent, now: float) -> Manifest:
     }
 
 
-def job_manifest(document: RequestDocument, cell_id: str, shard: int, attempt: int) -> Manifest:
+def job_manifest(
+    document: RequestDocument, cell_id: str, shard: int, attempt: int, placement: Placement = _ANYWHERE
+) -> Manifest:
     """Return the Job of one attempt: one pod, never restarted, that ends by itself or at its deadline.
+
+    With a queue it is created suspended: the queue says when its pod may be made.
 
     Raises:
         ValueError: if the document has no such cell.
@@ -141,6 +149,9 @@ def job_manifest(document: RequestDocument, cell_id: str, shard: int, attempt: i
         LABEL_SHARD: str(shard),
         LABEL_ATTEMPT: str(attempt),
     }
+    queue = document.scheduling.queue_name
+    if queue:
+        labels[LABEL_QUEUE] = queue
     digest = document.digest
     return {
         "apiVersion": "batch/v1",
@@ -156,6 +167,7 @@ def job_manifest(document: RequestDocument, cell_id: str, shard: int, attempt: i
             "backoffLimit": 0,
             "completions": 1,
             "parallelism": 1,
+            **({"suspend": True} if queue else {}),
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": _pod_failure_policy(),
             "template": {
@@ -167,7 +179,7 @@ def job_manifest(document: RequestDocument, cell_id: str, shard: int, attempt: i
                         "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
                     },
                 },
-                "spec": _pod_spec(document, cell, digest, shard, attempt),
+                "spec": _pod_spec(document, cell, digest, shard, attempt) | _scheduling(document, placement),
             },
         },
     }
@@ -250,6 +262,44 @@ def _pod_spec(document: RequestDocument, cell: Cell, digest: str, shard: int, at
     if runner_class.runtime_class_name:
         spec["runtimeClassName"] = runner_class.runtime_class_name
     return spec
+
+
+def _scheduling(document: RequestDocument, placement: Placement) -> Manifest:
+    """Return what the pod says to the scheduler beside selector and tolerations."""
+    affinity = _node_affinity(placement)
+    priority = document.scheduling.priority_class_name
+    return {
+        **({"priorityClassName": priority} if priority else {}),
+        **({"affinity": {"nodeAffinity": affinity}} if affinity else {}),
+    }
+
+
+def _node_affinity(placement: Placement) -> Manifest:
+    """Return the placement as node affinity on the names of nodes: the label kubernetes.io/hostname may say another.
+
+    A requirement on a name takes one value, so several nodes to keep away from are several requirements of one term.
+    """
+    required = [_named("NotIn", node) for node in placement.avoid]
+    if placement.require is not None:
+        required.append(_named("In", placement.require))
+    preferred = [_preference(_WEIGHT_OF_PREFERENCE, _named("In", node)) for node in placement.prefer]
+    if placement.avoid_if_possible:
+        elsewhere = [_named("NotIn", node) for node in placement.avoid_if_possible]
+        preferred.append(_preference(_WEIGHT_OF_AVOIDANCE, *elsewhere))
+    affinity: Manifest = {}
+    if required:
+        affinity["requiredDuringSchedulingIgnoredDuringExecution"] = {"nodeSelectorTerms": [{"matchFields": required}]}
+    if preferred:
+        affinity["preferredDuringSchedulingIgnoredDuringExecution"] = preferred
+    return affinity
+
+
+def _named(operator: str, node: str) -> Manifest:
+    return {"key": "metadata.name", "operator": operator, "values": [node]}
+
+
+def _preference(weight: int, *requirements: Manifest) -> Manifest:
+    return {"weight": weight, "preference": {"matchFields": list(requirements)}}
 
 
 def _environment(document: RequestDocument, cell: Cell, digest: str, shard: int, attempt: int) -> list[Manifest]:

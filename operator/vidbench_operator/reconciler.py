@@ -276,7 +276,7 @@ class Reconciler:
             return frozenset(), {}
 
         async def create(entry: CreateJob) -> None:
-            manifest = job_manifest(document, entry.cell, entry.shard, entry.attempt)
+            manifest = job_manifest(document, entry.cell, entry.shard, entry.attempt, entry.placement)
             self._children.remember_job(run, await self._cluster.create_job(run, manifest))
 
         answers = await _in_parallel((create(entry) for entry in creates), AlreadyExists, Refused)

@@ -17,6 +17,7 @@ from support.requests import CELL, request_document
 
 from localcluster.components import APISERVER, ETCD, ControlPlaneOptions
 from localcluster.controlplane import ControlPlane
+from vidbench_operator.core.plan import Placement
 from vidbench_operator.manifests import job_manifest
 
 Manifest = dict[str, Any]
@@ -61,12 +62,21 @@ def operator(admin: KubeApi, helm: Helm) -> Iterator[KubeApi]:
     client.close()
 
 
+PLACED = Placement(avoid=("a", "b"), avoid_if_possible=("c", "d"), prefer=("e", "f"), require="g")
+"""All that a placement can say, to see that the API server takes it."""
+
+
 def job(change: Callable[[Manifest], object] | None = None, **pod: Any) -> Manifest:
     """A Job as the operator makes it, changed at will; keywords change its pod's spec."""
     run = {"namespace": TEAM, "name": "nightly", "uid": "7c9e6679-7425-40de-944b-e07fc1f90ae7"}
     classes = complete_runner_class()["spec"] | {"allowedNamespaces": ["*"]}
-    document = request_document(run=run, runnerClass=classes, artifacts={"storageUri": "claim://videos/nightly"})
-    manifest = copy.deepcopy(job_manifest(document, CELL, 1, 1))
+    document = request_document(
+        run=run,
+        runnerClass=classes,
+        artifacts={"storageUri": "claim://videos/nightly"},
+        scheduling={"queueName": "lab", "priorityClassName": "system-node-critical"},
+    )
+    manifest = copy.deepcopy(job_manifest(document, CELL, 1, 1, PLACED))
     manifest["spec"]["template"]["spec"].update(pod)
     if change is not None:
         change(manifest)

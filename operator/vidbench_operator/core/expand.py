@@ -95,11 +95,17 @@ def _find_missing(run: ObservedRun, references: References, catalogue: Mapping[s
 
 
 def check_class_allows(namespace: str, spec: BenchmarkRunSpec, runner_class: RunnerClassSpec) -> None:
-    """Raise if the class does not allow the namespace, a selector key, a toleration or a resource name."""
+    """Raise if the class does not allow the namespace, the priority, a selector key, a toleration or a resource name."""
     class_name = spec.runner_class_name
     if not _allowed(namespace, runner_class.allowed_namespaces):
         raise _RefusedError(
             ConditionReason.NAMESPACE_NOT_ALLOWED, f"RunnerClass {class_name!r} does not allow namespace {namespace!r}"
+        )
+    priority = spec.scheduling.priority_class_name
+    if priority and not _allowed(priority, runner_class.allowed_priority_classes):
+        raise _RefusedError(
+            ConditionReason.PRIORITY_CLASS_NOT_ALLOWED,
+            f"spec.scheduling.priorityClassName: RunnerClass {class_name!r} does not allow {priority!r}",
         )
     for hardware in spec.hardware:
         for key in hardware.node_selector:
@@ -189,6 +195,7 @@ def _build_document(
         warmup=spec.measurement.warmup.min,
         timeouts=spec.timeouts,
         artifacts=spec.artifacts,
+        scheduling=spec.scheduling,
     )
 
 

@@ -23,6 +23,23 @@ class CreateResult:
 
 
 @dataclass(frozen=True)
+class Placement:
+    """Where the pod of an attempt may run beside what its hardware entry selects, by names of nodes."""
+
+    avoid: tuple[str, ...] = ()
+    """Never there, even if that means that the pod waits."""
+
+    avoid_if_possible: tuple[str, ...] = ()
+    """There only if no other node has room."""
+
+    prefer: tuple[str, ...] = ()
+    """There rather than on another node that has room."""
+
+    require: str | None = None
+    """There and nowhere else."""
+
+
+@dataclass(frozen=True)
 class CreateJob:
     """POST the Job of an attempt that the status already names."""
 
@@ -30,6 +47,7 @@ class CreateJob:
     cell: str
     shard: int
     attempt: int
+    placement: Placement = Placement()
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from vidbench_api.names import (
     ENV_REQUEST_DIGEST,
     ENV_REQUEST_PATH,
     LABEL_ATTEMPT,
+    LABEL_QUEUE,
     LABEL_RUN,
     LABEL_RUN_UID,
     LABEL_SHARD,
@@ -29,7 +30,7 @@ from vidbench_api.names import (
     ExitCode,
 )
 from vidbench_api.result import BenchmarkResultSpec
-from vidbench_operator.core.plan import EmitEvent
+from vidbench_operator.core.plan import EmitEvent, Placement
 from vidbench_operator.manifests import (
     event_manifest,
     job_manifest,
@@ -117,6 +118,69 @@ def test_pod_deadline_comes_after_the_runners() -> None:
     timeouts = request_document(timeouts={"imagePullSeconds": 100, "shardSeconds": 1000}).timeouts
     assert pod_deadline_seconds(timeouts) > 100 + 1000
     assert pod_spec(timeouts={"imagePullSeconds": 100, "shardSeconds": 1000})["activeDeadlineSeconds"] == 1160
+
+
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
+
+
+def node_affinity(placement: Placement) -> Manifest:
+    made = job_manifest(request_document(), CELL, 1, 1, placement)
+    affinity: Manifest = made["spec"]["template"]["spec"].get("affinity", {}).get("nodeAffinity", {})
+    return affinity
+
+
+def by_name(operator: str, node: str) -> Manifest:
+    return {"key": "metadata.name", "operator": operator, "values": [node]}
+
+
+PLACEMENTS: list[Any] = [
+    pytest.param(Placement(), {}, id="anywhere"),
+    pytest.param(
+        Placement(avoid=("a", "b")),
+        {REQUIRED: {"nodeSelectorTerms": [{"matchFields": [by_name("NotIn", "a"), by_name("NotIn", "b")]}]}},
+        id="neither of two nodes",
+    ),
+    pytest.param(
+        Placement(avoid=("a",), require="c"),
+        {REQUIRED: {"nodeSelectorTerms": [{"matchFields": [by_name("NotIn", "a"), by_name("In", "c")]}]}},
+        id="one node, as a term that also keeps away from another",
+    ),
+    pytest.param(
+        Placement(prefer=("a", "b"), avoid_if_possible=("c", "d")),
+        {
+            PREFERRED: [
+                {"weight": 20, "preference": {"matchFields": [by_name("In", "a")]}},
+                {"weight": 20, "preference": {"matchFields": [by_name("In", "b")]}},
+                {"weight": 100, "preference": {"matchFields": [by_name("NotIn", "c"), by_name("NotIn", "d")]}},
+            ]
+        },
+        id="to keep away weighs more than to come near",
+    ),
+]
+
+
+@pytest.mark.parametrize(("placement", "affinity"), PLACEMENTS)
+def test_placement_is_affinity_to_names_of_nodes(placement: Placement, affinity: Manifest) -> None:
+    assert node_affinity(placement) == affinity
+
+
+def test_job_of_a_queue_is_created_suspended_with_the_queues_label() -> None:
+    made = job(scheduling={"queueName": "lab"})
+    assert made["spec"]["suspend"] is True
+    assert made["metadata"]["labels"][LABEL_QUEUE] == "lab"
+    assert made["spec"]["template"]["metadata"]["labels"][LABEL_QUEUE] == "lab"
+
+
+def test_job_without_a_queue_starts_at_once() -> None:
+    made = job()
+    assert "suspend" not in made["spec"]
+    assert LABEL_QUEUE not in made["metadata"]["labels"]
+
+
+def test_pod_has_the_priority_that_its_run_asked_for() -> None:
+    assert pod_spec(scheduling={"priorityClassName": "urgent"})["priorityClassName"] == "urgent"
+    assert "priorityClassName" not in pod_spec()
 
 
 def test_pod_is_protected_from_autoscalers() -> None:

@@ -182,6 +182,8 @@ def test_offload_without_a_gpu_is_refused_before_anything_runs() -> None:
     )
 
 
+URGENT = {"priorityClassName": "urgent"}
+ANY_PRIORITY = {"allowedPriorityClasses": ["*"]}
 GPU = {"name": "gpu", "nodeSelector": {"gpu.product": "H100"}, "tolerations": [{"key": "gpu", "operator": "Exists"}]}
 
 
@@ -210,12 +212,26 @@ GPU = {"name": "gpu", "nodeSelector": {"gpu.product": "H100"}, "tolerations": [{
             "[gpu].resourceName",
             id="resource",
         ),
+        pytest.param(
+            {"allowedPriorityClasses": ["low"]},
+            ConditionReason.PRIORITY_CLASS_NOT_ALLOWED,
+            "spec.scheduling.priorityClassName",
+            id="priority class",
+        ),
+        pytest.param(
+            {"allowedPriorityClasses": []},
+            ConditionReason.PRIORITY_CLASS_NOT_ALLOWED,
+            "does not allow 'urgent'",
+            id="no priority class by default",
+        ),
     ],
 )
 def test_what_the_class_does_not_allow_is_refused_by_its_field(
     allowed: dict[str, Any], reason: ConditionReason, field: str
 ) -> None:
-    outcome = expand(references(runner_class=runner_class(**allowed)), hardware=[GPU])
+    outcome = expand(
+        references(runner_class=runner_class(**(ANY_PRIORITY | allowed))), hardware=[GPU], scheduling=URGENT
+    )
     assert isinstance(outcome, Refusal)
     assert (outcome.reason, field in outcome.message) == (reason, True)
 
@@ -227,10 +243,19 @@ def test_what_the_class_does_not_allow_is_refused_by_its_field(
         pytest.param({"allowedSelectorKeys": ["gpu.product"]}, id="the selector key is named"),
         pytest.param({"allowedTolerationKeys": ["gpu"]}, id="the toleration key is named"),
         pytest.param({"allowedResourceNames": ["*"]}, id="every resource"),
+        pytest.param({"allowedPriorityClasses": ["urgent"]}, id="the priority class is named"),
+        pytest.param({"allowedPriorityClasses": ["*"]}, id="every priority class"),
     ],
 )
 def test_what_the_class_allows_is_accepted(allowed: dict[str, Any]) -> None:
-    assert isinstance(expand(references(runner_class=runner_class(**allowed)), hardware=[GPU]), Accepted)
+    outcome = expand(
+        references(runner_class=runner_class(**(ANY_PRIORITY | allowed))), hardware=[GPU], scheduling=URGENT
+    )
+    assert isinstance(outcome, Accepted)
+
+
+def test_a_run_without_a_priority_needs_no_permission_for_one() -> None:
+    assert isinstance(expand(references(runner_class=runner_class())), Accepted)
 
 
 def test_a_toleration_of_every_key_needs_a_class_that_allows_every_key() -> None:
