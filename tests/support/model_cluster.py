@@ -159,7 +159,8 @@ class ModelCluster:
                 self._check_result_of(row.id, shard)
                 assert shard.attempt > old.attempt or old.job_uid in (None, shard.job_uid), "an attempt got another Job"
                 again = shard.attempt > old.attempt or shard.phase is RowPhase.PENDING
-                if old.phase is RowPhase.ACTIVE and again:
+                taken_back = self.scene.run.spec.suspend and not shard.attempt > old.attempt
+                if old.phase is RowPhase.ACTIVE and again and not taken_back:
                     self._check_end(old.job_uid, shard.reason)
                 started += shard.attempt > old.attempt
                 active -= old.phase is RowPhase.ACTIVE and (
@@ -171,7 +172,7 @@ class ModelCluster:
         """An attempt ends for what is so, and not for what a watch has missed."""
         job = next((job for job in self.jobs.values() if job.uid == job_uid), None)
         pod = latest_pod(self.pods.values(), job_uid or "")
-        if job is None or reason in (Reason.RUN_DEADLINE, Reason.NAME_CONFLICT):
+        if job is None or reason in (Reason.RUN_DEADLINE, Reason.RUN_CANCELLED, Reason.NAME_CONFLICT):
             return
         assert reason != Reason.JOB_DELETED, "its Job is there"
         if pod is None:

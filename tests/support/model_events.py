@@ -211,10 +211,25 @@ def node_falls_silent(cluster: ModelCluster, first: int, _second: int) -> None:
 
 
 def run_is_scaled(cluster: ModelCluster, _first: int, second: int) -> None:
-    run = cluster.scene.run
-    spec = BenchmarkRunSpec.model_validate(run.spec.to_wire() | {"parallelism": second % 5})
-    cluster.scene = replace(cluster.scene, run=replace(run, spec=spec, generation=run.generation + 1))
+    _respecify(cluster, parallelism=second % 5)
     cluster.version += 1
+
+
+def run_is_held(cluster: ModelCluster, first: int, _second: int) -> None:
+    """Its user suspends the run, or lets it go on."""
+    _respecify(cluster, suspend=first % 2 == 0)
+
+
+def run_is_cancelled(cluster: ModelCluster, first: int, second: int) -> None:
+    if first == 0:
+        known = cluster.scene.run.spec.cancel
+        _respecify(cluster, cancel="Immediate" if second % 2 or known == "Immediate" else "Graceful")
+
+
+def _respecify(cluster: ModelCluster, **changes: object) -> None:
+    run = cluster.scene.run
+    spec = BenchmarkRunSpec.model_validate(run.spec.to_wire() | changes)
+    cluster.scene = replace(cluster.scene, run=replace(run, spec=spec, generation=run.generation + 1))
 
 
 def name_is_taken(cluster: ModelCluster, first: int, second: int) -> None:
@@ -267,6 +282,8 @@ ACCIDENTS: tuple[Event, ...] = (
     job_is_requeued,
     node_falls_silent,
     run_is_scaled,
+    run_is_held,
+    run_is_cancelled,
     name_is_taken,
     server_refuses,
     server_permits,

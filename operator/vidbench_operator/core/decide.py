@@ -15,11 +15,12 @@ from vidbench_api.request import Cell, RequestDocument
 from vidbench_api.result import BenchmarkResultSpec
 from vidbench_api.run_status import BenchmarkRunStatus, CellRow, GpuSeconds, ParallelismStatus, ShardStatus
 
+from .lifecycle import deadline_of, find_stop, is_paused, stopped, suspended, with_pause
 from .observed import Observed, ObservedJob, ObservedRun
 from .plan import CreateJob, CreateResult, DeleteJob, EmitEvent, PatchTtl, Plan
 from .policy import Policy
 from .results import headline_memory, result_labels
-from .settle import Context, Settled, settle, with_run_deadline
+from .settle import Context, Settled, settle
 from .status import empty_row, is_terminal, summarise, summarise_row
 from .timestamps import format_time, parse_time
 
@@ -50,7 +51,10 @@ def decide(run: ObservedRun, observed: Observed, now: float, policy: Policy) -> 
     missing = _needs(entries, observed)
     if missing is not None:
         return missing
-    limited_by, entries = _start(context, entries)
+    if run.spec.suspend or run.spec.cancel != "None":
+        limited_by = LimitedBy.SUSPENDED if run.spec.suspend else LimitedBy.NOTHING
+    else:
+        limited_by, entries = _start(context, entries)
     status = _make_status(context, entries, limited_by)
     return _make_plan(context, entries, status)
 
@@ -94,13 +98,16 @@ def _stored_shards(status: BenchmarkRunStatus, document: RequestDocument) -> dic
 
 def _settle_all(context: Context) -> tuple[_Entry, ...]:
     stored = _stored_shards(context.run.status, context.document)
-    over = context.now >= context.run.created_at + context.run.spec.timeouts.run_seconds
-    entries = []
-    for cell in context.document.cells:
-        for shard in stored[cell.id]:
-            settled = settle(context, cell, shard)
-            entries.append(_Entry(cell, with_run_deadline(context, cell, settled) if over else settled))
-    return tuple(entries)
+    settled = [
+        (cell, [suspended(context, cell, settle(context, cell, shard)) for shard in stored[cell.id]])
+        for cell in context.document.cells
+    ]
+    stop = find_stop(context.run, [(cell, [each.shard for each in shards]) for cell, shards in settled], context.now)
+    return tuple(
+        _Entry(cell, stopped(context, cell, each, stop) if stop is not None else each)
+        for cell, shards in settled
+        for each in shards
+    )
 
 
 def _needs(entries: Sequence[_Entry], observed: Observed) -> Plan | None:
@@ -184,7 +191,8 @@ def _make_status(context: Context, entries: Sequence[_Entry], limited_by: Limite
         waiting=sum(entry.shard.phase is RowPhase.PENDING for entry in entries),
         limited_by=limited_by,
     )
-    return summarise(run, status, parallelism, context.now)
+    paused = is_paused(run.spec, (entry.shard for entry in entries), queued=parallelism.queued)
+    return summarise(run, with_pause(status, paused=paused, now=context.now), parallelism, context.now)
 
 
 def _add_gpu_seconds(status: BenchmarkRunStatus, entries: Sequence[_Entry]) -> GpuSeconds:
@@ -259,7 +267,7 @@ def _make_plan(context: Context, entries: Sequence[_Entry], status: BenchmarkRun
         creates=creates,
         deletes=deletes,
         ttls=ttls,
-        events=_events(entries, status) if changed else (),
+        events=(*_turning_points(run.status, status), *_events(entries, status)) if changed else (),
         requeue_after=_requeue_after(context, entries) if not ended else 0.0,
         urgent=ended or bool(creates) or bool(results),
     )
@@ -316,6 +324,16 @@ def _plan_ended(run: ObservedRun, observed: Observed, now: float) -> Plan:
     )
 
 
+def _turning_points(before: BenchmarkRunStatus, after: BenchmarkRunStatus) -> tuple[EmitEvent, ...]:
+    """Say that the run was suspended or goes on."""
+    was, now = (status.phase is RunPhase.SUSPENDED for status in (before, after))
+    if now and not was:
+        return (EmitEvent("Normal", EventReason.SUSPENDED, after.message or ""),)
+    if was and not now and not is_terminal(after):
+        return (EmitEvent("Normal", EventReason.RESUMED, after.message or ""),)
+    return ()
+
+
 def _events(entries: Sequence[_Entry], status: BenchmarkRunStatus) -> tuple[EmitEvent, ...]:
     events = []
     for entry in entries:
@@ -335,10 +353,15 @@ def _events(entries: Sequence[_Entry], status: BenchmarkRunStatus) -> tuple[Emit
             text = f"{where} attempt {attempt}: {end.outcome}, {end.reason}: {end.message}"
             events.append(EmitEvent("Warning", EventReason.ATTEMPT_FAILED, text))
     if is_terminal(status):
-        failed = status.phase is RunPhase.FAILED
-        reason = EventReason.RUN_FAILED if failed else EventReason.RUN_COMPLETE
-        events.append(EmitEvent("Warning" if failed else "Normal", reason, status.message or ""))
+        events.append(_last_event(status))
     return tuple(events)
+
+
+def _last_event(status: BenchmarkRunStatus) -> EmitEvent:
+    if status.phase is RunPhase.FAILED:
+        return EmitEvent("Warning", EventReason.RUN_FAILED, status.message or "")
+    reason = EventReason.CANCELLED if status.phase is RunPhase.CANCELLED else EventReason.RUN_COMPLETE
+    return EmitEvent("Normal", reason, status.message or "")
 
 
 def _requeue_after(context: Context, entries: Sequence[_Entry]) -> float:
@@ -347,5 +370,5 @@ def _requeue_after(context: Context, entries: Sequence[_Entry]) -> float:
     A retry whose time has come but which has no slot waits for what frees one, not for the clock.
     """
     wakes = [entry.settled.wake_at for entry in entries if entry.settled.wake_at is not None]
-    wakes.append(context.run.created_at + context.run.spec.timeouts.run_seconds)
+    wakes.append(deadline_of(context.run, context.now))
     return max(0.1, min((wake - context.now for wake in wakes if wake > context.now), default=0.0))

@@ -6,7 +6,7 @@ something that was *not* seen (a Job, a pod's start, a verdict before a limit) o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from vidbench_api.identity import attempt_name, result_name
 from vidbench_api.names import Outcome, Reason, RowPhase
@@ -23,6 +23,9 @@ from .timestamps import format_time, parse_time
 _PULL_TROUBLE = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
 )
+_STOPS = frozenset({Reason.RUN_DEADLINE, Reason.RUN_CANCELLED, Reason.TOO_MANY_FAILED})
+"""Reasons of the run, not of the shard."""
+
 _CONFIG_TROUBLE = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 
 
@@ -104,7 +107,7 @@ def _settle_pending(context: Context, cell: Cell, shard: ShardStatus) -> Settled
     if cell.hardware not in context.hopeless_hardware:
         return Settled(shard, wake_at=parse_time(shard.not_before))
     message = f"not tried: another shard found no node for hardware {cell.hardware!r} within timeouts.schedulingSeconds"
-    return _give_up(context, cell, shard, None, None, Reason.UNSCHEDULABLE, message)
+    return give_up(context, cell, shard, None, None, Reason.UNSCHEDULABLE, message)
 
 
 def _finish_from(context: Context, cell: Cell, shard: ShardStatus, spec: BenchmarkResultSpec) -> Settled:
@@ -151,7 +154,7 @@ def _settle_refused(context: Context, cell: Cell, shard: ShardStatus, name: str)
     limit = (parse_time(shard.started_at) or 0.0) + context.run.spec.timeouts.scheduling_seconds
     if context.now < limit:
         return Settled(shard, refused=True, wake_at=min(limit, look_at))
-    return _give_up(context, cell, shard, None, None, _reason_of_refusal(text), f"Job {name} was refused: {text}")
+    return give_up(context, cell, shard, None, None, _reason_of_refusal(text), f"Job {name} was refused: {text}")
 
 
 def _reason_of_refusal(text: str) -> Reason:
@@ -183,7 +186,7 @@ def _settle_live(context: Context, cell: Cell, shard: ShardStatus, job: Observed
         if context.now < lost_at:
             return Settled(shard, running=True, wake_at=lost_at)
         message = f"pod {pod.name}: node {pod.node} did not answer for {context.policy.node_lost_seconds:.0f} s"
-        return _give_up(context, cell, shard, job, pod, Reason.NODE_LOST, message)
+        return give_up(context, cell, shard, job, pod, Reason.NODE_LOST, message)
     if pod.node is None and pod.scheduled_at is None and pod.started_at is None:
         return _settle_unscheduled(context, cell, shard, job, pod)
     if pod.started_at is None:
@@ -195,7 +198,7 @@ def _settle_live(context: Context, cell: Cell, shard: ShardStatus, job: Observed
     if context.now < limit:
         return Settled(shard, running=True, wake_at=limit)
     message = f"pod {pod.name} runs for longer than timeouts.shardSeconds ({seconds} s)"
-    return _give_up(context, cell, shard, job, pod, Reason.SHARD_DEADLINE, message)
+    return give_up(context, cell, shard, job, pod, Reason.SHARD_DEADLINE, message)
 
 
 def _settle_unfollowed(context: Context, cell: Cell, shard: ShardStatus, job: ObservedJob, pod: ObservedPod) -> Settled:
@@ -225,7 +228,7 @@ def _settle_without_pod(context: Context, cell: Cell, shard: ShardStatus, job: O
     if refusal is None and job.uid not in context.observed.refusals_read:
         return Settled(shard, needs_live=True, refusals_of=job.uid)
     text = refusal.message if refusal else "no pod was created, and no Event says why: does the Job controller run?"
-    return _give_up(context, cell, shard, job, None, _reason_of_refusal(text), f"Job {job.name}: {text}")
+    return give_up(context, cell, shard, job, None, _reason_of_refusal(text), f"Job {job.name}: {text}")
 
 
 def _settle_unscheduled(
@@ -242,7 +245,7 @@ def _settle_unscheduled(
         return Settled(shard, unschedulable=waits, wake_at=limit)
     text = pod.unschedulable_message or "the scheduler has not looked at it"
     message = f"no node for hardware {cell.hardware!r} within timeouts.schedulingSeconds ({seconds} s): {text}"
-    return _give_up(context, cell, shard, job, pod, Reason.UNSCHEDULABLE, message)
+    return give_up(context, cell, shard, job, pod, Reason.UNSCHEDULABLE, message)
 
 
 def _settle_starting(context: Context, cell: Cell, shard: ShardStatus, job: ObservedJob, pod: ObservedPod) -> Settled:
@@ -258,7 +261,7 @@ def _settle_starting(context: Context, cell: Cell, shard: ShardStatus, job: Obse
     else:
         detail = pod.waiting_message or ""
     message = f"pod {pod.name} on node {pod.node} did not start within timeouts.imagePullSeconds ({seconds} s): {waiting} {detail}"
-    return _give_up(context, cell, shard, job, pod, reason, message)
+    return give_up(context, cell, shard, job, pod, reason, message)
 
 
 def _lost_at(context: Context, pod: ObservedPod) -> float | None:
@@ -276,7 +279,7 @@ def _expected(context: Context, cell: Cell, shard: ShardStatus) -> Expected:
     return Expected(cell.id, shard.index, shard.attempt, context.run.status.request_digest or context.document.digest)
 
 
-def _give_up(
+def give_up(
     context: Context,
     cell: Cell,
     shard: ShardStatus,
@@ -288,7 +291,7 @@ def _give_up(
     """Close an attempt at a limit of ours: what we waited for may have happened unseen, so only after a live look."""
     if not context.observed.live:
         return Settled(shard, needs_live=True)
-    outcome = Outcome.CANCELLED if reason is Reason.RUN_DEADLINE else Outcome.FAILED
+    outcome = Outcome.CANCELLED if reason in _STOPS else Outcome.FAILED
     return _end(context, cell, shard, job, AttemptEnd(outcome, context.now, reason, message, pod=pod))
 
 
@@ -314,15 +317,3 @@ def _end(context: Context, cell: Cell, shard: ShardStatus, job: ObservedJob | No
         }
     )
     return Settled(again, ended=end, gpu_seconds=gpu_seconds, wake_at=context.now + retry.delay_seconds)
-
-
-def with_run_deadline(context: Context, cell: Cell, settled: Settled) -> Settled:
-    """End a shard that is not finished when the run's own time is up."""
-    shard = settled.shard
-    if shard.phase is RowPhase.FINISHED:
-        return settled
-    message = f"the run reached timeouts.runSeconds ({context.run.spec.timeouts.run_seconds} s)"
-    held = shard.phase is RowPhase.ACTIVE and shard.job_uid is not None
-    pod = latest_pod(context.observed.pods, shard.job_uid or "") if held else None
-    ended = _give_up(context, cell, shard, None, pod, Reason.RUN_DEADLINE, message)
-    return replace(ended, gpu_seconds=ended.gpu_seconds + settled.gpu_seconds)

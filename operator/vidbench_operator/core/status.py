@@ -16,6 +16,7 @@ from vidbench_api.names import (
     ConditionType,
     LimitedBy,
     Outcome,
+    Reason,
     RowPhase,
     RunPhase,
     Validity,
@@ -126,7 +127,7 @@ def failed_status(run: ObservedRun, reason: ConditionReason, message: str, now: 
             "selector": selector_of(run),
         }
     )
-    wanted = _end_conditions(succeeded=False, reason=reason, message=message)
+    wanted = {**_end_conditions(succeeded=False, reason=reason, message=message), **_no_longer_suspended(status)}
     if status.request_digest is None:
         wanted[ConditionType.ACCEPTED] = ("False", reason.value, message)
     return with_conditions(run, status, wanted, now)
@@ -231,8 +232,26 @@ def summarise(
         return _ended(run, status, counts, now)
     started = any(shard.attempt for row in status.rows for shard in row.shards)
     reason, message = _progress_text(run, counts, parallelism, started=started)
-    status = status.model_copy(update={"phase": RunPhase.RUNNING if started else RunPhase.PENDING, "message": message})
-    return with_conditions(run, status, _running_conditions(reason, message), now)
+    phase = RunPhase.SUSPENDED if run.spec.suspend else RunPhase.RUNNING if started else RunPhase.PENDING
+    status = status.model_copy(update={"phase": phase, "message": message})
+    wanted = {**_running_conditions(reason, message), **_suspended_condition(run, status)}
+    return with_conditions(run, status, wanted, now)
+
+
+def _suspended_condition(
+    run: ObservedRun, status: BenchmarkRunStatus
+) -> dict[ConditionType, tuple[ConditionStatus, str, str]]:
+    """Return the Suspended condition of a run that is, or was, suspended."""
+    if run.spec.suspend:
+        message = "spec.suspend is true: no Job runs, no time limit runs, what was measured stays"
+        return {ConditionType.SUSPENDED: ("True", ConditionReason.SUSPENDED.value, message)}
+    return _no_longer_suspended(status)
+
+
+def _no_longer_suspended(status: BenchmarkRunStatus) -> dict[ConditionType, tuple[ConditionStatus, str, str]]:
+    if any(condition.type == ConditionType.SUSPENDED.value for condition in status.conditions):
+        return {ConditionType.SUSPENDED: ("False", ConditionReason.NOT_SUSPENDED.value, "the run is not held")}
+    return {}
 
 
 def _derived(rows: Sequence[CellRow]) -> dict[str, object]:
@@ -256,17 +275,31 @@ def _ended(run: ObservedRun, status: BenchmarkRunStatus, counts: CellCounts, now
     measured = counts.succeeded + counts.out_of_memory
     reason = ConditionReason.ALL_SUCCEEDED if measured == counts.total else ConditionReason.SOME_CELLS_FAILED
     phase = RunPhase.SUCCEEDED if measured == counts.total else RunPhase.PARTIALLY_SUCCEEDED
-    if any(shard.reason == ConditionReason.RUN_DEADLINE.value for row in status.rows for shard in row.shards):
-        reason, phase = ConditionReason.RUN_DEADLINE, RunPhase.FAILED
+    stop = _stop_of(status.rows)
+    if stop is not None:
+        reason, phase = stop
     elif not measured:
         reason, phase = ConditionReason.NO_RESULT, RunPhase.FAILED
     message = f"{text}{failures}"[:1024]
     status = status.model_copy(
         update={"phase": phase, "message": message, "completion_time": status.completion_time or format_time(now)}
     )
-    return with_conditions(
-        run, status, _end_conditions(succeeded=phase is not RunPhase.FAILED, reason=reason, message=message), now
-    )
+    succeeded = phase not in (RunPhase.FAILED, RunPhase.CANCELLED)
+    wanted = {**_end_conditions(succeeded=succeeded, reason=reason, message=message), **_no_longer_suspended(status)}
+    return with_conditions(run, status, wanted, now)
+
+
+_STOPS = {
+    Reason.RUN_DEADLINE.value: (ConditionReason.RUN_DEADLINE, RunPhase.FAILED),
+    Reason.TOO_MANY_FAILED.value: (ConditionReason.TOO_MANY_FAILED, RunPhase.FAILED),
+    Reason.RUN_CANCELLED.value: (ConditionReason.CANCELLED, RunPhase.CANCELLED),
+}
+
+
+def _stop_of(rows: Iterable[CellRow]) -> tuple[ConditionReason, RunPhase] | None:
+    """Return as what a run ended that was stopped before all of its shards had their own end."""
+    reasons = {shard.reason for row in rows for shard in row.shards}
+    return next((stop for reason, stop in _STOPS.items() if reason in reasons), None)
 
 
 def count_cells(rows: Iterable[CellRow]) -> CellCounts:
@@ -279,6 +312,7 @@ def count_cells(rows: Iterable[CellRow]) -> CellCounts:
         succeeded=sum(row.outcome is Outcome.SUCCEEDED for row in rows),
         out_of_memory=sum(row.outcome is Outcome.OUT_OF_MEMORY for row in rows),
         failed=sum(row.outcome in (Outcome.FAILED, Outcome.CANCELLED) for row in rows),
+        reused=sum(row.source == "Reused" for row in rows),
     )
 
 
@@ -332,6 +366,15 @@ def _progress_text(
     run: ObservedRun, counts: CellCounts, parallelism: ParallelismStatus, *, started: bool
 ) -> tuple[ConditionReason, str]:
     text = f"{_counts_text(counts)}; {parallelism.active} Jobs active, {parallelism.waiting} shards waiting"
+    if run.spec.cancel != "None":
+        return ConditionReason.CANCELLING, f"{text}: spec.cancel is {run.spec.cancel}"
+    if run.spec.suspend:
+        return ConditionReason.SUSPENDED, f"{text}: spec.suspend is true"
+    if parallelism.limited_by is LimitedBy.QUEUE:
+        return (
+            ConditionReason.QUEUED,
+            f"{text}; {parallelism.queued} Jobs wait in queue {run.spec.scheduling.queue_name!r}",
+        )
     if run.spec.parallelism == 0 and parallelism.active == 0:
         return ConditionReason.HELD, f"{text}: spec.parallelism is 0"
     if parallelism.limited_by is LimitedBy.CAPACITY:
@@ -348,6 +391,8 @@ def _counts_text(counts: CellCounts) -> str:
         text += f", {counts.out_of_memory} out of memory"
     if counts.failed:
         text += f", {counts.failed} failed"
+    if counts.reused:
+        text += f", {counts.reused} reused"
     return text
 
 
