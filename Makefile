@@ -111,7 +111,11 @@ e2e: setup ## Real kubelet, containers, chart, tiny and mid-size pipelines
 
 .PHONY: bench
 bench: setup ## 20 runs x 10 cells on kwok nodes: ratios and calls, printed and written to build/bench
-	$(PYTEST) tests/bench -m bench -s --override-ini=addopts="--import-mode=importlib -ra"
+	$(PYTEST) tests/bench/test_scale.py -s --override-ini=addopts="--import-mode=importlib -ra"
+
+.PHONY: bench-scale
+bench-scale: setup ## 10,000 shards on 1,250 kwok nodes: nothing lost, and what it costs (VIDBENCH_BENCH_RUNS=100)
+	$(PYTEST) tests/bench/test_bench_scale.py -s --override-ini=addopts="--import-mode=importlib -ra"
 
 ## -- tidy
 

@@ -24,7 +24,6 @@ from .certificates import CertificateAuthority, KeyPair, create_private_key, cre
 from .components import (
     ALL,
     APISERVER,
-    AUDIT_POLICY,
     CONTROLLER_MANAGER,
     ETCD,
     SCHEDULER,
@@ -32,6 +31,7 @@ from .components import (
     Files,
     Ports,
     arguments_of,
+    audit_policy,
     serving_names,
 )
 from .console import run
@@ -138,7 +138,7 @@ class ControlPlane:
         for name, user in _USERS.items():
             pair = self._authority.issue(name, user, [_ADMIN_GROUP] if name == "admin" else [])
             self._write_secret(self.files.kubeconfig(name), kubeconfig.with_certificate(self.endpoint(), user, pair))
-        self.files.audit_policy.write_text(AUDIT_POLICY)
+        self.files.audit_policy.write_text(audit_policy(self.options))
 
     def start(self, *components: str, wait: bool = True, timeout_seconds: float = 60) -> None:
         """Start the named programs (none named: all), those that run excepted, and wait until they are ready."""

@@ -21,7 +21,7 @@ STAGES = tuple(sorted((Path(__file__).parent / "stages").glob("*.yaml")))
 """Our own life of nodes and pods; each file says what it does, pod-complete.yaml which annotations steer it."""
 FAKE_NODE_ANNOTATION = ("kwok.x-k8s.io/node", "fake")
 FAKE_NODE_TAINT = {"key": "kwok.x-k8s.io/node", "value": "fake", "effect": "NoSchedule"}
-_LEASE_SECONDS = 40
+LEASE_SECONDS = 40
 
 
 def start_kwok(
@@ -29,9 +29,14 @@ def start_kwok(
     stages: Sequence[Path] = STAGES,
     *,
     die_with_parent: bool = True,
+    lease_seconds: int = LEASE_SECONDS,
     timeout_seconds: float = 30,
 ) -> Daemon:
-    """Start kwok against a control plane and return it; `stop()` ends it. It manages the annotated nodes only."""
+    """Start kwok against a control plane and return it; `stop()` ends it. It manages the annotated nodes only.
+
+    Each node's lease is renewed about four times in `lease_seconds`: with a thousand nodes, short ones are most of what
+    the API server does. Longer ones need a controller manager whose `--node-monitor-grace-period` is longer still.
+    """
     daemon = Daemon("kwok", control_plane.directory / "run", die_with_parent=die_with_parent)
     port = pick_free(1)[0]
     key, value = FAKE_NODE_ANNOTATION
@@ -40,7 +45,7 @@ def start_kwok(
             binaries.ensure("kwok") / "kwok",
             f"--kubeconfig={control_plane.admin_kubeconfig}",
             f"--manage-nodes-with-annotation-selector={key}={value}",
-            f"--node-lease-duration-seconds={_LEASE_SECONDS}",
+            f"--node-lease-duration-seconds={lease_seconds}",
             f"--server-address=127.0.0.1:{port}",
             *(f"--config={stage}" for stage in stages),
         ]

@@ -8,14 +8,16 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import aiohttp
 
 from localcluster.controlplane import ControlPlane
 
+CHUNK = 500
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 
 
@@ -80,9 +82,42 @@ class AsyncApi:
         """POST every body, `in_flight` at a time; the first refusal is raised."""
         return list(await asyncio.gather(*(self.request("POST", path, body) for body in bodies)))
 
+    async def items(self, path: str) -> AsyncIterator[dict[str, Any]]:
+        """Yield all objects of a collection, read in chunks; the path has no query yet."""
+        following = ""
+        while True:
+            page = await self.request("GET", f"{path}?limit={CHUNK}{following}")
+            for item in page["items"]:
+                yield item
+            token = page["metadata"].get("continue")
+            if not token:
+                return
+            following = f"&continue={quote(token)}"
+
     async def list_items(self, path: str) -> list[dict[str, Any]]:
         """Return all objects of a collection."""
-        return list((await self.request("GET", path))["items"])
+        return [item async for item in self.items(path)]
+
+    async def watch(self, path: str) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """Yield type and object of every change from now on, what is there already first; until cancelled."""
+        async with self._open_session.get(f"{self._url}{path}?watch=true") as response:
+            rest = b""
+            async for data in response.content.iter_any():
+                *lines, rest = (rest + data).split(b"\n")
+                for line in lines:
+                    event = json.loads(line)
+                    yield event["type"], event["object"]
+        raise ApiError("WATCH", path, response.status, "the watch has ended")
+
+    async def exists(self, path: str) -> bool:
+        """Whether there is such an object."""
+        try:
+            await self.request("GET", path)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return False
+        return True
 
     async def count(self, path: str) -> int:
         """Return the number of objects of a collection without reading them."""

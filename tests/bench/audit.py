@@ -72,11 +72,21 @@ class AuditLog:
 
     def calls_since(self, mark: int, user: str) -> list[Call]:
         """Return the finished calls of a user after the mark, in the order of their answers."""
+        return self.read(mark, user)[0]
+
+    def read(self, mark: int, user: str) -> tuple[list[Call], int]:
+        """Return the finished calls of a user after the mark, and the mark behind them, to read on from."""
         needle = json.dumps(user).encode()
+        lines = []
         with self._path.open("rb") as log:
             log.seek(mark)
-            lines = [line for line in log if needle in line and line.endswith(b"\n")]
-        return [call for call in parse(lines) if call.user == user]
+            for line in log:
+                if not line.endswith(b"\n"):
+                    break
+                mark += len(line)
+                if needle in line:
+                    lines.append(line)
+        return [call for call in parse(lines) if call.user == user], mark
 
 
 def parse(lines: Iterable[bytes]) -> list[Call]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.audit import Call, table
+from bench.process_figures import ProcessFigures
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,9 @@ class Restart:
 
     shards_running: int
     calls: tuple[Call, ...]
+    ready_seconds: float
+    process: ProcessFigures
+    """Of the new process, some seconds after it was ready."""
 
 
 def spread_of(values: Iterable[float], digits: int = 3) -> dict[str, float]:
@@ -71,10 +75,8 @@ def creation_figures(rounds: Sequence[Round]) -> dict[str, Any]:
     }
 
 
-def call_figures(rounds: Sequence[Round], shards: int) -> dict[str, Any]:
-    """Return the operator's calls per shard over all rounds; refused ones count like the rest and are named apart."""
-    calls = [call for entry in rounds for call in entry.calls]
-    total = shards * len(rounds)
+def call_figures(calls: Sequence[Call], passes: int, total: int) -> dict[str, Any]:
+    """Return the operator's calls for so many shards; refused ones count like the rest and are named apart."""
     budgeted = [call for call in calls if call.mutates and not call.is_status and not call.is_aside]
     status = [call for call in calls if call.is_status]
     refused = [call for call in calls if call.mutates and call.code >= 300]
@@ -82,7 +84,7 @@ def call_figures(rounds: Sequence[Round], shards: int) -> dict[str, Any]:
         "mutatingPerShard": round(len(budgeted) / total, 3),
         "mutatingByKindPerShard": _per_shard(budgeted, total),
         "statusWritesPerShard": round(len(status) / total, 3),
-        "passesPerShard": round(sum(entry.passes for entry in rounds) / total, 3),
+        "passesPerShard": round(passes / total, 3),
         "eventsPerShard": round(sum(call.mutates and call.resource == "events" for call in calls) / total, 3),
         "leaseWrites": sum(call.mutates and call.resource == "leases" for call in calls),
         "refused": {f"{code} {kind}": number for (code, kind), number in _by_code(refused).items()},
@@ -115,6 +117,10 @@ def restart_figures(restart: Restart) -> dict[str, Any]:
         "mutatingByKind": table(written),
         "events": sum(call.mutates and call.resource == "events" for call in restart.calls),
         "reads": table(call for call in restart.calls if not call.mutates and not call.is_discovery),
+        "readySeconds": round(restart.ready_seconds, 1),
+        "residentMebibytes": restart.process.resident_mebibytes,
+        "peakMebibytes": restart.process.peak_mebibytes,
+        "cpuSeconds": round(restart.process.cpu_seconds, 2),
     }
 
 

@@ -13,10 +13,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bench.async_api import STRATEGIC_PATCH, AsyncApi
+from bench.continuity import Attempt
 from bench.simulated_verdict import simulated_verdict
 from bench.workload import SEEDS
 from vidbench_api.message import encode
-from vidbench_api.names import ANNOTATION_REQUEST_DIGEST, LABEL_ATTEMPT, LABEL_CELL, LABEL_SHARD, RUNNER_CONTAINER
+from vidbench_api.names import (
+    ANNOTATION_REQUEST_DIGEST,
+    LABEL_ATTEMPT,
+    LABEL_CELL,
+    LABEL_RUN,
+    LABEL_SHARD,
+    RUNNER_CONTAINER,
+)
 from vidbench_api.verdict import Verdict
 
 Pod = dict[str, Any]
@@ -58,15 +66,8 @@ class PodEnder:
         self._pods_path = pods_path
         self.verdicts: dict[str, Verdict] = {}
         """What was written, by the UID of the pod."""
-
-    async def wait_running(self, count: int) -> list[Pod]:
-        """Wait until so many pods run, and return them."""
-        while True:
-            pods = await self._api.list_items(self._pods_path)
-            running = [pod for pod in pods if _is_running(pod)]
-            if len(running) >= count:
-                return running
-            await asyncio.sleep(0.5)
+        self.attempts: list[Attempt] = []
+        """Whose pods were ended."""
 
     async def end(self, pods: list[Pod], seconds: float) -> None:
         """End the pods, the last one so many seconds from now."""
@@ -77,13 +78,20 @@ class PodEnder:
 
     async def _end_after(self, pod: Pod, seconds: float) -> None:
         await asyncio.sleep(seconds)
+        await self.end_one(pod)
+
+    async def end_one(self, pod: Pod) -> None:
+        """End a running pod now."""
         verdict = verdict_for(pod)
         self.verdicts[pod["metadata"]["uid"]] = verdict
+        run = pod["metadata"]["labels"][LABEL_RUN]
+        self.attempts.append(Attempt(run, verdict.cell, verdict.shard, verdict.attempt))
         path = f"{self._pods_path}/{pod['metadata']['name']}/status"
         status = succeeded_status(pod, encode(verdict), datetime.now(UTC))
         await self._api.request("PATCH", path, {"status": status}, content_type=STRATEGIC_PATCH)
 
 
-def _is_running(pod: Pod) -> bool:
+def is_running(pod: Pod) -> bool:
+    """Whether the runner's container runs."""
     entries = pod.get("status", {}).get("containerStatuses", [])
     return any(entry["name"] == RUNNER_CONTAINER and "running" in entry.get("state", {}) for entry in entries)

@@ -13,6 +13,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUILD = ROOT / "build" / "bench"
+DOCUMENTATION = ROOT / "docs" / "benchmarks.md"
 
 
 def provenance(load_average: float) -> dict[str, Any]:
@@ -30,6 +31,16 @@ def provenance(load_average: float) -> dict[str, Any]:
             "loadAverageBefore": round(load_average, 2),
         },
     }
+
+
+def publish(report: Mapping[str, Any]) -> None:
+    """Write and print a report under the name of its benchmark. Fails if the documentation does not name a key of it."""
+    path = write(str(report["benchmark"]), report)
+    print(f"\n{render(report)}\n\nwritten to {path}")
+    assert json.loads(path.read_text()) == report
+    text = DOCUMENTATION.read_text()
+    unknown = [key for key, _ in flatten(report) if f"`{key}`" not in text]
+    assert not unknown, f"{DOCUMENTATION} does not say what these keys mean: {unknown}"
 
 
 def write(name: str, report: Mapping[str, Any]) -> Path:
@@ -51,7 +62,7 @@ def flatten(report: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def _is_spread(value: Mapping[str, Any]) -> bool:
-    return set(value) == {"median", "min", "max"}
+    return set(value) in ({"median", "min", "max"}, {"p50", "p99", "max"})
 
 
 def _is_table(value: Mapping[str, Any]) -> bool:
@@ -68,7 +79,8 @@ def render(report: Mapping[str, Any]) -> str:
 
 def _text(value: Any) -> str:
     if isinstance(value, Mapping) and _is_spread(value):
-        return f"{value['median']:g}  ({value['min']:g} to {value['max']:g})"
+        first, *rest = (f"{key} {number:g}" for key, number in value.items())
+        return f"{first}  ({', '.join(rest)})"
     if isinstance(value, Mapping):
         return ", ".join(f"{number:g} {kind}" for kind, number in value.items()) or "none"
     if isinstance(value, list):

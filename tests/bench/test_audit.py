@@ -89,3 +89,15 @@ def test_seconds_run_from_the_first_arrival_to_the_last_answer() -> None:
 def test_table_starts_with_the_most_frequent() -> None:
     calls = [only(line("create", "jobs")), *(only(line("get", "pods")) for _ in range(2))]
     assert list(table(calls).items()) == [("get pods", 2), ("create jobs", 1)]
+
+
+def test_reading_goes_on_where_it_ended_and_leaves_half_a_line_for_later(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    whole, half = line("create", "jobs"), line("patch", "jobs")
+    path.write_bytes(whole + half[:20])
+    log = AuditLog(path)
+    calls, mark = log.read(0, ME)
+    assert ([call.kind for call in calls], mark) == (["create jobs"], len(whole))
+    path.write_bytes(whole + half + line("create", "events", user="another"))
+    calls, mark = log.read(mark, ME)
+    assert ([call.kind for call in calls], mark) == (["patch jobs"], path.stat().st_size)

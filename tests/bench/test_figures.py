@@ -9,8 +9,9 @@ import pytest
 from bench.audit import Call
 from bench.figures import Restart, Round, call_figures, creation_figures, restart_figures, spread_of
 from bench.ledger import check_results
+from bench.process_figures import ProcessFigures
 from bench.simulated_verdict import SIMULATED, simulated_verdict
-from bench.workload import CELLS_PER_RUN, Manifest
+from bench.workload import TEN_CELLS, Manifest
 from vidbench_api.measured import Measured
 from vidbench_api.message import decode, encode
 from vidbench_api.names import MESSAGE_LIMIT, Outcome, Validity
@@ -31,7 +32,7 @@ def round_of(*calls: Call, raw: float = 1.0, operator: float = 1.5) -> Round:
 
 def verdicts_and_results() -> tuple[list[Manifest], list[Manifest], dict[str, Verdict]]:
     """Return one finished run with its ledger."""
-    cells = [f"{number:08x}" for number in range(CELLS_PER_RUN)]
+    cells = [f"{number:08x}" for number in range(TEN_CELLS.cells)]
     verdicts = {f"pod-{cell}": simulated_verdict(cell, 1, 1, DIGEST, 3) for cell in cells}
     rows = [{"id": cell, "shards": [{"index": 1}]} for cell in cells]
     run = {"metadata": {"uid": "u", "name": "run"}, "status": {"rows": rows}}
@@ -64,7 +65,7 @@ def test_call_figures_part_status_events_and_leases_from_the_budget() -> None:
         call("get", "pods"),
         call("list", "pods"),
     ]
-    figures = call_figures([round_of(*calls)], shards=4)
+    figures = call_figures(calls, passes=4, total=4)
     assert figures["mutatingPerShard"] == 2.0
     assert figures["mutatingByKindPerShard"] == {"create jobs": 1.25, "patch jobs": 0.75}
     assert figures["statusWritesPerShard"] == 0.5
@@ -82,9 +83,18 @@ def test_creation_figures_pair_each_round_with_its_own_raw_time() -> None:
 
 def test_restart_figures_count_what_was_written() -> None:
     calls = (call("update", "leases"), call("create", "events"), call("patch", "jobs"), call("list", "jobs"))
-    assert restart_figures(Restart(200, calls)) == {
-        "shardsRunning": 200, "mutatingCalls": 1, "mutatingByKind": {"patch jobs": 1}, "events": 1, "reads": {"list jobs": 1},
-    }  # fmt: skip
+    restart = Restart(200, calls, ready_seconds=2.34, process=ProcessFigures(90.5, 120.0, 3.456))
+    assert restart_figures(restart) == {
+        "shardsRunning": 200,
+        "mutatingCalls": 1,
+        "mutatingByKind": {"patch jobs": 1},
+        "events": 1,
+        "reads": {"list jobs": 1},
+        "readySeconds": 2.3,
+        "residentMebibytes": 90.5,
+        "peakMebibytes": 120.0,
+        "cpuSeconds": 3.46,
+    }
 
 
 def test_spread_is_median_smallest_largest() -> None:

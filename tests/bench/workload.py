@@ -1,8 +1,8 @@
-"""What the bench applies: runs of ten cells each, and the very Jobs that the operator would make of them."""
+"""What the benches apply: runs of so many cells each, and the very Jobs that the operator would make of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from vidbench_api.kinds import RunnerClassSpec, VideoModelSpec
@@ -15,24 +15,40 @@ from vidbench_operator.manifests import job_manifest
 Manifest = dict[str, Any]
 
 RUNNER_CLASS = "bench"
-MODELS = 5
-VARIANTS = 2
-CELLS_PER_RUN = MODELS * VARIANTS
 SEEDS = 10
 """Samples of a shard: one prompt with so many seeds."""
 
 
 @dataclass(frozen=True)
+class Shape:
+    """How many cells a run has; one shard each."""
+
+    models: int
+    variants: int
+
+    @property
+    def cells(self) -> int:
+        """Return models x variants."""
+        return self.models * self.variants
+
+
+ONE_CELL, TEN_CELLS, HUNDRED_CELLS = Shape(1, 1), Shape(5, 2), Shape(10, 10)
+
+
+@dataclass(frozen=True)
 class Workload:
-    """So many runs in a namespace."""
+    """So many runs of one shape in a namespace."""
 
     namespace: str
     runs: int
+    shape: Shape = TEN_CELLS
+    ttl: dict[str, int] = field(default_factory=dict)
+    """`spec.ttl` of the runs; empty: the defaults, which outlast a bench."""
 
     @property
     def shards(self) -> int:
         """Return the number of shards, and of Jobs if nothing fails."""
-        return self.runs * CELLS_PER_RUN
+        return self.runs * self.shape.cells
 
     def path(self, resource: str) -> str:
         """Return the URL path of a kind's objects in the namespace."""
@@ -47,18 +63,26 @@ class Workload:
 
     def model_manifests(self) -> list[Manifest]:
         """Return the models; the runners that would load them do not exist here."""
-        return [_object("VideoModel", f"model-{number}", self.namespace, _model_spec()) for number in range(MODELS)]
+        names = (f"model-{number}" for number in range(self.shape.models))
+        return [_object("VideoModel", name, self.namespace, _model_spec()) for name in names]
 
     def run_manifests(self) -> list[Manifest]:
-        """Return the runs; their parallelism lets every Job start at once."""
-        spec = {
+        """Return the runs in the order of their names."""
+        return [self.run_manifest(number) for number in range(self.runs)]
+
+    def run_manifest(self, number: int) -> Manifest:
+        """Return one run; its parallelism lets every Job start at once."""
+        spec: Manifest = {
             "runnerClassName": RUNNER_CLASS,
-            "models": [{"name": f"model-{number}"} for number in range(MODELS)],
-            "variants": [{"name": f"steps-{steps}", "steps": steps} for steps in (4, 8)],
+            "models": [{"name": f"model-{model}"} for model in range(self.shape.models)],
+            "variants": [{"name": f"steps-{steps}", "steps": steps} for steps in range(4, 4 + self.shape.variants)],
             "workload": {"prompts": [{"id": "cat", "text": "A cat walks."}], "seeds": {"count": SEEDS}},
-            "parallelism": CELLS_PER_RUN,
+            "parallelism": self.shape.cells,
+            "autoscaling": {"mode": "Off"},
         }
-        return [_object("BenchmarkRun", f"run-{number:04d}", self.namespace, spec) for number in range(self.runs)]
+        if self.ttl:
+            spec["ttl"] = self.ttl
+        return _object("BenchmarkRun", f"run-{number:04d}", self.namespace, spec)
 
     def job_manifests(self, stored_run: Manifest) -> list[Manifest]:
         """Return the first attempt's Jobs of a run that the API server has stored, as the operator makes them."""

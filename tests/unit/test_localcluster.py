@@ -166,6 +166,12 @@ class TestComponents:
             files(tmp_path), PORTS, reachable
         )
 
+    def test_audit_log_can_be_limited_to_some_users(self) -> None:
+        everybody = yaml.safe_load(components.audit_policy(ControlPlaneOptions()))
+        assert everybody["rules"] == [{"level": "Metadata"}]
+        some = yaml.safe_load(components.audit_policy(ControlPlaneOptions(audit_users=("me", "system:node:a"))))
+        assert some["rules"] == [{"level": "Metadata", "users": ["me", "system:node:a"]}]
+
     def test_audit_log_is_off_unless_asked_for(self, tmp_path: Path) -> None:
         for wanted in (False, True):
             arguments = components.apiserver_arguments(files(tmp_path), PORTS, ControlPlaneOptions(audit_log=wanted))
