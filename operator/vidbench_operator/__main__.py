@@ -18,7 +18,7 @@ def main() -> int:
         settings = Settings()
     except ValidationError as error:
         for entry in error.errors(include_url=False):
-            variable = "VIDBENCH_OPERATOR_" + "_".join(str(part) for part in entry["loc"]).upper()
+            variable = "_".join(str(part) for part in ("VIDBENCH_OPERATOR", *entry["loc"])).upper()
             print(f"{variable}: {entry['msg']}", file=sys.stderr)  # noqa: T201 - logs are not set up yet
         return 2
     configure_logs(settings.log_level, settings.log_format)

@@ -101,7 +101,7 @@ def result_manifest(namespace: str, name: str, spec: BenchmarkResultSpec, labels
     }
 
 
-def event_manifest(run: RunIdentity, event: EmitEvent, now: float) -> Manifest:
+def event_manifest(run: RunIdentity, event: EmitEvent, now: float, instance: str = FIELD_MANAGER) -> Manifest:
     """Return an Event about a run. Its name hashes what it says, so that saying it again finds the first one."""
     moment = format_time(now)
     digest = digest_of("\0".join((run.uid, event.reason, event.message)))[:16]
@@ -121,6 +121,7 @@ def event_manifest(run: RunIdentity, event: EmitEvent, now: float) -> Manifest:
         "message": event.message[:1024],
         "source": {"component": FIELD_MANAGER},
         "reportingComponent": FIELD_MANAGER,
+        "reportingInstance": instance,
         "firstTimestamp": moment,
         "lastTimestamp": moment,
         "count": 1,

@@ -51,6 +51,10 @@ class Unavailable(Exception):  # noqa: N818 - names what the server said
         self.retry_after = retry_after
 
 
+class NotLeading(Unavailable):
+    """Another operator leads, or ours was not confirmed in time: the call was not made."""
+
+
 class BrokenRun(Exception):  # noqa: N818 - a finding about an object
     """The stored run does not fit its schema (written before a rule, or by force). The text says where."""
 

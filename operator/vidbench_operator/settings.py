@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from vidbench_api.names import FIELD_MANAGER
+
+from .core.leadership import LONGEST_DURATION_SECONDS, Limits
 from .core.policy import Policy
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -47,11 +50,48 @@ class Settings(BaseSettings):
     unschedulable_probe: Annotated[int, Field(ge=1, le=1000)] = Policy.unschedulable_probe
     """Jobs of one hardware entry that may wait for a node at the same time; more would only wait as well."""
 
+    leader_election: bool = False
+    """Whether several operators may run, of which the holder of a Lease acts. Needs `lease_namespace`."""
+
+    lease_namespace: str = ""
+    """Namespace of the Lease: the operator's own."""
+
+    lease_name: Annotated[str, Field(min_length=1, max_length=253)] = FIELD_MANAGER
+    """Name of the Lease, one for all operators that serve the same namespaces."""
+
+    lease_duration_seconds: Annotated[int, Field(ge=1, le=int(LONGEST_DURATION_SECONDS))] = 12
+    """How long a leader that is silent is waited for."""
+
+    renew_deadline_seconds: Annotated[float, Field(gt=0)] = 8
+    """How long a leader that cannot renew goes on acting; below the duration."""
+
+    renew_period_seconds: Annotated[float, Field(gt=0)] = 2
+    """How often a leader renews; below the deadline."""
+
+    identity: str = ""
+    """Name of this process in the Lease, which no other has at the same time, e.g. its pod's. Empty: host and chance."""
+
     @field_validator("watch_namespaces", mode="before")
     @classmethod
     def split_at_commas(cls, value: object) -> object:
         """Take `a,b` for two namespaces."""
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def check_leadership(self) -> Self:
+        """Refuse limits with which two operators could act at once, and an election without a place."""
+        self.to_limits()
+        if self.leader_election and not self.lease_namespace:
+            raise ValueError("VIDBENCH_OPERATOR_LEADER_ELECTION needs VIDBENCH_OPERATOR_LEASE_NAMESPACE")
+        return self
+
+    def to_limits(self) -> Limits:
+        """Return the life of a Lease."""
+        return Limits(
+            duration=self.lease_duration_seconds,
+            renew_deadline=self.renew_deadline_seconds,
+            renew_period=self.renew_period_seconds,
+        )
 
     def to_policy(self) -> Policy:
         """Return what the core is to be told."""

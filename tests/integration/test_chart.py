@@ -42,9 +42,34 @@ class TestRenderedObjects:
         for document in helm.render():
             assert document["metadata"].get("namespace", RELEASE_NAMESPACE) == RELEASE_NAMESPACE
 
-    def test_operator_runs_once_and_is_replaced_not_doubled(self, helm: Helm) -> None:
-        spec = only(helm.render(), "Deployment")["spec"]
-        assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+    def test_two_replicas_share_a_lease_and_are_spread(self, helm: Helm) -> None:
+        documents = helm.render()
+        spec = only(documents, "Deployment")["spec"]
+        assert spec["replicas"] == 2
+        assert spec["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+        (spread,) = spec["template"]["spec"]["topologySpreadConstraints"]
+        assert spread["whenUnsatisfiable"] == "ScheduleAnyway"
+        budget = only(documents, "PodDisruptionBudget")["spec"]
+        labels = spec["template"]["metadata"]["labels"].items()
+        for selector in (spread["labelSelector"], budget["selector"], spec["selector"]):
+            assert selector["matchLabels"].items() <= labels
+        lease = only(documents, "Role", f"{OPERATOR_ACCOUNT}-lease")
+        assert lease["metadata"]["namespace"] == RELEASE_NAMESPACE
+        named = [rule for rule in lease["rules"] if rule.get("resourceNames")]
+        env = {entry["name"]: entry.get("value") for entry in container_of(documents)["env"]}
+        assert [rule["resourceNames"] for rule in named] == [[env["VIDBENCH_OPERATOR_LEASE_NAME"]]]
+
+    def test_one_replica_needs_no_budget_and_no_spread(self, helm: Helm) -> None:
+        documents = helm.render({"replicas": 1})
+        assert names_of(documents, "PodDisruptionBudget") == []
+        spec = only(documents, "Deployment")["spec"]
+        assert spec["replicas"] == 1
+        assert "topologySpreadConstraints" not in spec["template"]["spec"]
+
+    def test_spread_of_ones_own_wins(self, helm: Helm) -> None:
+        own = [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}]
+        documents = helm.render({"topologySpreadConstraints": own})
+        assert only(documents, "Deployment")["spec"]["template"]["spec"]["topologySpreadConstraints"] == own
 
     def test_settings_reach_the_operator(self, helm: Helm) -> None:
         values = {
@@ -56,7 +81,13 @@ class TestRenderedObjects:
             },
             "watchNamespaces": ["team-a", "team-b"],
         }
-        env = {entry["name"]: entry["value"] for entry in container_of(helm.render(values))["env"]}
+        container = container_of(helm.render(values))
+        env = {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
+        from_pod = {entry["name"]: entry["valueFrom"]["fieldRef"]["fieldPath"] for entry in container["env"][-3:-1]}
+        assert from_pod == {
+            "VIDBENCH_OPERATOR_LEASE_NAMESPACE": "metadata.namespace",
+            "VIDBENCH_OPERATOR_IDENTITY": "metadata.name",
+        }
         assert env == {
             "VIDBENCH_OPERATOR_LOG_LEVEL": "DEBUG",
             "VIDBENCH_OPERATOR_LOG_FORMAT": "console",
@@ -64,6 +95,8 @@ class TestRenderedObjects:
             "VIDBENCH_OPERATOR_HEALTH_PORT": "8080",
             "VIDBENCH_OPERATOR_METRICS_PORT": "8081",
             "VIDBENCH_OPERATOR_RESYNC_SECONDS": "60",
+            "VIDBENCH_OPERATOR_LEADER_ELECTION": "true",
+            "VIDBENCH_OPERATOR_LEASE_NAME": "vidbench-operator",
             "X": "z",
         }
 
@@ -107,7 +140,11 @@ class TestRenderedObjects:
         everywhere = only(helm.render(), "ClusterRole", OPERATOR_ACCOUNT)["rules"]
         documents = helm.render({"watchNamespaces": ["team-a", "team-b"]})
         cluster_wide = only(documents, "ClusterRole", OPERATOR_ACCOUNT)["rules"]
-        roles = [document for document in documents if document["kind"] == "Role"]
+        roles = [
+            document
+            for document in documents
+            if document["kind"] == "Role" and document["metadata"]["namespace"] != RELEASE_NAMESPACE
+        ]
         assert sorted(role["metadata"]["namespace"] for role in roles) == ["team-a", "team-b"]
         assert all(cluster_wide + role["rules"] == everywhere for role in roles)
         assert {verb for rule in cluster_wide for verb in rule["verbs"]} == {"get", "list", "watch"}
@@ -160,7 +197,9 @@ class TestRunnerClasses:
 @pytest.mark.parametrize(
     ("values", "place"),
     [
-        pytest.param({"replicas": 2}, "additional properties 'replicas' not allowed", id="a value that does not exist"),
+        pytest.param({"copies": 2}, "additional properties 'copies' not allowed", id="a value that does not exist"),
+        pytest.param({"replicas": -1}, "at '/replicas'", id="less than no replica"),
+        pytest.param({"replicas": "two"}, "at '/replicas'", id="a text for a number"),
         pytest.param({"image": {"pullPolicy": "Sometimes"}}, "at '/image/pullPolicy'", id="a pull policy"),
         pytest.param({"image": {"digest": "sha256:123"}}, "at '/image/digest'", id="a digest that is too short"),
         pytest.param({"image": {"repository": "a@sha256:1"}}, "at '/image/repository'", id="a digest in the repository"),

@@ -245,11 +245,12 @@ class TestInstall:
         assert after == before
 
 
-def may(admin: KubeApi, verb: str, group: str, resource: str, namespace: str = TEAM) -> bool:
+def may(admin: KubeApi, verb: str, group: str, resource: str, namespace: str = TEAM, name: str = "") -> bool:
     """Ask the API server whether the operator may do something."""
     resource, _, subresource = resource.partition("/")
     attributes = {
         "namespace": namespace,
+        "name": name,
         "verb": verb,
         "group": group,
         "resource": resource,
@@ -292,6 +293,7 @@ RIGHTS = {
     ("", "persistentvolumeclaims"): set(),
     ("batch", "jobs"): {"get", "list", "watch", "create", "patch", "delete"},
     ("batch", "jobs/status"): set(),
+    ("coordination.k8s.io", "leases"): set(),
     ("apps", "deployments"): set(),
     ("rbac.authorization.k8s.io", "roles"): set(),
     ("rbac.authorization.k8s.io", "clusterroles"): set(),
@@ -305,6 +307,36 @@ class TestRights:
     @pytest.mark.parametrize(("group", "resource"), RIGHTS, ids=[f"{group}/{name}" for group, name in RIGHTS])
     def test_operator_may_do_this_and_no_more(self, admin: KubeApi, helm: Helm, group: str, resource: str) -> None:
         assert {verb for verb in VERBS if may(admin, verb, group, resource)} == RIGHTS[group, resource]
+
+    @pytest.mark.parametrize(
+        ("name", "verbs"),
+        [
+            pytest.param(OPERATOR_ACCOUNT, {"get", "patch", "create"}, id="its own"),
+            # The name of an object to be created is not known to RBAC.
+            pytest.param("kube-scheduler", {"create"}, id="another's"),
+        ],
+    )
+    def test_operator_has_its_lease_alone(self, admin: KubeApi, helm: Helm, name: str, verbs: set[str]) -> None:
+        lease = ("coordination.k8s.io", "leases", RELEASE_NAMESPACE, name)
+        assert {verb for verb in VERBS if may(admin, verb, *lease)} == verbs
+
+    def test_operators_calls_about_its_lease_are_let_in(self, operator: KubeApi, admin: KubeApi) -> None:
+        lease = {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": OPERATOR_ACCOUNT, "namespace": RELEASE_NAMESPACE},
+            "spec": {"holderIdentity": "pod-1", "leaseDurationSeconds": 12, "renewTime": "2026-11-24T10:00:00.000000Z"},
+        }
+        assert operator.create(lease).accepted
+        stored = operator.get(lease).body
+        patch = {
+            "metadata": {"resourceVersion": stored["metadata"]["resourceVersion"]},
+            "spec": {"holderIdentity": None},
+        }
+        assert operator.merge_patch(lease, patch).accepted
+        assert operator.merge_patch(lease, patch).status == 409
+        assert "holderIdentity" not in admin.get(lease).body["spec"]
+        admin.delete(lease)
 
     def test_list_of_rights_names_no_secrets_and_no_exec(self, cluster: ControlPlane, helm: Helm) -> None:
         said = cluster.kubectl("auth", "can-i", "--list", f"--as={USER}", "-n", TEAM)

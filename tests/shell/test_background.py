@@ -199,7 +199,13 @@ async def test_resync_gets_on_without_nodes() -> None:
     assert bench.store.nodes() is None
 
 
-GOOD = {"beat_seconds": 0.5, "pass_seconds": 3.0, "resync_seconds": 200.0, "uptime_seconds": 9000.0}
+GOOD = {
+    "beat_seconds": 0.5,
+    "lease_seconds": 1.0,
+    "pass_seconds": 3.0,
+    "resync_seconds": 200.0,
+    "uptime_seconds": 9000.0,
+}
 
 
 @pytest.mark.parametrize(
@@ -207,6 +213,7 @@ GOOD = {"beat_seconds": 0.5, "pass_seconds": 3.0, "resync_seconds": 200.0, "upti
     [
         pytest.param({}, None, id="all is well"),
         pytest.param({"beat_seconds": 60.0}, "work queue", id="the queue's loop is dead"),
+        pytest.param({"lease_seconds": 90.0}, "Lease", id="the loop of the Lease is dead"),
         pytest.param({"pass_seconds": 400.0}, "a pass hangs", id="a pass hangs"),
         pytest.param({"resync_seconds": 1000.0}, "was not listed", id="the cluster was not listed for long"),
         pytest.param({"resync_seconds": float("inf"), "uptime_seconds": 100.0}, None, id="it has just started"),
@@ -255,3 +262,5 @@ def test_metrics_name_no_run() -> None:
     metrics.api_call("POST", "jobs", 201)
     labels = {name for family in metrics.registry.collect() for sample in family.samples for name in sample.labels}
     assert labels <= {"result", "le", "verb", "resource", "code", "reason", "phase", "task", "version"}
+    metrics.set_leading(lambda: True)
+    assert b"vidbench_leader 1.0" in metrics.render()[0]

@@ -22,6 +22,7 @@ PLURALS = {
     "PersistentVolumeClaim": ("/api/v1", "persistentvolumeclaims", True),
     "Node": ("/api/v1", "nodes", False),
     "Job": ("/apis/batch/v1", "jobs", True),
+    "Lease": ("/apis/coordination.k8s.io/v1", "leases", True),
     "BenchmarkRun": ("/apis/vidbench.io/v1alpha1", "benchmarkruns", True),
     "VideoModel": ("/apis/vidbench.io/v1alpha1", "videomodels", True),
     "RunnerClass": ("/apis/vidbench.io/v1alpha1", "runnerclasses", False),

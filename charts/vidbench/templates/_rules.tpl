@@ -33,6 +33,21 @@
   verbs: [get, list, create, patch]
 {{- end -}}
 
+{{/* What the operator does in its own namespace: the Lease that says which replica acts, and Events about it. */}}
+{{- define "vidbench.ownRules" -}}
+- apiGroups: [coordination.k8s.io]
+  # A creation has no name that a rule could be limited to.
+  resources: [leases]
+  verbs: [create]
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [{{ include "vidbench.operatorName" . }}]
+  verbs: [get, patch]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create]
+{{- end -}}
+
 {{/* What the operator reads of the cluster. */}}
 {{- define "vidbench.clusterRules" -}}
 - apiGroups: [vidbench.io]

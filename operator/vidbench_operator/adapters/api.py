@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -18,7 +18,7 @@ from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
 from vidbench_api.names import FIELD_MANAGER
-from vidbench_operator.ports import AlreadyExists, Conflict, Gone, Refused, Unavailable
+from vidbench_operator.ports import AlreadyExists, Conflict, Gone, NotLeading, Refused, Unavailable
 
 from .clock import ApiClock
 from .metrics import Metrics
@@ -58,12 +58,28 @@ def find_proxy(url: str) -> str | None:
 
 
 class Api:
-    """One API server, as one user."""
+    """One API server, as one user.
 
-    def __init__(self, client: ApiClient, clock: ApiClock, metrics: Metrics) -> None:
+    `may_write` is asked right before each mutating call. `writer` is the operator's name in audit lines. Calls that are
+    `routine` (renewals of a Lease, every two seconds) have theirs at level DEBUG.
+    """
+
+    def __init__(
+        self,
+        client: ApiClient,
+        clock: ApiClock,
+        metrics: Metrics,
+        *,
+        may_write: Callable[[], bool] = lambda: True,
+        writer: str = FIELD_MANAGER,
+        routine: bool = False,
+    ) -> None:
         self._client: Any = client
         self._clock = clock
         self._metrics = metrics
+        self._may_write = may_write
+        self._writer = writer
+        self._log = _audit.debug if routine else _audit.info
 
     async def close(self) -> None:
         """Close the connections."""
@@ -138,11 +154,15 @@ class Api:
                 return answer
             message = str(answer.get("message") or answer.get("reason") or "no reason given")[:_TEXT_CHARACTERS]
             raise _to_exception(method, path, code, answer, message, headers)
+        except NotLeading:
+            code = "withheld"
+            raise
         finally:
             self._metrics.api_call(method, _resource_of(path), code)
             if method in _MUTATING:
-                _audit.info(
+                self._log(
                     "mutation",
+                    writer=self._writer,
                     verb=method,
                     path=path,
                     name=_name_of(body) or None,
@@ -165,6 +185,8 @@ class Api:
         sent = self._clock.reading()
         try:
             await self._client.update_params_for_auth(headers, None, ["BearerToken"], path, method, body)
+            if method in _MUTATING and not self._may_write():
+                raise NotLeading(f"{method} {path}: not sent, as another operator may lead by now")
             response = await self._client.call_api(
                 method,
                 url,

@@ -22,6 +22,7 @@ from vidbench_api.kinds import (
 )
 from vidbench_api.names import (
     API_VERSION,
+    FIELD_MANAGER,
     LABEL_RUN,
     LABEL_RUN_UID,
     REQUEST_KEY,
@@ -57,12 +58,18 @@ _OURS: Final = f"/apis/{API_VERSION}"
 
 
 class KubeCluster:
-    """The API server as the reconciler sees it. `namespaces` limits what is listed; empty: all of them."""
+    """The API server as the reconciler sees it. `namespaces` limits what is listed; empty: all of them.
 
-    def __init__(self, api: Api, clock: ApiClock, namespaces: Sequence[str] = ()) -> None:
+    `instance` is the name of this operator in its Events.
+    """
+
+    def __init__(
+        self, api: Api, clock: ApiClock, namespaces: Sequence[str] = (), *, instance: str = FIELD_MANAGER
+    ) -> None:
         self._api = api
         self._clock = clock
         self._namespaces = tuple(namespaces)
+        self._instance = instance
 
     def now(self) -> float:
         """Return API time in seconds since the epoch."""
@@ -298,7 +305,7 @@ class KubeCluster:
                 yield raw
 
     async def _emit(self, run: RunIdentity, event: EmitEvent) -> None:
-        manifest = event_manifest(run, event, self.now())
+        manifest = event_manifest(run, event, self.now(), self._instance)
         path = f"{_CORE}/namespaces/{run.namespace}/events"
         try:
             await self._api.create(path, manifest, accept=METADATA_ONLY)

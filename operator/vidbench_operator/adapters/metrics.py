@@ -6,6 +6,7 @@ Every process has one registry; tests make their own.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -40,6 +41,9 @@ class Metrics:
             registry=self.registry,
         )
         self._depth = Gauge("vidbench_queue_depth", "Runs that wait for a pass.", registry=self.registry)
+        self._leader = Gauge(
+            "vidbench_leader", "1 while this process acts, 0 while it follows.", registry=self.registry
+        )
         self._last_success = time.monotonic()
         age = Gauge(
             "vidbench_last_success_age_seconds", "Seconds since a pass or a resync succeeded.", registry=self.registry
@@ -80,6 +84,10 @@ class Metrics:
     def set_queue_depth(self, depth: int) -> None:
         """Say how many runs wait."""
         self._depth.set(depth)
+
+    def set_leading(self, is_leading: Callable[[], bool]) -> None:
+        """Ask this at each scrape whether this process leads."""
+        self._leader.set_function(lambda: float(is_leading()))
 
     def render(self) -> tuple[bytes, str]:
         """Return the exposition and its content type."""

@@ -15,6 +15,12 @@ def format_time(seconds: float) -> str:
     return datetime.fromtimestamp(min(max(0, int(seconds)), _LAST_SECOND), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def format_micro_time(seconds: float) -> str:
+    """Return RFC 3339 text in UTC with microseconds, as Leases have it."""
+    moment = datetime.fromtimestamp(min(max(0.0, seconds), float(_LAST_SECOND)), UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
 def parse_time(text: str | None) -> float | None:
     """Return seconds since the epoch; None for None and for text that is no timestamp."""
     if not isinstance(text, str):

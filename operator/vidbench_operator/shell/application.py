@@ -7,13 +7,16 @@ import contextlib
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import structlog
+from kubernetes.aio.client import ApiClient
 
 from vidbench_api.catalogue import CATALOGUE
 from vidbench_operator.adapters.api import Api, load_client
 from vidbench_operator.adapters.clock import ApiClock
 from vidbench_operator.adapters.kube import KubeCluster
+from vidbench_operator.adapters.leases import LeaseStore
 from vidbench_operator.adapters.metrics import Metrics
 from vidbench_operator.ports import Refused, RunKey, Unavailable
 from vidbench_operator.reconciler import Reconciler
@@ -22,6 +25,7 @@ from vidbench_operator.settings import Settings
 from .children import ChildStore
 from .handlers import make_registry, make_settings
 from .intake import Intake
+from .leadership import Leader, Leadership, SoleLeader, make_identity
 from .probes import find_problem, serve_probes
 from .resync import Resync
 from .supervision import keep_alive
@@ -37,10 +41,12 @@ _GAUGE_SECONDS = 5.0
 class Operator:
     """One operator process' worth of objects."""
 
-    def __init__(self, settings: Settings, cluster: KubeCluster, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, cluster: KubeCluster, metrics: Metrics, leader: Leader) -> None:
         self._settings = settings
         self._cluster = cluster
         self._metrics = metrics
+        self._leader = leader
+        metrics.set_leading(leader.is_leading)
         self._store = ChildStore()
         self._reconciler = Reconciler(
             cluster, self._store, CATALOGUE, settings.to_policy(), count_end=metrics.attempt_ended
@@ -59,24 +65,40 @@ class Operator:
         self._started_at = time.monotonic()
 
     async def run(self) -> None:
-        """Run until cancelled, then finish the passes that are under way."""
+        """Run until cancelled, then finish the passes that are under way, and let the next operator begin."""
         queue = asyncio.create_task(self._keep("queue", self._queue.run))
+        leading = asyncio.create_task(self._keep("leadership", self._lead))
         others = [
             asyncio.create_task(self._keep("watches", self._watch)),
             asyncio.create_task(self._keep("resync", self._resync.run)),
             asyncio.create_task(self._keep("gauges", self._measure)),
         ]
         try:
-            await asyncio.gather(queue, *others)
+            await asyncio.gather(queue, leading, *others)
         finally:
             for task in (*others, queue):
                 task.cancel()
-            await asyncio.wait([*others, queue], timeout=_SHUTDOWN_SECONDS)
+            # The Lease is renewed as long as passes may write, and is another's the moment that they do not.
+            await asyncio.wait([queue], timeout=_SHUTDOWN_SECONDS)
+            leading.cancel()
+            await asyncio.wait([leading])
+            await self._leader.release()
+            await asyncio.wait(others, timeout=_SHUTDOWN_SECONDS)
+
+    async def _lead(self) -> None:
+        await self._leader.run(self._take_over)
+
+    def _take_over(self) -> None:
+        """Look at every run: those that wait for something were waited for by another operator until now."""
+        for key in self._store.run_keys():
+            self._queue.add(key)
+        self._resync.ask()
 
     def find_problem(self) -> str | None:
         """Return why the process should be restarted; None if it gets on."""
         return find_problem(
             beat_seconds=self._queue.seconds_since_beat,
+            lease_seconds=self._leader.seconds_since_beat,
             pass_seconds=self._queue.longest_pass_seconds,
             resync_seconds=self._resync.seconds_since_success,
             uptime_seconds=time.monotonic() - self._started_at,
@@ -91,7 +113,9 @@ class Operator:
         await keep_alive(name, task, restarted=self._metrics.task_restarted)
 
     async def _pass(self, key: RunKey) -> float | None:
-        """Do one pass, with the run's name in every log line of it."""
+        """Do one pass, with the run's name in every log line of it. A follower only lets the key go."""
+        if not self._leader.is_leading():
+            return None
         started = time.monotonic()
         result = "error"
         with structlog.contextvars.bound_contextvars(run=f"{key.namespace}/{key.name}"):
@@ -140,13 +164,17 @@ async def run_operator(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with _connected(clock, metrics) as api:
-        operator = Operator(settings, KubeCluster(api, clock, settings.watch_namespaces), metrics)
+    async with _connected() as client:
+        leader = _make_leader(settings, client, clock, metrics)
+        api = Api(client, clock, metrics, may_write=leader.is_leading, writer=leader.identity)
+        cluster = KubeCluster(api, clock, settings.watch_namespaces, instance=leader.identity)
+        operator = Operator(settings, cluster, metrics, leader)
         async with serve_probes(
             settings.health_port, settings.metrics_port, operator.find_problem, operator.is_ready, metrics
         ):
             running = asyncio.create_task(operator.run())
-            _log.info("started", namespaces=settings.watch_namespaces or "all", version=metrics.version)
+            namespaces = settings.watch_namespaces or "all"
+            _log.info("started", namespaces=namespaces, version=metrics.version, identity=leader.identity)
             await asyncio.wait({running, stopped := asyncio.create_task(stop.wait())}, return_when="FIRST_COMPLETED")
             stopped.cancel()
             running.cancel()
@@ -156,9 +184,18 @@ async def run_operator(settings: Settings) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _connected(clock: ApiClock, metrics: Metrics) -> AsyncIterator[Api]:
-    api = Api(await load_client(), clock, metrics)
+async def _connected() -> AsyncIterator[ApiClient]:
+    client: Any = await load_client()
     try:
-        yield api
+        yield client
     finally:
-        await api.close()
+        await client.close()
+
+
+def _make_leader(settings: Settings, client: ApiClient, clock: ApiClock, metrics: Metrics) -> Leader:
+    identity = make_identity(settings.identity)
+    if not settings.leader_election:
+        return SoleLeader(identity)
+    api = Api(client, clock, metrics, writer=identity, routine=True)
+    leases = LeaseStore(api, clock, settings.lease_namespace, settings.lease_name)
+    return Leadership(leases, identity, settings.to_limits())

@@ -190,6 +190,10 @@ class ChildStore:
             key for key, head in self._heads.items() if not head.accepted and namespace in (None, key.namespace)
         )
 
+    def run_keys(self) -> frozenset[RunKey]:
+        """Return the runs that the watches have shown."""
+        return frozenset(self._heads)
+
     def phases(self) -> dict[str, int]:
         """Count the runs by phase."""
         return dict(Counter(head.phase for head in self._heads.values()))

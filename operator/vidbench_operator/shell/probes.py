@@ -12,9 +12,17 @@ from vidbench_operator.adapters.metrics import Metrics
 
 
 def find_problem(
-    *, beat_seconds: float, pass_seconds: float, resync_seconds: float, uptime_seconds: float, period_seconds: float
+    *,
+    beat_seconds: float,
+    lease_seconds: float,
+    pass_seconds: float,
+    resync_seconds: float,
+    uptime_seconds: float,
+    period_seconds: float,
 ) -> str | None:
     """Return what is wrong: a loop that does not beat, a pass that hangs, a cluster that was not listed for long."""
+    if lease_seconds > 60:
+        return f"nobody has seen to the Lease for {lease_seconds:.0f} s"
     if beat_seconds > 30:
         return f"the work queue has not looked for work for {beat_seconds:.0f} s"
     if pass_seconds > 300:

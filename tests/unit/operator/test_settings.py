@@ -57,6 +57,25 @@ def test_settings_that_make_no_sense_end_the_process_with_the_variables_name(
     assert f"VIDBENCH_OPERATOR_{name}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        pytest.param({"LEADER_ELECTION": "true"}, "needs VIDBENCH_OPERATOR_LEASE_NAMESPACE", id="an election nowhere"),
+        pytest.param({"RENEW_DEADLINE_SECONDS": "12"}, "renew deadline < duration", id="two that may act at once"),
+        pytest.param({"RENEW_PERIOD_SECONDS": "9"}, "renew period < renew deadline", id="no time to renew"),
+    ],
+)
+def test_elections_that_cannot_work_end_the_process_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], values: dict[str, str], message: str
+) -> None:
+    for name, value in values.items():
+        monkeypatch.setenv(f"VIDBENCH_OPERATOR_{name}", value)
+    assert main() == 2
+    said = capsys.readouterr().err
+    assert said.startswith("VIDBENCH_OPERATOR: ")
+    assert message in said
+
+
 def test_every_setting_is_described() -> None:
     undescribed = [name for name, field in Settings.model_fields.items() if not field.description]
     assert undescribed == []
