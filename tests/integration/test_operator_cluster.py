@@ -63,7 +63,7 @@ def make_job(run: ObservedRun) -> Manifest:
 
 
 async def test_run_is_read_and_missed(cluster: KubeCluster, run: ObservedRun) -> None:
-    assert run.spec.parallelism == 8
+    assert run.spec.parallelism == 16
     assert await cluster.get_run(RunKey(run.namespace, "nobody")) is None
     assert abs(cluster.now() - run.created_at) < 60
 
