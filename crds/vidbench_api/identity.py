@@ -36,6 +36,11 @@ def attempt_name(run_name: str, cell: str, shard: int, attempt: int) -> str:
     return f"{run_name}-{cell}-{shard}-{attempt}"
 
 
+def harvest_name(attempt_name: str) -> str:
+    """Return the name of the Job that reads what an attempt has stored: at most 63 characters, as no attempt is above 9999."""
+    return f"{attempt_name}-h"
+
+
 def result_name(run_name: str, cell: str, shard: int) -> str:
     """Return the name of a shard's result: one name a shard, so that the API server refuses a second one."""
     return f"{run_name}-{cell}-{shard}"

@@ -29,6 +29,9 @@ LABEL_GENERATION: Final = "vidbench.io/generation"
 LABEL_RUNG: Final = "vidbench.io/rung"
 """On the Jobs and results of a fallback: which rung it is."""
 
+LABEL_HARVEST: Final = "vidbench.io/harvest"
+"""`true` on the Job that reads an attempt's stored verdict; it has the attempt's other labels too."""
+
 LABEL_QUEUE: Final = "kueue.x-k8s.io/queue-name"
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGED_BY: Final = "vidbench"
@@ -55,6 +58,9 @@ ENV_NODE_NAME: Final = "VIDBENCH_NODE_NAME"
 ENV_POD_NAME: Final = "VIDBENCH_POD_NAME"
 ENV_POD_UID: Final = "VIDBENCH_POD_UID"
 ENV_IMAGE: Final = "VIDBENCH_IMAGE"
+ENV_HARVEST: Final = "VIDBENCH_HARVEST"
+"""`true`: the runner measures nothing; it reads the attempt's stored verdict and reports it. As the command `harvest`."""
+
 ENV_PRETENDED_GPUS: Final = "VIDBENCH_PRETENDED_GPUS"
 """`true` in a RunnerClass whose nodes only pretend to have GPUs: running on the CPU then is no defect."""
 
@@ -139,6 +145,7 @@ class Reason(StrEnum):
     KILLED = "Killed"
     DEVICE_FAULT = "DeviceFault"
     STORAGE_FAILED = "StorageFailed"
+    HOST_UNHEALTHY = "HostUnhealthy"
     NODE_SHUTDOWN = "NodeShutdown"
     DEVICE_REFUSED = "DeviceRefused"
     NODE_REFUSED = "NodeRefused"
@@ -174,6 +181,8 @@ class ExitCode(IntEnum):
     STORAGE_FAILED = 92
     KILLED = 93
     INTERNAL_ERROR = 94
+    HOST_UNHEALTHY = 95
+    NOTHING_STORED = 96
 
 
 EXIT_CODE_OF_REASON: Final[dict[Reason, ExitCode]] = {
@@ -195,6 +204,8 @@ EXIT_CODE_OF_REASON: Final[dict[Reason, ExitCode]] = {
     Reason.STORAGE_FAILED: ExitCode.STORAGE_FAILED,
     Reason.KILLED: ExitCode.KILLED,
     Reason.INTERNAL_ERROR: ExitCode.INTERNAL_ERROR,
+    Reason.HOST_UNHEALTHY: ExitCode.HOST_UNHEALTHY,
+    Reason.RESULT_LOST: ExitCode.NOTHING_STORED,
 }
 
 

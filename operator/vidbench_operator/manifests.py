@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from vidbench_api.identity import attempt_name, digest_of, request_name
+from vidbench_api.identity import attempt_name, digest_of, harvest_name, request_name
 from vidbench_api.kinds import BENCHMARK_RESULT, BENCHMARK_RUN, Resources
 from vidbench_api.names import (
     ANNOTATION_REQUEST_DIGEST,
@@ -17,6 +17,7 @@ from vidbench_api.names import (
     ENV_ARTIFACTS,
     ENV_ATTEMPT,
     ENV_CELL,
+    ENV_HARVEST,
     ENV_IMAGE,
     ENV_MESSAGE_LIMIT,
     ENV_MESSAGE_PATH,
@@ -30,6 +31,7 @@ from vidbench_api.names import (
     LABEL_ATTEMPT,
     LABEL_CELL,
     LABEL_HARDWARE,
+    LABEL_HARVEST,
     LABEL_MANAGED_BY,
     LABEL_MODEL,
     LABEL_QUEUE,
@@ -59,7 +61,15 @@ TEMPORARY_MOUNT: Final = "/tmp"  # noqa: S108 - a mount point in the runner's co
 POD_DEADLINE_MARGIN_SECONDS: Final = 60
 """What the pod gets beyond its limits, so that the runner's own deadline, which gives a verdict, comes first."""
 
+HARVEST_SECONDS: Final = 300
+"""What a harvest gets beyond the image pull: it mounts a claim and reads two small files."""
+
 GRACE_SECONDS: Final = 30
+_HARVEST_RESOURCES: Final = {
+    "requests": {"cpu": "100m", "memory": "512Mi"},
+    "limits": {"cpu": "1", "memory": "512Mi"},
+}
+_HARVEST_SCRATCH: Final = "64Mi"
 _CLAIM_SCHEME: Final = "claim://"
 _ANYWHERE: Final = Placement()
 _WEIGHT_OF_PREFERENCE: Final = 20
@@ -138,11 +148,53 @@ def job_manifest(
     Raises:
         ValueError: if the document has no such cell.
     """
+    cell = _find_cell(document, cell_id)
+    digest = document.digest
+    queue = document.scheduling.queue_name
+    job = _job(
+        document,
+        attempt_name(document.run.name, cell.id, shard, attempt),
+        _attempt_labels(document.run, cell, shard, attempt) | ({LABEL_QUEUE: queue} if queue else {}),
+        digest,
+        _pod_spec(document, cell, digest, shard, attempt) | _scheduling(document, placement),
+    )
+    if queue:
+        job["spec"]["suspend"] = True
+    return job
+
+
+def harvest_manifest(document: RequestDocument, cell_id: str, shard: int, attempt: int) -> Manifest:
+    """Return the Job that reads what an attempt has stored among its artifacts and reports it as its own message.
+
+    It may run wherever the claim can be mounted: it takes no GPU and asks for no node, but tolerates what the attempt's
+    pod tolerated, because a claim may be bound to a node with such a taint.
+
+    Raises:
+        ValueError: if the document has no such cell, or its run stores no artifacts.
+    """
+    cell = _find_cell(document, cell_id)
+    if not document.artifacts.storage_uri:
+        raise ValueError(f"run {document.run.name!r} stores no artifacts: there is nothing to harvest")
+    digest = document.digest
+    return _job(
+        document,
+        harvest_name(attempt_name(document.run.name, cell.id, shard, attempt)),
+        {**_attempt_labels(document.run, cell, shard, attempt), LABEL_HARVEST: "true"},
+        digest,
+        _harvest_pod_spec(document, cell, digest, shard, attempt),
+    )
+
+
+def _find_cell(document: RequestDocument, cell_id: str) -> Cell:
     cell = document.find_cell(cell_id)
     if cell is None:
         raise ValueError(f"the request document of run {document.run.name!r} has no cell {cell_id!r}")
-    labels = {
-        **_run_labels(document.run),
+    return cell
+
+
+def _attempt_labels(run: RunIdentity, cell: Cell, shard: int, attempt: int) -> dict[str, str]:
+    return {
+        **_run_labels(run),
         LABEL_CELL: cell.id,
         LABEL_MODEL: cell.model,
         LABEL_HARDWARE: cell.hardware,
@@ -150,15 +202,14 @@ def job_manifest(
         LABEL_SHARD: str(shard),
         LABEL_ATTEMPT: str(attempt),
     }
-    queue = document.scheduling.queue_name
-    if queue:
-        labels[LABEL_QUEUE] = queue
-    digest = document.digest
+
+
+def _job(document: RequestDocument, name: str, labels: dict[str, str], digest: str, pod_spec: Manifest) -> Manifest:
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
-            "name": attempt_name(document.run.name, cell.id, shard, attempt),
+            "name": name,
             "namespace": document.run.namespace,
             "labels": labels,
             "annotations": {ANNOTATION_REQUEST_DIGEST: digest},
@@ -168,7 +219,6 @@ def job_manifest(
             "backoffLimit": 0,
             "completions": 1,
             "parallelism": 1,
-            **({"suspend": True} if queue else {}),
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": _pod_failure_policy(),
             "template": {
@@ -180,7 +230,7 @@ def job_manifest(
                         "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
                     },
                 },
-                "spec": _pod_spec(document, cell, digest, shard, attempt) | _scheduling(document, placement),
+                "spec": pod_spec,
             },
         },
     }
@@ -229,14 +279,45 @@ def _pod_spec(document: RequestDocument, cell: Cell, digest: str, shard: int, at
     runner_class = document.runner_class
     hardware = document.find_hardware(cell.hardware)
     volumes, mounts = _volumes(document)
+    container = {
+        "env": _env_entries(_environment(document, cell, digest, shard, attempt)),
+        "resources": _resources(runner_class.resources, hardware),
+        "volumeMounts": mounts,
+    }
+    spec = _pod(document, hardware, pod_deadline_seconds(document.timeouts), volumes, container)
+    spec["nodeSelector"] = dict(hardware.node_selector)
+    if runner_class.runtime_class_name:
+        spec["runtimeClassName"] = runner_class.runtime_class_name
+    return spec
+
+
+def _harvest_pod_spec(document: RequestDocument, cell: Cell, digest: str, shard: int, attempt: int) -> Manifest:
+    hardware = document.find_hardware(cell.hardware)
+    volumes, mounts = _base_volumes(document, _HARVEST_SCRATCH)
+    _add_artifacts(document, {}, volumes, mounts, read_only=True)
+    # Where a runtime gives GPUs to whoever asks by this variable, an image may ask; a harvest takes none.
+    alone = {ENV_HARVEST: "true", "NVIDIA_VISIBLE_DEVICES": "void"}
+    container = {
+        "env": _env_entries(_environment(document, cell, digest, shard, attempt) | alone),
+        "resources": _HARVEST_RESOURCES,
+        "volumeMounts": mounts,
+    }
+    deadline = document.timeouts.image_pull_seconds + HARVEST_SECONDS
+    return _pod(document, hardware, deadline, volumes, container)
+
+
+def _pod(
+    document: RequestDocument, hardware: Hardware, deadline: int, volumes: list[Manifest], container: Manifest
+) -> Manifest:
+    """Return what all our pods share: one container of the class's image that may do nothing to its node."""
+    runner_class = document.runner_class
     spec: Manifest = {
         "restartPolicy": "Never",
-        "activeDeadlineSeconds": pod_deadline_seconds(document.timeouts),
+        "activeDeadlineSeconds": deadline,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
-        "nodeSelector": dict(hardware.node_selector),
         "tolerations": [entry.to_wire() for entry in (*runner_class.default_tolerations, *hardware.tolerations)],
         "volumes": volumes,
         "containers": [
@@ -244,9 +325,7 @@ def _pod_spec(document: RequestDocument, cell: Cell, digest: str, shard: int, at
                 "name": RUNNER_CONTAINER,
                 "image": runner_class.image,
                 "imagePullPolicy": runner_class.image_pull_policy,
-                "env": _environment(document, cell, digest, shard, attempt),
-                "resources": _resources(runner_class.resources, hardware),
-                "volumeMounts": mounts,
+                **container,
                 "terminationMessagePath": TERMINATION_MESSAGE_PATH,
                 "terminationMessagePolicy": "File",
                 "securityContext": {
@@ -260,8 +339,6 @@ def _pod_spec(document: RequestDocument, cell: Cell, digest: str, shard: int, at
     }
     if runner_class.image_pull_secrets:
         spec["imagePullSecrets"] = [{"name": secret.name} for secret in runner_class.image_pull_secrets]
-    if runner_class.runtime_class_name:
-        spec["runtimeClassName"] = runner_class.runtime_class_name
     return spec
 
 
@@ -303,7 +380,7 @@ def _preference(weight: int, *requirements: Manifest) -> Manifest:
     return {"weight": weight, "preference": {"matchFields": list(requirements)}}
 
 
-def _environment(document: RequestDocument, cell: Cell, digest: str, shard: int, attempt: int) -> list[Manifest]:
+def _environment(document: RequestDocument, cell: Cell, digest: str, shard: int, attempt: int) -> dict[str, Any]:
     """Return the environment: cache folders, which the class may move; the class's own; the contract's, which win."""
     contract: dict[str, Any] = {
         ENV_REQUEST_PATH: f"{REQUEST_MOUNT}/{REQUEST_KEY}",
@@ -321,9 +398,13 @@ def _environment(document: RequestDocument, cell: Cell, digest: str, shard: int,
     if document.artifacts.storage_uri:
         contract[ENV_ARTIFACTS] = f"file://{ARTIFACTS_MOUNT}"
     given = {entry.name: entry.value for entry in document.runner_class.env}
+    return {**_SCRATCH_ENVIRONMENT, **given, **contract}
+
+
+def _env_entries(environment: dict[str, Any]) -> list[Manifest]:
     return [
         {"name": name, "value": value} if isinstance(value, str) else {"name": name, "valueFrom": value}
-        for name, value in {**_SCRATCH_ENVIRONMENT, **given, **contract}.items()
+        for name, value in environment.items()
     ]
 
 
@@ -343,24 +424,9 @@ def _resources(resources: Resources, hardware: Hardware) -> Manifest:
 def _volumes(document: RequestDocument) -> tuple[list[Manifest], list[Manifest]]:
     """Return volumes and mounts. A claim is one volume however often it is mounted: two of the same never mount."""
     resources = document.runner_class.resources
-    run = document.run
-    volumes: list[Manifest] = [
-        {
-            "name": "request",
-            "configMap": {
-                "name": request_name(run.name, run.uid),
-                "items": [{"key": REQUEST_KEY, "path": REQUEST_KEY}],
-            },
-        },
-        {"name": "scratch", "emptyDir": {"sizeLimit": resources.scratch}},
-        {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": resources.shared_memory}},
-    ]
-    mounts: list[Manifest] = [
-        {"name": "request", "mountPath": REQUEST_MOUNT, "readOnly": True},
-        {"name": "scratch", "mountPath": SCRATCH_MOUNT},
-        {"name": "scratch", "mountPath": TEMPORARY_MOUNT, "subPath": "tmp"},
-        {"name": "shared-memory", "mountPath": "/dev/shm"},  # noqa: S108 - as above
-    ]
+    volumes, mounts = _base_volumes(document, resources.scratch)
+    volumes.append({"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": resources.shared_memory}})
+    mounts.append({"name": "shared-memory", "mountPath": "/dev/shm"})  # noqa: S108 - as above
     names: dict[str, str] = {}
     mounts.extend(
         {
@@ -370,12 +436,45 @@ def _volumes(document: RequestDocument) -> tuple[list[Manifest], list[Manifest]]
         }
         for claim in document.runner_class.claims
     )
-    artifacts = _artifacts_claim(document.artifacts.storage_uri)
-    if artifacts is not None:
-        claim_name, path = artifacts
-        mount = {"name": _claim_volume(names, volumes, claim_name), "mountPath": ARTIFACTS_MOUNT}
-        mounts.append({**mount, "subPath": path} if path else mount)
+    _add_artifacts(document, names, volumes, mounts, read_only=False)
     return volumes, mounts
+
+
+def _base_volumes(document: RequestDocument, scratch: str) -> tuple[list[Manifest], list[Manifest]]:
+    """Return the request document and a place to write, as volumes and mounts."""
+    run = document.run
+    volumes: list[Manifest] = [
+        {
+            "name": "request",
+            "configMap": {
+                "name": request_name(run.name, run.uid),
+                "items": [{"key": REQUEST_KEY, "path": REQUEST_KEY}],
+            },
+        },
+        {"name": "scratch", "emptyDir": {"sizeLimit": scratch}},
+    ]
+    mounts: list[Manifest] = [
+        {"name": "request", "mountPath": REQUEST_MOUNT, "readOnly": True},
+        {"name": "scratch", "mountPath": SCRATCH_MOUNT},
+        {"name": "scratch", "mountPath": TEMPORARY_MOUNT, "subPath": "tmp"},
+    ]
+    return volumes, mounts
+
+
+def _add_artifacts(
+    document: RequestDocument,
+    names: dict[str, str],
+    volumes: list[Manifest],
+    mounts: list[Manifest],
+    *,
+    read_only: bool,
+) -> None:
+    artifacts = _artifacts_claim(document.artifacts.storage_uri)
+    if artifacts is None:
+        return
+    claim_name, path = artifacts
+    mount: Manifest = {"name": _claim_volume(names, volumes, claim_name), "mountPath": ARTIFACTS_MOUNT}
+    mounts.append(mount | ({"subPath": path} if path else {}) | ({"readOnly": True} if read_only else {}))
 
 
 def _claim_volume(names: dict[str, str], volumes: list[Manifest], claim_name: str) -> str:

@@ -17,8 +17,9 @@ from support.requests import CELL, request_document
 
 from localcluster.components import APISERVER, ETCD, ControlPlaneOptions
 from localcluster.controlplane import ControlPlane
+from vidbench_api.request import RequestDocument
 from vidbench_operator.core.plan import Placement
-from vidbench_operator.manifests import job_manifest
+from vidbench_operator.manifests import harvest_manifest, job_manifest
 
 Manifest = dict[str, Any]
 TEAM, OTHER_TEAM = "team-a", "team-b"
@@ -66,17 +67,18 @@ PLACED = Placement(avoid=("a", "b"), avoid_if_possible=("c", "d"), prefer=("e", 
 """All that a placement can say, to see that the API server takes it."""
 
 
-def job(change: Callable[[Manifest], object] | None = None, **pod: Any) -> Manifest:
-    """A Job as the operator makes it, changed at will; keywords change its pod's spec."""
-    run = {"namespace": TEAM, "name": "nightly", "uid": "7c9e6679-7425-40de-944b-e07fc1f90ae7"}
-    classes = complete_runner_class()["spec"] | {"allowedNamespaces": ["*"]}
-    document = request_document(
-        run=run,
-        runnerClass=classes,
+def document_of_a_run() -> RequestDocument:
+    return request_document(
+        run={"namespace": TEAM, "name": "nightly", "uid": "7c9e6679-7425-40de-944b-e07fc1f90ae7"},
+        runnerClass=complete_runner_class()["spec"] | {"allowedNamespaces": ["*"]},
         artifacts={"storageUri": "claim://videos/nightly"},
         scheduling={"queueName": "lab", "priorityClassName": "system-node-critical"},
     )
-    manifest = copy.deepcopy(job_manifest(document, CELL, 1, 1, PLACED))
+
+
+def job(change: Callable[[Manifest], object] | None = None, **pod: Any) -> Manifest:
+    """A Job as the operator makes it, changed at will; keywords change its pod's spec."""
+    manifest = copy.deepcopy(job_manifest(document_of_a_run(), CELL, 1, 1, PLACED))
     manifest["spec"]["template"]["spec"].update(pod)
     if change is not None:
         change(manifest)
@@ -360,6 +362,10 @@ class TestRights:
 class TestAdmissionOfJobs:
     def test_job_of_the_operator_is_let_in(self, operator: KubeApi) -> None:
         answer = operator.create(job(), dry_run=True)
+        assert answer.accepted, answer.message
+
+    def test_harvest_of_the_operator_is_let_in(self, operator: KubeApi) -> None:
+        answer = operator.create(harvest_manifest(document_of_a_run(), CELL, 1, 1), dry_run=True)
         assert answer.accepted, answer.message
 
     @pytest.mark.parametrize(("manifest", "words"), BAD_JOBS.values(), ids=list(BAD_JOBS))

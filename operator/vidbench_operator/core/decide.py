@@ -7,7 +7,6 @@ settled, and say it all in one status. Time is an argument, names are computed, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 
 from vidbench_api.identity import attempt_name, result_name
 from vidbench_api.names import EventReason, LimitedBy, Outcome, Reason, RowPhase, RunPhase
@@ -17,26 +16,16 @@ from vidbench_api.run_status import BenchmarkRunStatus, CellRow, GpuSeconds, Par
 
 from .lifecycle import deadline_of, find_stop, is_paused, stopped, suspended, with_pause
 from .observed import Observed, ObservedJob, ObservedRun
+from .placement import placement_of
 from .plan import CreateJob, CreateResult, DeleteJob, EmitEvent, PatchTtl, Plan
 from .policy import Policy
 from .results import headline_memory, result_labels
-from .settle import Context, Settled, settle
+from .settle import Context, Entry, settle
+from .start import start
 from .status import empty_row, is_terminal, summarise, summarise_row
-from .timestamps import format_time, parse_time
+from .timestamps import parse_time
 
 _MAX_COUNT = 2_147_483_647
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """One shard of one cell with what came of it."""
-
-    cell: Cell
-    settled: Settled
-
-    @property
-    def shard(self) -> ShardStatus:
-        return self.settled.shard
 
 
 def decide(run: ObservedRun, observed: Observed, now: float, policy: Policy) -> Plan:
@@ -54,7 +43,7 @@ def decide(run: ObservedRun, observed: Observed, now: float, policy: Policy) -> 
     if run.spec.suspend or run.spec.cancel != "None":
         limited_by = LimitedBy.SUSPENDED if run.spec.suspend else LimitedBy.NOTHING
     else:
-        limited_by, entries = _start(context, entries)
+        limited_by, entries = start(context, entries)
     status = _make_status(context, entries, limited_by)
     return _make_plan(context, entries, status)
 
@@ -96,7 +85,7 @@ def _stored_shards(status: BenchmarkRunStatus, document: RequestDocument) -> dic
     return stored
 
 
-def _settle_all(context: Context) -> tuple[_Entry, ...]:
+def _settle_all(context: Context) -> tuple[Entry, ...]:
     stored = _stored_shards(context.run.status, context.document)
     settled = [
         (cell, [suspended(context, cell, settle(context, cell, shard)) for shard in stored[cell.id]])
@@ -104,13 +93,13 @@ def _settle_all(context: Context) -> tuple[_Entry, ...]:
     ]
     stop = find_stop(context.run, [(cell, [each.shard for each in shards]) for cell, shards in settled], context.now)
     return tuple(
-        _Entry(cell, stopped(context, cell, each, stop) if stop is not None else each)
+        Entry(cell, stopped(context, cell, each, stop) if stop is not None else each)
         for cell, shards in settled
         for each in shards
     )
 
 
-def _needs(entries: Sequence[_Entry], observed: Observed) -> Plan | None:
+def _needs(entries: Sequence[Entry], observed: Observed) -> Plan | None:
     """Ask for a closer look where a decision hangs on something that was not looked at."""
     live = any(entry.settled.needs_live for entry in entries) and not observed.live
     known = {refusal.job_uid for refusal in observed.refusals}
@@ -124,63 +113,10 @@ def _needs(entries: Sequence[_Entry], observed: Observed) -> Plan | None:
     return None
 
 
-def _start(context: Context, entries: Sequence[_Entry]) -> tuple[LimitedBy, tuple[_Entry, ...]]:
-    """Write down the next attempts: shard 1 of every cell first, then shard 2; within, in the order of the cell ids.
-
-    Cell ids are hashes of the run's UID, so that order is a shuffle with a seed of its own for every run.
-    """
-    active = sum(entry.shard.phase is RowPhase.ACTIVE for entry in entries)
-    slots = max(0, context.run.spec.parallelism - active)
-    probes: dict[str, int] = {}
-    for entry in entries:
-        probes[entry.cell.hardware] = probes.get(entry.cell.hardware, 0) + entry.settled.unschedulable
-    started = {}
-    held_back = False
-    for entry in sorted(entries, key=lambda entry: (entry.shard.index, entry.cell.id)):
-        if entry.shard.phase is not RowPhase.PENDING or (parse_time(entry.shard.not_before) or 0) > context.now:
-            continue
-        if probes[entry.cell.hardware] >= context.policy.unschedulable_probe:
-            held_back = True
-            continue
-        if slots == 0:
-            break
-        slots -= 1
-        started[(entry.cell.id, entry.shard.index)] = _next_attempt(entry.shard, context.now)
-    wake_at = context.now + context.policy.refusal_check_seconds
-    changed = tuple(
-        _Entry(entry.cell, replace(entry.settled, shard=started[key], wake_at=wake_at))
-        if (key := (entry.cell.id, entry.shard.index)) in started
-        else entry
-        for entry in entries
-    )
-    waits = any(entry.shard.phase is RowPhase.PENDING for entry in changed)
-    return _limited_by(changed, waits=waits, slots=slots, held_back=held_back), changed
-
-
-def _next_attempt(shard: ShardStatus, now: float) -> ShardStatus:
-    return shard.model_copy(
-        update={
-            "phase": RowPhase.ACTIVE,
-            "attempt": shard.attempt + 1,
-            "job_uid": None,
-            "started_at": format_time(now),
-            "not_before": None,
-        }
-    )
-
-
-def _limited_by(entries: Sequence[_Entry], *, waits: bool, slots: int, held_back: bool) -> LimitedBy:
-    if held_back or any(entry.settled.unschedulable for entry in entries):
-        return LimitedBy.CAPACITY
-    if any(entry.settled.refused for entry in entries):
-        return LimitedBy.QUOTA
-    return LimitedBy.PARALLELISM if waits and slots == 0 else LimitedBy.NOTHING
-
-
-def _make_status(context: Context, entries: Sequence[_Entry], limited_by: LimitedBy) -> BenchmarkRunStatus:
+def _make_status(context: Context, entries: Sequence[Entry], limited_by: LimitedBy) -> BenchmarkRunStatus:
     run = context.run
     before = {row.id: row for row in run.status.rows}
-    mine: dict[str, list[_Entry]] = {}
+    mine: dict[str, list[Entry]] = {}
     for entry in entries:
         mine.setdefault(entry.cell.id, []).append(entry)
     rows = tuple(_make_row(context, cell, before.get(cell.id), mine[cell.id]) for cell in context.document.cells)
@@ -195,7 +131,7 @@ def _make_status(context: Context, entries: Sequence[_Entry], limited_by: Limite
     return summarise(run, with_pause(status, paused=paused, now=context.now), parallelism, context.now)
 
 
-def _add_gpu_seconds(status: BenchmarkRunStatus, entries: Sequence[_Entry]) -> GpuSeconds:
+def _add_gpu_seconds(status: BenchmarkRunStatus, entries: Sequence[Entry]) -> GpuSeconds:
     """Return what was held so far with the attempts that ended in this pass: used by those that gave an answer."""
     total = status.gpu_seconds or GpuSeconds()
     used, wasted = total.used, total.wasted
@@ -208,7 +144,7 @@ def _add_gpu_seconds(status: BenchmarkRunStatus, entries: Sequence[_Entry]) -> G
     return GpuSeconds(used=min(used, _MAX_COUNT), wasted=min(wasted, _MAX_COUNT))
 
 
-def _make_row(context: Context, cell: Cell, stored: CellRow | None, entries: Sequence[_Entry]) -> CellRow:
+def _make_row(context: Context, cell: Cell, stored: CellRow | None, entries: Sequence[Entry]) -> CellRow:
     """Return the cell's row. Device and kind of memory are those of its first result, the message of its last failure."""
     row = empty_row(cell, context.document.shards)
     if stored is not None:
@@ -229,12 +165,12 @@ def _make_row(context: Context, cell: Cell, stored: CellRow | None, entries: Seq
     return summarise_row(row, [entry.shard for entry in entries])
 
 
-def _result_of(context: Context, entry: _Entry) -> BenchmarkResultSpec | None:
+def _result_of(context: Context, entry: Entry) -> BenchmarkResultSpec | None:
     name = result_name(context.run.name, entry.cell.id, entry.shard.index)
     return entry.settled.result or context.observed.results.get(name)
 
 
-def _make_plan(context: Context, entries: Sequence[_Entry], status: BenchmarkRunStatus) -> Plan:
+def _make_plan(context: Context, entries: Sequence[Entry], status: BenchmarkRunStatus) -> Plan:
     run, observed = context.run, context.observed
     results = tuple(
         CreateResult(
@@ -247,7 +183,7 @@ def _make_plan(context: Context, entries: Sequence[_Entry], status: BenchmarkRun
     )
     tried = {job.name for job in observed.jobs if job.owner_uid == run.uid} | observed.refused_jobs.keys()
     creates = tuple(
-        CreateJob(name, entry.cell.id, entry.shard.index, entry.shard.attempt)
+        CreateJob(name, entry.cell.id, entry.shard.index, entry.shard.attempt, placement_of(context, entry, entries))
         for entry in entries
         if entry.shard.phase is RowPhase.ACTIVE
         and entry.shard.job_uid is None
@@ -334,7 +270,7 @@ def _turning_points(before: BenchmarkRunStatus, after: BenchmarkRunStatus) -> tu
     return ()
 
 
-def _events(entries: Sequence[_Entry], status: BenchmarkRunStatus) -> tuple[EmitEvent, ...]:
+def _events(entries: Sequence[Entry], status: BenchmarkRunStatus) -> tuple[EmitEvent, ...]:
     events = []
     for entry in entries:
         end = entry.settled.ended
@@ -364,7 +300,7 @@ def _last_event(status: BenchmarkRunStatus) -> EmitEvent:
     return EmitEvent("Normal", reason, status.message or "")
 
 
-def _requeue_after(context: Context, entries: Sequence[_Entry]) -> float:
+def _requeue_after(context: Context, entries: Sequence[Entry]) -> float:
     """Return seconds until the first limit runs out; a run that is not ended always has one: its own.
 
     A retry whose time has come but which has no slot waits for what frees one, not for the clock.

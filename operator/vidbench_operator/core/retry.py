@@ -69,6 +69,7 @@ CLASS_OF_REASON: dict[Reason, FailureClass] = {
     Reason.NODE_LOST: FailureClass.INFRASTRUCTURE,
     Reason.DEVICE_FAULT: FailureClass.INFRASTRUCTURE,
     Reason.STORAGE_FAILED: FailureClass.INFRASTRUCTURE,
+    Reason.HOST_UNHEALTHY: FailureClass.INFRASTRUCTURE,
     Reason.NODE_SHUTDOWN: FailureClass.INFRASTRUCTURE,
     Reason.DEVICE_REFUSED: FailureClass.INFRASTRUCTURE,
     Reason.NODE_REFUSED: FailureClass.INFRASTRUCTURE,

@@ -70,6 +70,19 @@ class Settled:
     """When a limit of the present state runs out."""
 
 
+@dataclass(frozen=True)
+class Entry:
+    """One shard of one cell with what came of it."""
+
+    cell: Cell
+    settled: Settled
+
+    @property
+    def shard(self) -> ShardStatus:
+        """Return the shard as it is now."""
+        return self.settled.shard
+
+
 def settle(context: Context, cell: Cell, shard: ShardStatus) -> Settled:
     """Judge one shard."""
     if shard.phase is RowPhase.FINISHED:

@@ -15,12 +15,14 @@ from vidbench_api.names import (
     ANNOTATION_REQUEST_DIGEST,
     ENV_ARTIFACTS,
     ENV_CELL,
+    ENV_HARVEST,
     ENV_MESSAGE_LIMIT,
     ENV_NODE_NAME,
     ENV_POD_UID,
     ENV_REQUEST_DIGEST,
     ENV_REQUEST_PATH,
     LABEL_ATTEMPT,
+    LABEL_HARVEST,
     LABEL_QUEUE,
     LABEL_RUN,
     LABEL_RUN_UID,
@@ -33,6 +35,7 @@ from vidbench_api.result import BenchmarkResultSpec
 from vidbench_operator.core.plan import EmitEvent, Placement
 from vidbench_operator.manifests import (
     event_manifest,
+    harvest_manifest,
     job_manifest,
     pod_deadline_seconds,
     request_manifest,
@@ -322,6 +325,87 @@ def test_class_chooses_image_secrets_and_runtime() -> None:
     assert spec["runtimeClassName"] == "nvidia"
 
 
+STORING: Manifest = {"artifacts": {"storageUri": "claim://videos/team"}}
+
+
+def harvest(**changes: Any) -> Manifest:
+    return harvest_manifest(request_document(**STORING | changes), CELL, 2, 3)
+
+
+def harvest_pod(**changes: Any) -> Manifest:
+    spec: Manifest = harvest(**changes)["spec"]["template"]["spec"]
+    return spec
+
+
+def test_harvest_is_the_attempts_job_by_another_name_and_label() -> None:
+    mine, attempts = harvest(), job(**STORING)
+    assert mine["metadata"]["name"] == attempts["metadata"]["name"] + "-h"
+    assert mine["metadata"]["labels"] == attempts["metadata"]["labels"] | {LABEL_HARVEST: "true"}
+    assert mine["metadata"]["labels"] == mine["spec"]["template"]["metadata"]["labels"]
+    assert mine["metadata"]["ownerReferences"] == attempts["metadata"]["ownerReferences"]
+    without = {"template", "podFailurePolicy"}
+    assert {key: value for key, value in mine["spec"].items() if key not in without} == {
+        key: value for key, value in attempts["spec"].items() if key not in without
+    }
+    assert ExitCode.NOTHING_STORED in mine["spec"]["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"]
+
+
+def test_longest_name_of_a_harvest_is_a_label_value() -> None:
+    run = {"namespace": "default", "name": "n" * 40, "uid": "u-1"}
+    made = harvest_manifest(request_document(**STORING, run=run), CELL, 64, 1000)
+    assert len(made["metadata"]["name"]) <= 63
+
+
+def test_harvest_takes_no_gpu_and_no_node_of_its_own() -> None:
+    gpu = {
+        "name": "cpu",
+        "gpus": 2,
+        "nodeSelector": {"gpu": "h100"},
+        "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
+    }
+    spec = harvest_pod(hardware=[gpu], runnerClass={"image": "r", "runtimeClassName": "nvidia"})
+    [made] = spec["containers"]
+    assert made["resources"]["requests"] == {"cpu": "100m", "memory": "512Mi"}
+    assert set(made["resources"]["limits"]) == {"cpu", "memory"}
+    assert "nodeSelector" not in spec
+    assert "runtimeClassName" not in spec
+    assert {"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"} in made["env"]
+    assert spec["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists"}], (
+        "the claim may be on a tainted node"
+    )
+
+
+def test_harvest_is_told_what_the_attempt_was_told_and_that_it_only_reads() -> None:
+    attempts, mine = (
+        environment(**STORING),
+        {entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in harvest_pod()["containers"][0]["env"]},
+    )
+    assert mine.items() >= attempts.items()
+    assert mine[ENV_HARVEST] == "true"
+    assert ENV_HARVEST not in attempts
+    assert mine[ENV_ARTIFACTS] == "file:///vidbench/artifacts"
+
+
+def test_harvest_mounts_the_artifacts_for_reading_and_no_weights() -> None:
+    weights = {"image": "r", "claims": [{"claimName": "weights", "mountPath": "/weights"}]}
+    spec = harvest_pod(runnerClass=weights)
+    [volume] = [entry for entry in spec["volumes"] if "persistentVolumeClaim" in entry]
+    [mount] = [entry for entry in spec["containers"][0]["volumeMounts"] if entry["name"] == volume["name"]]
+    assert volume["persistentVolumeClaim"]["claimName"] == "videos"
+    assert mount == {
+        "name": volume["name"], "mountPath": "/vidbench/artifacts", "subPath": "team", "readOnly": True,
+    }  # fmt: skip
+
+
+def test_harvest_ends_by_itself_within_pull_and_five_minutes() -> None:
+    assert harvest_pod(timeouts={"imagePullSeconds": 100, "shardSeconds": 9000})["activeDeadlineSeconds"] == 400
+
+
+def test_harvest_of_a_run_that_stores_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="stores no artifacts"):
+        harvest_manifest(request_document(), CELL, 1, 1)
+
+
 _TEXT = st.text("abcXYZ019-", min_size=1, max_size=20).map(lambda text: f"a{text}a")
 _SELECTORS = st.dictionaries(_TEXT, _TEXT, max_size=4)
 _TOLERATIONS = st.lists(
@@ -352,8 +436,12 @@ def test_pod_fits_the_restricted_profile_whatever_is_asked_for(
     hardware: Manifest, runner_class: Manifest, storage: str
 ) -> None:
     spec = pod_spec(hardware=[hardware], runnerClass=runner_class, artifacts={"storageUri": storage})
-    assert violations_of_restricted(spec) == []
-    assert spec["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
+    specs = [spec]
+    if storage:
+        specs.append(harvest_pod(hardware=[hardware], runnerClass=runner_class, artifacts={"storageUri": storage}))
+    for made in specs:
+        assert violations_of_restricted(made) == []
+        assert made["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
     assert "memory" in spec["containers"][0]["resources"]["limits"]
 
 
