@@ -139,7 +139,10 @@ class ClipFacts(ApiModel):
 
 
 class Memory(ApiModel):
-    """Peak memory in bytes, over the measured samples where the meter allows it."""
+    """Peak memory in bytes over the measured samples, where the meter allows it; before the first one, over what there was.
+
+    After a failure it includes what was in use when it failed.
+    """
 
     allocated: Bytes | None = Field(default=None, description="Tensors, by the framework's allocator.")
     reserved: Bytes | None = Field(default=None, description="What the allocator took from the device.")

@@ -9,6 +9,7 @@ from pydantic import Field
 from .base import ApiModel, Count, Digest, Message, Name, ObjectName, Rule, ShortText, Timestamp, Uid, rules
 from .measured import Measured, ValidityVerdict
 from .names import Outcome
+from .verdict import Stage
 
 
 class RunReference(ApiModel):
@@ -67,8 +68,12 @@ class BenchmarkResultSpec(Measured):
     source: Literal["Measured"] = "Measured"
     reason: ShortText | None = None
     message: Message | None = None
+    stage: Stage | None = Field(
+        default=None, description="Where a shard that did not succeed was: loading, warming_up, sampling, ..."
+    )
     phase: Annotated[str, Field(max_length=32)] | None = Field(
-        default=None, description="Phase of a sample that failed."
+        default=None,
+        description="Part of the stage that failed: read or to_device of a load, or text_encode, denoise, vae_decode, ... of a sample.",
     )
     samples_done: Count = 0
     latency_text: ShortText | None = Field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -9,6 +10,44 @@ from pydantic import Field
 from .base import Count
 from .measured import Measured, ValidityVerdict
 from .names import Outcome
+
+
+class Stage(StrEnum):
+    """Where a worker is in its life. With `phase` it says where a shard failed: the words of a fallback's choice.
+
+    | stage                 | phase                        | what was going on                                          |
+    |-----------------------|------------------------------|------------------------------------------------------------|
+    | starting              | (none)                       | libraries are imported, the host is looked at              |
+    | loading               | read, to_device (`LoadPhase`)| weights are read into host memory; they go to the device   |
+    | warming_up, sampling  | a `Phase`                    | that part of a clip; none if no call of the clip was seen  |
+    | storing               | (none)                       | samples and videos are written                             |
+    """
+
+    STARTING = "starting"
+    LOADING = "loading"
+    WARMING_UP = "warming_up"
+    SAMPLING = "sampling"
+    STORING = "storing"
+
+
+class LoadPhase(StrEnum):
+    """The parts of a load."""
+
+    READ = "read"
+    TO_DEVICE = "to_device"
+
+
+class Phase(StrEnum):
+    """The exclusive parts of a sample's time; `OTHER` is what no boundary claimed, so that the parts sum to the whole."""
+
+    PREPARE = "prepare"
+    TEXT_ENCODE = "text_encode"
+    IMAGE_ENCODE = "image_encode"
+    DENOISE = "denoise"
+    VAE_DECODE = "vae_decode"
+    AUDIO = "audio"
+    POSTPROCESS = "postprocess"
+    OTHER = "other"
 
 
 class Verdict(Measured):
@@ -26,6 +65,8 @@ class Verdict(Measured):
     validity: ValidityVerdict | None = None
     reason: Annotated[str, Field(max_length=64)] | None = None
     message: Annotated[str, Field(max_length=256)] | None = None
-    stage: Annotated[str, Field(max_length=32)] | None = Field(default=None, description="Where the worker was.")
-    phase: Annotated[str, Field(max_length=32)] | None = Field(default=None, description="Phase that failed.")
+    stage: Stage | None = Field(default=None, description="Where the worker was.")
+    phase: Annotated[str, Field(max_length=32)] | None = Field(
+        default=None, description="Part of the stage in which it was: a `LoadPhase` or a `Phase`."
+    )
     samples_done: Count = 0

@@ -1,10 +1,11 @@
-"""Whether the kernel killed a process of this container for its memory: the cgroup's count of such kills.
+"""Whether the kernel killed a process of this container for its memory, and how much such a process had.
 
-A SIGKILL alone does not say who sent it. The count rises with each process of the cgroup that the OOM killer ended.
+A SIGKILL alone does not say who sent it. The cgroup's count of OOM kills rises with each process that the killer ended.
 """
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 _FILES = (("memory", "memory.oom_control"), ("", "memory.events"))
@@ -29,6 +30,11 @@ class OomKills:
 
     def _count(self) -> int:
         return sum(_kills(file) or 0 for file in self._files)
+
+
+def peak_of_ended_children() -> int | None:
+    """Return the largest resident set, in bytes, of the children that were waited for; None before the first one."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 or None
 
 
 def _candidates(cgroups: Path, memberships: Path) -> list[Path]:

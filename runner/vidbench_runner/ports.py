@@ -8,31 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, Protocol
 
-
-class Phase(StrEnum):
-    """The exclusive parts of a sample's time; `OTHER` is what no boundary claimed, so that the parts sum to the whole."""
-
-    PREPARE = "prepare"
-    TEXT_ENCODE = "text_encode"
-    IMAGE_ENCODE = "image_encode"
-    DENOISE = "denoise"
-    VAE_DECODE = "vae_decode"
-    AUDIO = "audio"
-    POSTPROCESS = "postprocess"
-    OTHER = "other"
-
-
-class Stage(StrEnum):
-    """Where a worker is in its life; a failure and a heartbeat name one."""
-
-    STARTING = "starting"
-    LOADING = "loading"
-    WARMING_UP = "warming_up"
-    SAMPLING = "sampling"
-    STORING = "storing"
+from vidbench_api.verdict import LoadPhase, Phase, Stage
 
 
 @dataclass(frozen=True)
@@ -87,6 +65,15 @@ class LoadedModel:
     component_parameters: Mapping[str, int]
     frame_grid: str | None
     """Which frame counts the pipeline can deliver, e.g. `4k+1`; None where it takes any."""
+
+
+@dataclass(frozen=True)
+class AcceleratorMemory:
+    """Peak bytes of the caching allocator since the clip or the load began; None with a reason without an accelerator."""
+
+    allocated: int | None
+    reserved: int | None
+    reason: str | None
 
 
 @dataclass(frozen=True)
@@ -238,8 +225,17 @@ It runs between two clock readings of the sample: keep it to a few microseconds.
 class ModelFailure(Exception):  # noqa: N818 - a failure of the model is a finding, not an error of ours
     """A model could not be loaded or run. `reason` is one of `vidbench_api.names.Reason`."""
 
-    def __init__(self, reason: str, message: str, *, phase: Phase | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        message: str,
+        *,
+        phase: Phase | LoadPhase | None = None,
+        memory: AcceleratorMemory | None = None,
+    ) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
         self.phase = phase
+        self.memory = memory
+        """Peak of the accelerator's memory up to the failure; None where the model could not look."""

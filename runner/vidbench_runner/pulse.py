@@ -11,13 +11,13 @@ import os
 import struct
 from dataclasses import dataclass
 
-from vidbench_runner.ports import Phase, Stage
+from vidbench_api.verdict import LoadPhase, Phase, Stage
 
 _PAGE = 4096
 _COUNT = struct.Struct("<Q")
 _WORD = struct.Struct("<B47p")
 _STAGES = tuple(Stage)
-_PHASES = frozenset(phase.value for phase in Phase)
+_PHASES = frozenset(phase.value for phase in (*Phase, *LoadPhase))
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Beat:
 
     @property
     def phase(self) -> str | None:
-        """Return the phase of a sample that the word names, or None."""
+        """Return the phase of a load or a sample that the word names, or None."""
         first = self.word.partition(" ")[0]
         return first if first in _PHASES else None
 

@@ -25,7 +25,7 @@ from vidbench_api.identity import digest_of
 from vidbench_api.message import MessageError
 from vidbench_api.names import REQUEST_LIMIT, ExitCode, Reason
 from vidbench_api.request import RequestDocument
-from vidbench_api.verdict import Verdict
+from vidbench_api.verdict import Stage, Verdict
 from vidbench_runner.assignment import Assignment, AssignmentError
 from vidbench_runner.core.endings import (
     Ending,
@@ -36,9 +36,11 @@ from vidbench_runner.core.endings import (
     exit_code_of,
     shortened,
 )
+from vidbench_runner.core.peaks import with_outer_peaks
 from vidbench_runner.core.plan import DIGEST_CHARACTERS, Attempt, PlanError, TrialPlan, plan_trial
 from vidbench_runner.core.watchdog import Limits, Observation, Watchdog
-from vidbench_runner.memory_evidence import OomKills
+from vidbench_runner.memory_evidence import OomKills, peak_of_ended_children
+from vidbench_runner.meters.host import CgroupMeter
 from vidbench_runner.processes import ProcessGroup
 from vidbench_runner.pulse import Pulse, new_page
 from vidbench_runner.reports import ReportReader
@@ -56,7 +58,11 @@ class Pace:
     look: float = 0.2
     measure_activity: float = 1.0
     write_phase: float = 1.0
-    """At most so often the message is written because of a new phase alone."""
+    """At most so often the message is written because of a phase alone that was written before.
+
+    A phase that is reached for the first time is written at once: memory mostly runs out in such a one, and it may take all
+    processes along.
+    """
 
     grace: float = 10.0
     """For a worker that is told to stop, to store what it has. Below the pod's termination grace period."""
@@ -211,6 +217,8 @@ class Supervisor:
         self._kill_at: float | None = None
         self._written: tuple[object, ...] = ()
         self._written_at = 0.0
+        self._places: set[tuple[Stage, str | None]] = set()
+        self._host = CgroupMeter()
         self._measured_at = float("-inf")
 
     def run(self, command: Sequence[str], environment: Mapping[str, str]) -> Verdict:
@@ -309,9 +317,12 @@ class Supervisor:
             return
         now = time.monotonic()
         new_verdict = not self._written or self._written[0] is not self.latest
-        if new_verdict or now - self._written_at >= self._pace.write_phase:
-            _write(self._message, self.latest.model_copy(update={"stage": beat.stage.value, "phase": beat.phase}))
+        place = (beat.stage, beat.phase)
+        if new_verdict or place not in self._places or now - self._written_at >= self._pace.write_phase:
+            ahead = self.latest.model_copy(update={"stage": beat.stage, "phase": beat.phase})
+            _write(self._message, with_outer_peaks(ahead, None, self._host.read().cgroup_peak_bytes))
             self._written, self._written_at = state, now
+            self._places.add(place)
 
     def _final(self, status: int, pulse: Pulse, oom_kills: OomKills) -> Verdict:
         """Decide what the attempt came to, now that its worker has ended."""
@@ -320,7 +331,8 @@ class Supervisor:
             return self.latest
         beat = pulse.read()
         ending = self._ending or ending_of_exit(status, oom_kills.since_start())
-        last = self.latest if self.latest.final else self.latest.model_copy(update={"stage": beat.stage.value})
+        last = self.latest if self.latest.final else self.latest.model_copy(update={"stage": beat.stage})
+        last = with_outer_peaks(last, peak_of_ended_children(), self._host.read().cgroup_peak_bytes)
         return concluded(last, Ending(ending.reason, ending.message, ending.phase or beat.phase))
 
 

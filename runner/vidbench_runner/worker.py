@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 
 from vidbench_api.request import RequestDocument
-from vidbench_api.verdict import Verdict
+from vidbench_api.verdict import Stage, Verdict
 from vidbench_runner.artifacts import ArtifactStore, Destination, NoArtifacts
 from vidbench_runner.assignment import Assignment
 from vidbench_runner.backends import create_model
@@ -30,7 +30,7 @@ from vidbench_runner.core.plan import DIGEST_CHARACTERS, Attempt, TrialPlan, pla
 from vidbench_runner.core.trial import SampleKeeper, Trial, World
 from vidbench_runner.meters.host import CgroupMeter
 from vidbench_runner.meters.nvml import detect_meter
-from vidbench_runner.ports import Progress, Stage, VideoModel
+from vidbench_runner.ports import Progress, VideoModel
 from vidbench_runner.processes import die_with_parent
 from vidbench_runner.provenance import find_environment
 from vidbench_runner.pulse import Pulse

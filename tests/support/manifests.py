@@ -303,6 +303,7 @@ def complete_result(name: str = "run-01234567-1", namespace: str | None = None) 
         source="Measured",
         reason="GenerationFailed",
         message="the third sample failed",
+        stage="sampling",
         phase="denoise",
         samplesDone=3,
         latencyText="2.00 ms ± 0.00 (3)",

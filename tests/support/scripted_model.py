@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from vidbench_api.names import Reason
+from vidbench_api.verdict import Phase
 from vidbench_runner.ports import (
     CallMismatch,
     ClipRequest,
@@ -22,7 +23,6 @@ from vidbench_runner.ports import (
     LoadedModel,
     ModelFailure,
     ModelRequest,
-    Phase,
     Progress,
 )
 
@@ -209,6 +209,17 @@ def _kill_everything(_request: ClipRequest) -> GeneratedClip:
     raise AssertionError("still alive")
 
 
+def postprocess_late_and_kill_everything(progress: Progress) -> Action:
+    """Reach a phase long after the last report, and be killed with the supervisor in it."""
+
+    def action(request: ClipRequest) -> GeneratedClip:
+        time.sleep(1.0)
+        progress(Phase.POSTPROCESS.value)
+        return _kill_everything(request)
+
+    return action
+
+
 def _eat_memory(_request: ClipRequest) -> GeneratedClip:
     hoard = []
     while True:
@@ -262,8 +273,9 @@ def main() -> int:
     load = os.environ.get("SCRIPT_LOAD", "")
 
     def create(_backend: str, progress: Progress) -> ScriptedModel:
+        late = {"postprocess-late-and-kill-everything": postprocess_late_and_kill_everything(progress)}
         return ScriptedModel(
-            actions=iter([actions[name] for name in names]),
+            actions=iter([(actions | late)[name] for name in names]),
             progress=progress,
             load_action=(lambda: time.sleep(float(load))) if load else (lambda: None),
         )

@@ -70,6 +70,7 @@ def make_result(
         validity=_validity_of(end),
         reason=end.reason.value if end.reason else None,
         message=end.message[:1024] or None,
+        stage=verdict.stage if verdict else None,
         phase=verdict.phase if verdict else None,
         samples_done=verdict.samples_done if verdict else 0,
         latency_text=latency_text(verdict.find_series(SeriesName.LATENCY)) if verdict else None,

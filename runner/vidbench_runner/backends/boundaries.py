@@ -26,7 +26,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from vidbench_runner.ports import Clock, Phase
+from vidbench_api.verdict import Phase
+from vidbench_runner.ports import Clock
 
 NANOSECONDS_PER_MILLISECOND = 1_000_000
 

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from vidbench_runner.ports import CallMismatch, Phase
+from vidbench_api.verdict import Phase
+from vidbench_runner.ports import CallMismatch
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vidbench_api.names import Reason
-from vidbench_runner.ports import ModelFailure, Phase
+from vidbench_api.verdict import LoadPhase, Phase
+from vidbench_runner.ports import AcceleratorMemory, ModelFailure
 
 MESSAGE_CHARACTERS = 2000
 _CUDA_MEMORY_WORDS = ("CUDA error: out of memory", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -17,14 +18,17 @@ _MODEL_FAULT_WORDS = ("device-side assert",)
 """CUDA errors that are the model's fault (an index out of range) and not the device's."""
 
 
-def load_failure(error: Exception, source: str) -> ModelFailure:
-    """The failure that an exception during a load is."""
+def load_failure(
+    error: Exception, source: str, phase: LoadPhase | None = None, memory: AcceleratorMemory | None = None
+) -> ModelFailure:
+    """The failure that an exception during a load is; `phase` is how far the load was."""
     from huggingface_hub import errors
 
     chain = list(_chain(error))
     resource = _exhausted(chain)
     if resource is not None:
-        return ModelFailure(resource, f"loading {source} ran out of memory: {_text(error)}")
+        message = f"loading {source} ran out of memory: {_text(error)}"
+        return ModelFailure(resource, message, phase=phase, memory=memory)
     if any(_is_refused(link) for link in chain):
         return ModelFailure(
             Reason.MODEL_ACCESS_DENIED,
@@ -43,10 +47,10 @@ def load_failure(error: Exception, source: str) -> ModelFailure:
             Reason.MODEL_NOT_FOUND,
             f"{source} is not in the local cache and was not found on the hub (or is private): {_text(error)}",
         )
-    return ModelFailure(Reason.MODEL_LOAD_FAILED, f"{source} does not load: {_text(error)}")
+    return ModelFailure(Reason.MODEL_LOAD_FAILED, f"{source} does not load: {_text(error)}", phase=phase)
 
 
-def generation_failure(error: Exception, phase: Phase | None) -> ModelFailure:
+def generation_failure(error: Exception, phase: Phase | None, memory: AcceleratorMemory | None = None) -> ModelFailure:
     """The failure that an exception during a call is; `phase` is where the sample was."""
     import torch
 
@@ -54,13 +58,13 @@ def generation_failure(error: Exception, phase: Phase | None) -> ModelFailure:
     where = phase.value if phase is not None else "the call"
     resource = _exhausted(chain)
     if resource is not None:
-        return ModelFailure(resource, f"out of memory in {where}: {_text(error)}", phase=phase)
+        return ModelFailure(resource, f"out of memory in {where}: {_text(error)}", phase=phase, memory=memory)
     device_fault = any(
         isinstance(link, torch.AcceleratorError) and not any(word in str(link) for word in _MODEL_FAULT_WORDS)
         for link in chain
     )
     reason = Reason.DEVICE_FAULT if device_fault else Reason.GENERATION_FAILED
-    return ModelFailure(reason, f"{where} failed: {_text(error)}", phase=phase)
+    return ModelFailure(reason, f"{where} failed: {_text(error)}", phase=phase, memory=memory)
 
 
 def _exhausted(chain: list[BaseException]) -> Reason | None:

@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from vidbench_api.names import Reason
+from vidbench_api.verdict import LoadPhase, Phase
 from vidbench_runner.backends.boundaries import (
     Boundaries,
     MonotonicClock,
@@ -25,18 +26,9 @@ from vidbench_runner.backends.call_arguments import call_arguments, check_clip, 
 from vidbench_runner.backends.call_counts import expected_calls, mismatches
 from vidbench_runner.backends.failures import generation_failure, load_failure
 from vidbench_runner.backends.library_logs import logged_warnings, route_logs, set_environment
-from vidbench_runner.backends.placement import accelerator_memory, place, reset_accelerator_memory
+from vidbench_runner.backends.placement import accelerator_memory, device_in_use, place, reset_accelerator_memory
 from vidbench_runner.backends.seam import PhaseSeam
-from vidbench_runner.ports import (
-    ClipRequest,
-    Clock,
-    GeneratedClip,
-    LoadedModel,
-    ModelFailure,
-    ModelRequest,
-    Phase,
-    Progress,
-)
+from vidbench_runner.ports import ClipRequest, Clock, GeneratedClip, LoadedModel, ModelFailure, ModelRequest, Progress
 
 _logger = logging.getLogger(__name__)
 
@@ -72,15 +64,17 @@ class PipelineModel(ABC):
         """
         set_environment()
         started = self._clock.nanoseconds()
+        phase = LoadPhase.READ
         try:
             import torch
 
             route_logs()
-            self._progress("build")
+            self._progress(phase.value)
             with logged_warnings("load"):
                 pipeline = self.build(request)
                 built = self._clock.nanoseconds()
-                self._progress("place")
+                phase = LoadPhase.TO_DEVICE
+                self._progress(phase.value)
                 pipeline.set_progress_bar_config(disable=True)
                 for component in _modules(pipeline).values():
                     component.eval()
@@ -88,7 +82,7 @@ class PipelineModel(ABC):
         except ModelFailure:
             raise
         except Exception as error:
-            raise load_failure(error, request.source) from error
+            raise load_failure(error, request.source, phase, accelerator_memory(device_in_use())) from error
         placed = self._clock.nanoseconds()
         self._pipeline = pipeline
         self._recorder = PhaseRecorder(self._boundaries(torch))
@@ -135,7 +129,8 @@ class PipelineModel(ABC):
                 output = pipeline(**arguments)
                 times = recorder.finish()
             except Exception as error:
-                raise generation_failure(error, recorder.abandon()) from error
+                memory = accelerator_memory(self._device)
+                raise generation_failure(error, recorder.abandon(), memory) from error
         return self._clip(clip, output, times)
 
     def free(self) -> None:

@@ -5,26 +5,16 @@ Refuses what a class or a machine does not support, with the reason, instead of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from vidbench_api.names import Reason
-from vidbench_runner.ports import ModelFailure, ModelRequest
+from vidbench_runner.ports import AcceleratorMemory, ModelFailure, ModelRequest
 
 DTYPES = ("float32", "bfloat16", "float16")
 OFFLOADS = ("None", "Model", "Sequential", "Group")
 
 ALIGNMENT_BYTES = 64
 """What torch's CPU allocator aligns to."""
-
-
-@dataclass(frozen=True)
-class AcceleratorMemory:
-    """Peak bytes of the caching allocator in one sample; None with a reason where there is no accelerator."""
-
-    allocated: int | None
-    reserved: int | None
-    reason: str | None
 
 
 def torch_dtype(name: str) -> Any:
@@ -72,6 +62,14 @@ def place(pipeline: Any, request: ModelRequest) -> str:
     return device
 
 
+def device_in_use() -> str:
+    """`cuda` if this process holds a CUDA context by now, else `cpu`."""
+    import torch
+
+    cuda: Any = torch.cuda
+    return "cuda" if cuda.is_available() and cuda.is_initialized() else "cpu"
+
+
 def reset_accelerator_memory(device: str) -> None:
     """Start the peaks of a sample."""
     if device != "cpu":
@@ -81,12 +79,15 @@ def reset_accelerator_memory(device: str) -> None:
 
 
 def accelerator_memory(device: str) -> AcceleratorMemory:
-    """The peaks since `reset_accelerator_memory`."""
+    """The peaks since `reset_accelerator_memory`, or since the start of the process. Never raises: it is read after failures."""
     if device == "cpu":
         return AcceleratorMemory(None, None, "cpu")
     import torch
 
-    return AcceleratorMemory(torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved(), None)
+    try:
+        return AcceleratorMemory(torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved(), None)
+    except RuntimeError as error:
+        return AcceleratorMemory(None, None, f"the device does not answer: {type(error).__name__}")
 
 
 def _own_memory(pipeline: Any) -> None:

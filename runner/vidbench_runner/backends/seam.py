@@ -23,8 +23,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from vidbench_api.verdict import Phase
 from vidbench_runner.backends.boundaries import PhaseRecorder
-from vidbench_runner.ports import Phase, Progress
+from vidbench_runner.ports import Progress
 
 PHASE_OF_MODULE_PREFIX = (
     ("text_encoder", Phase.TEXT_ENCODE),

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vidbench_api.measured import Series, SeriesName, Statistics
+from vidbench_api.verdict import Phase
 from vidbench_runner.core.endings import shortened
 from vidbench_runner.core.sample import MeasuredSample
-from vidbench_runner.ports import Phase
 
 NANOSECONDS_PER_MICROSECOND = 1_000
 

@@ -8,7 +8,7 @@ Knows no torch, no NVML, no file and no process.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -18,32 +18,22 @@ from vidbench_api.measured import (
     Environment,
     Memory,
     ModelFacts,
-    SeriesName,
     Setup,
 )
 from vidbench_api.names import Reason
-from vidbench_api.verdict import Verdict
+from vidbench_api.verdict import Stage, Verdict
 from vidbench_runner.core.columns import (
     NANOSECONDS_PER_MICROSECOND,
-    REASON_CHARACTERS,
     SERIES_OF_CALLS,
     columns_of,
     latency_microseconds,
 )
 from vidbench_runner.core.endings import Ending, Interruption, StorageFailure, concluded, ending_of, shortened
+from vidbench_runner.core.peaks import Failure, peak_memory
 from vidbench_runner.core.plan import PlannedSample, TrialPlan
 from vidbench_runner.core.sample import MeasuredSample, energy_between
 from vidbench_runner.core.validity import judge
-from vidbench_runner.ports import (
-    Clock,
-    DeviceMeter,
-    DeviceReading,
-    HostMeter,
-    LoadedModel,
-    ModelFailure,
-    Stage,
-    VideoModel,
-)
+from vidbench_runner.ports import Clock, DeviceMeter, DeviceReading, HostMeter, LoadedModel, ModelFailure, VideoModel
 
 MAX_COMPONENTS = 16
 
@@ -105,6 +95,7 @@ class Trial:
         self._samples: list[MeasuredSample] = []
         self._root = hashlib.sha256()
         self._throttled_before: int | None = None
+        self._failure: Failure | None = None
         self._reading = DeviceReading(reason="not_read")
 
     def run(self) -> Verdict:
@@ -117,6 +108,7 @@ class Trial:
         except (Exception, Interruption) as error:  # noqa: BLE001 - every failure becomes a verdict with its reason
             self._world.listener.failed(error)
             ending = replace_message(ending_of(error), self._where())
+            self._failure = Failure(getattr(error, "memory", None), self._world.meter.read())
         failed_in = self._stage
         artifacts, storage_ending = self._store()
         verdict = self.verdict()
@@ -126,7 +118,7 @@ class Trial:
             unstored = {"artifacts": shortened(storage_ending.message)}
             verdict = verdict.model_copy(update={"unmeasured": dict(verdict.unmeasured) | unstored})
         if ending is not None:
-            verdict = verdict.model_copy(update={"stage": failed_in.value})
+            verdict = verdict.model_copy(update={"stage": failed_in})
         return concluded(verdict, ending or storage_ending)
 
     def verdict(self) -> Verdict:
@@ -141,7 +133,7 @@ class Trial:
             cell=attempt.cell,
             shard=attempt.shard,
             attempt=attempt.attempt,
-            stage=self._stage.value,
+            stage=self._stage,
             validity=judge(self._plan, self._samples, lacks_accelerator=self._lacks_accelerator()),
             samples_done=len(self._samples),
             setup=self._setup(),
@@ -295,35 +287,9 @@ class Trial:
         return {name.value: expected[phase] for phase, name in SERIES_OF_CALLS.items() if phase in expected}
 
     def _memory(self) -> tuple[Memory | None, dict[str, str]]:
-        if not self._samples:
+        if self._loaded is None and self._failure is None:
             return None, {}
-        host, reading = self._world.host.read(), self._reading
-        figures: Mapping[str, tuple[int | None, str]] = {
-            "allocated": (
-                _largest(sample.clip.memory_allocated_bytes for sample in self._samples),
-                self._samples[0].clip.memory_reason or "not_read",
-            ),
-            "reserved": (
-                _largest(sample.clip.memory_reserved_bytes for sample in self._samples),
-                self._samples[0].clip.memory_reason or "not_read",
-            ),
-            "device": (
-                _largest(sample.device.memory_used_bytes for sample in self._samples),
-                reading.reason or "not_read",
-            ),
-            "host": (host.peak_resident_bytes, "not_read"),
-            "cgroup": (host.cgroup_peak_bytes, "not_read"),
-        }
-        named_by_series = {SeriesName.MEMORY_ALLOCATED.value, SeriesName.MEMORY_RESERVED.value}
-        reasons = {
-            f"memory{name.capitalize()}": shortened(reason, REASON_CHARACTERS)
-            for name, (value, reason) in figures.items()
-            if value is None
-        }
-        return (
-            Memory(**{name: value for name, (value, _) in figures.items()}),
-            {name: reason for name, reason in reasons.items() if name not in named_by_series},
-        )
+        return peak_memory(self._warmups, self._samples, self._failure, self._reading, self._world.host.read())
 
     def _throttled(self) -> int | None:
         now = self._world.host.read().cpu_throttled_periods
@@ -335,8 +301,3 @@ class Trial:
 def replace_message(ending: Ending, where: str) -> Ending:
     """Return the ending with the place in front of its message."""
     return replace(ending, message=f"{where}: {ending.message}")
-
-
-def _largest(values: Iterable[int | None]) -> int | None:
-    seen = [value for value in values if value is not None]
-    return max(seen) if seen else None

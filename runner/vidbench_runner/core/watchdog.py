@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vidbench_api.names import Reason
+from vidbench_api.verdict import Stage
 from vidbench_runner.core.endings import Ending
-from vidbench_runner.ports import Stage
 
 PROCESSOR_SHARE = 0.01
 """Of the time without a heartbeat; below it a process idles: timers and pollers of libraries need less."""

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from vidbench_api.names import Reason
+from vidbench_api.verdict import Phase
 from vidbench_runner.backends import create_model
 from vidbench_runner.backends.call_arguments import call_arguments, check_clip, frame_grid, is_guided
 from vidbench_runner.backends.call_counts import expected_calls, mismatches
 from vidbench_runner.backends.generation import rounded_frames
-from vidbench_runner.ports import CallMismatch, ClipRequest, ModelFailure, Phase
+from vidbench_runner.ports import CallMismatch, ClipRequest, ModelFailure
 
 CLIP = ClipRequest(prompt="a cat", negative_prompt=None, seed=3, height=32, width=64, frames=9, steps=2)
 

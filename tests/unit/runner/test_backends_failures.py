@@ -7,8 +7,8 @@ import torch
 from huggingface_hub import errors
 
 from vidbench_api.names import Reason
+from vidbench_api.verdict import Phase
 from vidbench_runner.backends.failures import generation_failure, load_failure
-from vidbench_runner.ports import Phase
 
 
 def hub_error(kind, status: int):

@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from vidbench_api.names import Reason
+from vidbench_api.verdict import LoadPhase, Phase
 from vidbench_runner.backends import create_model
 from vidbench_runner.backends.tiny import TinyModel, main, save
 from vidbench_runner.backends.tiny_presets import PRESETS, build_pipeline
-from vidbench_runner.ports import ClipRequest, ModelFailure, ModelRequest, Phase
+from vidbench_runner.ports import AcceleratorMemory, ClipRequest, ModelFailure, ModelRequest
 
 pytestmark = pytest.mark.pipelines
 
@@ -174,6 +175,41 @@ def test_out_of_memory_names_its_phase_and_the_next_clip_is_whole_again(tiny, mo
             model.generate(CLIP)
     assert (caught.value.reason, caught.value.phase) == (Reason.OUT_OF_MEMORY_CUDA, phase)
     assert model.generate(CLIP).call_mismatches == ()
+
+
+@pytest.mark.parametrize(
+    ("target", "phase"),
+    [
+        pytest.param("vidbench_runner.backends.tiny.build_pipeline", LoadPhase.READ, id="the weights are read"),
+        pytest.param("diffusers.DiffusionPipeline.to", LoadPhase.TO_DEVICE, id="the weights go to the device"),
+    ],
+)
+def test_out_of_memory_in_a_load_says_how_far_it_was(monkeypatch, target, phase):
+    def run_out(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    words = []
+    monkeypatch.setattr(target, run_out)
+    with pytest.raises(ModelFailure) as caught:
+        create_model("tiny", words.append).load(request("tiny", "wan"))
+    assert (caught.value.reason, caught.value.phase) == (Reason.OUT_OF_MEMORY_CUDA, phase)
+    assert words[-1] == phase, "a kill by the kernel is told by the last heartbeat"
+
+
+def test_out_of_memory_says_what_the_accelerator_held(tiny, monkeypatch):
+    _, model, _ = tiny
+
+    def run_out(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(model._pipeline.vae, "_decode", run_out)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 70)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda: 80)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
+    monkeypatch.setattr(model, "_device", "cuda")
+    with pytest.raises(ModelFailure) as caught:
+        model.generate(CLIP)
+    assert caught.value.memory == AcceleratorMemory(70, 80, None)
 
 
 @pytest.mark.parametrize("preset", SMALL)

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from vidbench_api.verdict import Phase
 from vidbench_runner.backends.boundaries import PhaseRecorder, StreamBoundaries, WallBoundaries, attribute
-from vidbench_runner.ports import Phase
 
 P, T, I, D, V, A, S, O = (  # noqa: E741 - one letter a phase keeps the table readable
     Phase.PREPARE,

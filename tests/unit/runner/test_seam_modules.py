@@ -7,9 +7,9 @@ import pytest
 import torch
 from accelerate.hooks import ModelHook, add_hook_to_module, remove_hook_from_module
 
+from vidbench_api.verdict import Phase
 from vidbench_runner.backends.boundaries import PhaseRecorder, WallBoundaries
 from vidbench_runner.backends.seam import PhaseSeam, phase_of_module
-from vidbench_runner.ports import Phase
 
 
 class HandClock:

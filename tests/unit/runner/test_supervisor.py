@@ -39,7 +39,7 @@ SUPERVISE = """
 import logging, os, sys
 from vidbench_runner.supervisor import Pace, supervise
 logging.basicConfig(stream=sys.stderr)
-pace = Pace(look=0.05, measure_activity=0.1, write_phase=0.1, grace=float(os.environ.get("GRACE", "5")), dump=2.0)
+pace = Pace(look=0.05, measure_activity=0.1, write_phase=float(os.environ.get("WRITE_PHASE", "0.1")), grace=float(os.environ.get("GRACE", "5")), dump=2.0)
 sys.exit(supervise(os.environ, (sys.executable, sys.argv[1]), pace))
 """
 
@@ -270,6 +270,15 @@ def test_supervisor_all_processes_killed_after_the_third_sample_leave_its_eviden
     assert verdict.validity.state is Validity.PARTIAL
 
 
+def test_supervisor_writes_a_new_phase_at_once_since_memory_may_run_out_in_it(attempt: Attempt) -> None:
+    process = attempt.start("postprocess-late-and-kill-everything", WRITE_PHASE="600")
+    assert process.wait(150) == -signal.SIGKILL
+    verdict = attempt.verdict()
+    assert (verdict.stage, verdict.phase, verdict.samples_done) == ("warming_up", "postprocess", 0)
+    assert verdict.memory is not None
+    assert verdict.memory.host, "the peak so far"
+
+
 def test_supervisor_writes_ahead_from_the_first_stage_on(attempt: Attempt) -> None:
     attempt.start("", SCRIPT_LOAD="60")
     verdict = attempt.wait_for(lambda verdict: verdict.stage == "loading")
@@ -377,6 +386,10 @@ def test_supervisor_tells_a_memory_limit_from_a_kill(attempt: Attempt, small_cgr
     assert (process.returncode, verdict.reason) == (ExitCode.OUT_OF_MEMORY_HOST, "OutOfMemoryHost"), log
     assert verdict.outcome is Outcome.OUT_OF_MEMORY
     assert verdict.samples_done == 1
+    assert (verdict.stage, verdict.phase) == ("sampling", "vae_decode")
+    assert verdict.memory is not None
+    assert verdict.memory.host is not None
+    assert verdict.memory.host > 100 * 1024 * 1024, "what the killed worker had, although it could not say so"
 
 
 def test_supervisor_pace_leaves_time_within_a_pods_grace_period() -> None:

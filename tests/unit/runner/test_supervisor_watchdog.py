@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from vidbench_api.names import Reason
+from vidbench_api.verdict import Stage
 from vidbench_runner.core.watchdog import READ_BYTES, Activity, Limits, Observation, Watchdog
 from vidbench_runner.memory_evidence import OomKills
-from vidbench_runner.ports import Stage
 from vidbench_runner.processes import ProcessGroup
 from vidbench_runner.pulse import Pulse, new_page
 
@@ -123,7 +123,7 @@ def test_supervisor_without_evidence_claims_no_oom_kill(cgroups: Path) -> None:
 def test_supervisor_reads_the_pulse_of_a_process_that_was_killed() -> None:
     page = new_page()
     code = (
-        "import os, signal, sys\nfrom vidbench_runner.ports import Stage\nfrom vidbench_runner.pulse import Pulse\n"
+        "import os, signal, sys\nfrom vidbench_api.verdict import Stage\nfrom vidbench_runner.pulse import Pulse\n"
         "pulse = Pulse(int(sys.argv[1]))\npulse.beat(Stage.SAMPLING, 'sample 3')\npulse.progress('vae_decode')\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )

@@ -21,13 +21,14 @@ from support.scripted_model import (
 )
 
 from vidbench_api.measured import ArtifactsFacts, Environment, SeriesName
+from vidbench_api.message import decode, encode
 from vidbench_api.names import Outcome, Reason, Validity
-from vidbench_api.verdict import Verdict
+from vidbench_api.verdict import LoadPhase, Phase, Stage, Verdict
 from vidbench_runner.core.endings import Interruption, StorageFailure
 from vidbench_runner.core.plan import Attempt, PlanError, plan_trial
 from vidbench_runner.core.sample import MeasuredSample
 from vidbench_runner.core.trial import Trial, World
-from vidbench_runner.ports import DeviceReading, ModelFailure, Phase, Stage
+from vidbench_runner.ports import AcceleratorMemory, DeviceReading, ModelFailure
 
 ATTEMPT = Attempt("0123456789abcdef", CELL, 1, 1)
 
@@ -221,8 +222,46 @@ def test_trial_failure_before_the_first_sample_has_no_figures(model: ScriptedMod
     verdict, _, _ = run(model=model)
     assert (verdict.reason, verdict.stage, verdict.samples_done, verdict.series) == (reason, stage, 0, ())
     assert verdict.output_digest is None
-    assert verdict.memory is None
+    assert verdict.memory is not None, "what was in use when it failed"
+    assert verdict.memory.cgroup == 2**31
     assert not [call for call in model.calls if call == "generate 8"]
+
+
+FULL = AcceleratorMemory(78 * 2**30, 79 * 2**30, None)
+
+
+@pytest.mark.parametrize(
+    ("model", "stage", "phase"),
+    [
+        pytest.param(
+            ScriptedModel(load_action=lambda: run_out(LoadPhase.TO_DEVICE)), "loading", "to_device", id="does not fit"
+        ),
+        pytest.param(ScriptedModel(actions=iter([lambda _: run_out(Phase.DENOISE)])), "warming_up", "denoise", id="warm-up"),
+        pytest.param(
+            ScriptedModel(actions=iter([clip, lambda _: run_out(Phase.VAE_DECODE)])), "sampling", "vae_decode", id="sample"
+        ),
+        pytest.param(
+            ScriptedModel(actions=iter([clip, clip, lambda _: run_out(Phase.TEXT_ENCODE)])), "sampling", "text_encode",
+            id="second sample",
+        ),
+    ],
+)  # fmt: skip
+def test_trial_that_runs_out_of_memory_says_where_and_how_much_there_was(
+    model: ScriptedModel, stage: str, phase: str
+) -> None:
+    meter = FakeMeter(base=DeviceReading(memory_used_bytes=80 * 2**30))
+    verdict, _, _ = run(model=model, meter=meter)
+    assert (verdict.outcome, verdict.reason) == (Outcome.OUT_OF_MEMORY, "OutOfMemoryCuda")
+    assert (verdict.stage, verdict.phase) == (stage, phase)
+    assert verdict.memory is not None
+    assert (verdict.memory.allocated, verdict.memory.reserved, verdict.memory.device) == (
+        78 * 2**30, 79 * 2**30, 80 * 2**30,
+    )  # fmt: skip
+    assert decode(encode(verdict)).memory == verdict.memory
+
+
+def run_out(phase: Phase | LoadPhase) -> Any:
+    raise ModelFailure(Reason.OUT_OF_MEMORY_CUDA, "CUDA out of memory", phase=phase, memory=FULL)
 
 
 def test_trial_check_sees_every_clip_before_any_time_is_spent() -> None:

@@ -23,6 +23,7 @@ from vidbench_api.names import (
 )
 from vidbench_api.result import BenchmarkResultSpec
 from vidbench_api.run_status import ShardStatus
+from vidbench_api.verdict import Phase, Stage
 from vidbench_operator.core.observed import ObservedPod
 from vidbench_operator.core.results import (
     finished_shard,
@@ -84,6 +85,14 @@ def test_the_samples_before_a_kill_are_kept() -> None:
     assert (spec.outcome, spec.reason, spec.samples_done) == (Outcome.FAILED, Reason.KILLED, 3)
     assert spec.series == (latencies(1_000_000, 1_100_000, 1_200_000),)
     assert spec.latency_text == "1.10s ±0.100s (3)"
+
+
+def test_where_memory_ran_out_is_in_the_result_also_if_all_processes_were_killed() -> None:
+    """By these two words the rung of a fallback is chosen."""
+    ahead = SCENE.written_ahead(1).model_copy(update={"stage": Stage.SAMPLING, "phase": "vae_decode"})
+    spec = result_of(ended_pod(JOB, ahead, 137, container_reason="OOMKilled"))
+    assert (spec.outcome, spec.reason) == (Outcome.OUT_OF_MEMORY, Reason.OUT_OF_MEMORY_HOST)
+    assert (spec.stage, spec.phase) == (Stage.SAMPLING, Phase.VAE_DECODE)
 
 
 def test_a_result_without_a_pod_names_the_job_and_nothing_else() -> None:

@@ -1,0 +1,85 @@
+"""Peak memory of a shard: which figures count, and why others are absent. Pure.
+
+Once samples are measured, their peaks count and those of warm-ups no more; until then, whatever there was. A failure
+counts always: what was in use when memory ran out is the finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from vidbench_api.measured import Memory, SeriesName
+from vidbench_api.verdict import Verdict
+from vidbench_runner.core.columns import REASON_CHARACTERS
+from vidbench_runner.core.endings import shortened
+from vidbench_runner.core.sample import MeasuredSample
+from vidbench_runner.ports import AcceleratorMemory, DeviceReading, HostReading
+
+NOT_READ = "not_read"
+_NAMED_BY_SERIES = frozenset({SeriesName.MEMORY_ALLOCATED.value, SeriesName.MEMORY_RESERVED.value})
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a failed attempt had in use when it failed."""
+
+    accelerator: AcceleratorMemory | None
+    device: DeviceReading
+
+
+def peak_memory(
+    warmups: Sequence[MeasuredSample],
+    samples: Sequence[MeasuredSample],
+    failure: Failure | None,
+    last: DeviceReading,
+    host: HostReading,
+) -> tuple[Memory, dict[str, str]]:
+    """Return the peaks so far, and the reasons of those that are absent by the names that `unmeasured` gives them."""
+    seen = samples or warmups
+    allocator = (failure.accelerator if failure is not None else None) or AcceleratorMemory(None, None, None)
+    allocator_reason = seen[0].clip.memory_reason if seen else allocator.reason
+    devices = [sample.device for sample in seen] or [last]
+    if failure is not None:
+        devices.append(failure.device)
+    figures: Mapping[str, tuple[int | None, str | None]] = {
+        "allocated": (
+            _largest([*(sample.clip.memory_allocated_bytes for sample in seen), allocator.allocated]),
+            allocator_reason,
+        ),
+        "reserved": (
+            _largest([*(sample.clip.memory_reserved_bytes for sample in seen), allocator.reserved]),
+            allocator_reason,
+        ),
+        "device": (_largest(device.memory_used_bytes for device in devices), last.reason),
+        "host": (host.peak_resident_bytes, None),
+        "cgroup": (host.cgroup_peak_bytes, None),
+    }
+    reasons = {
+        f"memory{name.capitalize()}": shortened(reason or NOT_READ, REASON_CHARACTERS)
+        for name, (value, reason) in figures.items()
+        if value is None
+    }
+    if samples:
+        # The columns of the samples say it of these two.
+        reasons = {name: reason for name, reason in reasons.items() if name not in _NAMED_BY_SERIES}
+    return Memory(**{name: value for name, (value, _) in figures.items()}), reasons
+
+
+def with_outer_peaks(verdict: Verdict, host: int | None, cgroup: int | None) -> Verdict:
+    """Return the verdict with what its supervisor sees of memory, where that is more than the worker last said.
+
+    A worker that was killed for its memory had no time to say how much it was.
+    """
+    memory = verdict.memory or Memory()
+    peaks = {"host": _largest([memory.host, host]), "cgroup": _largest([memory.cgroup, cgroup])}
+    if (memory.host, memory.cgroup) == (peaks["host"], peaks["cgroup"]):
+        return verdict
+    told = {f"memory{name.capitalize()}" for name, value in peaks.items() if value is not None}
+    unmeasured = {name: reason for name, reason in verdict.unmeasured.items() if name not in told}
+    return verdict.model_copy(update={"memory": memory.model_copy(update=peaks), "unmeasured": unmeasured})
+
+
+def _largest(values: Iterable[int | None]) -> int | None:
+    seen = [value for value in values if value is not None]
+    return max(seen) if seen else None
