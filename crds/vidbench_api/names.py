@@ -24,7 +24,10 @@ LABEL_ATTEMPT: Final = "vidbench.io/attempt"
 LABEL_OUTCOME: Final = "vidbench.io/outcome"
 LABEL_VALIDITY: Final = "vidbench.io/validity"
 LABEL_GENERATION: Final = "vidbench.io/generation"
-"""First 32 hex digits of a result's generation hash: how reuse finds it."""
+"""The first digits of a result's generation hash: how reuse finds it."""
+
+GENERATION_CHARACTERS: Final = 32
+"""Of a generation hash in a label: a value may have 63 characters, a hash has 64."""
 
 LABEL_RUNG: Final = "vidbench.io/rung"
 """On the Jobs and results of a fallback: which rung it is."""
@@ -37,6 +40,10 @@ LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGED_BY: Final = "vidbench"
 
 ANNOTATION_REQUEST_DIGEST: Final = "vidbench.io/request-digest"
+ANNOTATION_SECONDS: Final = "vidbench.io/seconds"
+"""On results: how long the runner took. Estimates read it without the body."""
+
+ANNOTATION_SAMPLES: Final = "vidbench.io/samples"
 
 RUNNER_CONTAINER: Final = "runner"
 REQUEST_KEY: Final = "request.json"

@@ -46,6 +46,9 @@ class Cell(ApiModel):
     arguments: dict[str, Scalar] = Field(default_factory=dict, description="Call arguments, parsed from their JSON.")
     offload: Offload = "None"
     vae_tiling: bool = False
+    estimated_memory_mebibytes: int | None = Field(
+        default=None, description="The model's estimate, where this cell is at least as large as a default clip of it."
+    )
     generation_hash: Digest
 
 

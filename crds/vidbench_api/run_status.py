@@ -107,8 +107,9 @@ class CellRow(ApiModel):
     gpu: Annotated[str, Field(max_length=64)] | None = Field(
         default=None, description="What it ran on: GPU name, or cpu."
     )
-    source: Literal["Measured", "Reused"] | None = Field(
-        default=None, description="Reused: all shards show results of earlier runs (see their `result`)."
+    source: Literal["Measured", "Reused", "Mixed"] | None = Field(
+        default=None,
+        description="Reused: all shards show results of earlier runs (see their `result`); Mixed: some do.",
     )
     rung: Annotated[str, Field(max_length=32)] | None = Field(
         default=None,

@@ -12,6 +12,8 @@ from vidbench_api.identity import attempt_name, digest_of, harvest_name, request
 from vidbench_api.kinds import BENCHMARK_RESULT, BENCHMARK_RUN, Resources
 from vidbench_api.names import (
     ANNOTATION_REQUEST_DIGEST,
+    ANNOTATION_SAMPLES,
+    ANNOTATION_SECONDS,
     API_VERSION,
     ARTIFACTS_MOUNT,
     ENV_ARTIFACTS,
@@ -51,6 +53,7 @@ from vidbench_api.request import Cell, RequestDocument, RunIdentity
 from vidbench_api.result import BenchmarkResultSpec
 from vidbench_api.run_spec import Hardware, Timeouts
 
+from .core.estimates import runner_seconds
 from .core.plan import EmitEvent, Placement
 from .core.timestamps import format_time
 
@@ -103,10 +106,14 @@ def request_manifest(run: RunIdentity, name: str, text: str) -> Manifest:
 
 def result_manifest(namespace: str, name: str, spec: BenchmarkResultSpec, labels: dict[str, str]) -> Manifest:
     """Return a BenchmarkResult. It has no owner: results outlive their run."""
+    metadata = {"name": name, "namespace": namespace, "labels": {**labels, LABEL_MANAGED_BY: MANAGED_BY}}
+    seconds = runner_seconds(spec)
+    if seconds is not None:
+        metadata["annotations"] = {ANNOTATION_SECONDS: f"{seconds:.0f}", ANNOTATION_SAMPLES: str(spec.samples_done)}
     return {
         "apiVersion": API_VERSION,
         "kind": BENCHMARK_RESULT.kind,
-        "metadata": {"name": name, "namespace": namespace, "labels": {**labels, LABEL_MANAGED_BY: MANAGED_BY}},
+        "metadata": metadata,
         "spec": spec.to_wire(),
     }
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from vidbench_api.request import RunIdentity
 from vidbench_api.result import BenchmarkResultSpec
 from vidbench_api.run_status import BenchmarkRunStatus
+from vidbench_operator.core.estimates import LedgerHead
 from vidbench_operator.core.observed import (
     CreationRefusal,
     ObservedJob,
@@ -92,6 +93,18 @@ class Cluster(Protocol):
 
     async def get_result(self, run: ObservedRun, name: str) -> BenchmarkResultSpec | None:
         """Read one result."""
+        ...
+
+    async def list_ledger_heads(self, run: ObservedRun) -> tuple[LedgerHead, ...]:
+        """Read the metadata of at most 500 results of the run's models in its namespace."""
+        ...
+
+    async def list_identical(self, run: ObservedRun, generations: frozenset[str]) -> dict[str, BenchmarkResultSpec]:
+        """List the results of the run's namespace that have one of these generation hashes, by name."""
+        ...
+
+    async def queue_exists(self, run: ObservedRun, name: str) -> bool | None:
+        """Whether the namespace has a LocalQueue of that name; None if queues are not visible."""
         ...
 
     async def list_refusals(self, run: ObservedRun, job_uids: frozenset[str]) -> tuple[CreationRefusal, ...]:

@@ -18,11 +18,14 @@ from vidbench_api.request import RequestDocument
 from vidbench_api.result import BenchmarkResultSpec
 from vidbench_api.run_status import BenchmarkRunStatus, ShardStatus
 
-from .core.decide import decide
-from .core.expand import Accepted, Refusal, Waiting, accept
+from .core.decide import decide, last_event
+from .core.estimates import estimate_seconds
+from .core.expand import Accepted, Refusal, Waiting, accept, wait_or_refuse
 from .core.observed import Observed, ObservedRun
 from .core.plan import CreateJob, CreateResult, EmitEvent, Plan
 from .core.policy import Policy
+from .core.preflight import PREFLIGHT_REASONS, check_before_start
+from .core.reuse import Reusable, find_reusable
 from .core.status import accepted_status, failed_status, is_terminal, waiting_status
 from .manifests import job_manifest
 from .ports import AlreadyExists, BrokenRun, Children, Cluster, Conflict, Gone, Refused, RunKey
@@ -30,6 +33,7 @@ from .ports import AlreadyExists, BrokenRun, Children, Cluster, Conflict, Gone, 
 STATUS_SPACING_SECONDS: Final = 1.0
 _CONCURRENT_CALLS: Final = 8
 _DOCUMENTS: Final = 64
+_PREFLIGHT_SECONDS: Final = 15.0
 _LOOKS: Final = 4
 """Times that one pass may learn something new; each look answers a question, so two are the rule."""
 
@@ -109,10 +113,15 @@ class Reconciler:
     async def _accept(self, run: ObservedRun) -> float | None:
         """Freeze the request document, then say so; or say what is missing."""
         outcome = await self._resolve(run)
+        if isinstance(outcome, Accepted):
+            outcome = await self._preflight(run, outcome.document) or outcome
         now = self._cluster.now()
         if isinstance(outcome, Waiting):
             await self._write(run, waiting_status(run, outcome.reason, outcome.message, now))
-            return max(1.0, run.created_at + run.spec.timeouts.scheduling_seconds - now)
+            left = run.created_at + run.spec.timeouts.scheduling_seconds - now
+            again = left if left > 0 else _PREFLIGHT_SECONDS
+            # Nodes and queues may come without an event that names this run.
+            return max(1.0, min(again, _PREFLIGHT_SECONDS) if outcome.reason in PREFLIGHT_REASONS else again)
         if not isinstance(outcome, Accepted):
             return await self._end(run, outcome.reason, outcome.message)
         name = request_name(run.name, run.uid)
@@ -123,7 +132,19 @@ class Reconciler:
         except _RunOver as over:
             return await self._end(run, over.reason, str(over))
         self._keep(run, document)
-        return await self._start(run, accepted_status(run, document, name, now), document)
+        reusable, estimates = await self._consult_ledger(run, document)
+        return await self._start(run, accepted_status(run, document, name, now, reusable, estimates), document)
+
+    async def _consult_ledger(self, run: ObservedRun, document: RequestDocument) -> tuple[Reusable, dict[str, int]]:
+        """Find which shards are measured already, and how long the others will take."""
+        reusable = Reusable()
+        if run.spec.reuse.policy != "Never":
+            generations = frozenset(cell.generation_hash for cell in document.cells)
+            ledger = await self._cluster.list_identical(run, generations)
+            reusable = find_reusable(document, run.spec.reuse, ledger, self._children.nodes(), self._cluster.now())
+        if len(document.cells) == 1:
+            return reusable, {}
+        return reusable, estimate_seconds(document, await self._cluster.list_ledger_heads(run))
 
     async def _start(self, run: ObservedRun, status: BenchmarkRunStatus, document: RequestDocument) -> float | None:
         """Say that the run is accepted and what starts first, in one status write, and start it."""
@@ -132,9 +153,13 @@ class Reconciler:
         if plan.needs_live or plan.needs_refusals:
             plan = Plan(requeue_after=0.0)
         message = f"{len(document.cells)} cells x {document.shards} shards; frozen in ConfigMap {status.request_name}"
-        accepted = EmitEvent("Normal", EventReason.ACCEPTED, message)
+        first = [EmitEvent("Normal", EventReason.ACCEPTED, message)]
+        if status.reuse_message:
+            first.append(EmitEvent("Normal", EventReason.REUSED, status.reuse_message))
+        if is_terminal(status):
+            first.append(last_event(status))
         applied = await self._apply(
-            run, observed, replace(plan, status=plan.status or status, events=(accepted, *plan.events))
+            run, observed, replace(plan, status=plan.status or status, events=(*first, *plan.events))
         )
         return plan.requeue_after if applied.learned is None else 0.0
 
@@ -162,6 +187,12 @@ class Reconciler:
     async def _resolve(self, run: ObservedRun) -> Accepted | Waiting | Refusal:
         references = await self._cluster.get_references(run)
         return accept(run, references, self._catalogue, self._cluster.now())
+
+    async def _preflight(self, run: ObservedRun, document: RequestDocument) -> Waiting | Refusal | None:
+        queue = run.spec.scheduling.queue_name
+        exists = await self._cluster.queue_exists(run, queue) if queue else None
+        found = check_before_start(run.spec, document, self._children.nodes(), exists)
+        return wait_or_refuse(run, found, self._cluster.now()) if isinstance(found, Waiting) else found
 
     async def _advance(self, run: ObservedRun) -> float | None:
         """Decide and apply, again for as long as applying brings something to light."""
@@ -371,8 +402,9 @@ def _ended_reasons(before: BenchmarkRunStatus, after: BenchmarkRunStatus) -> Ite
 
 
 def _has_ended(before: ShardStatus | None, after: ShardStatus) -> bool:
-    if before is None:
-        return after.outcome is not None
+    if before is None or not after.attempt:
+        # What an earlier run measured was no attempt of this one.
+        return after.outcome is not None and after.attempt > 0
     failures = after.retries + after.lost_results + after.unknown_failures
     again = failures > before.retries + before.lost_results + before.unknown_failures
     return again or (after.outcome is not None and before.outcome is None)

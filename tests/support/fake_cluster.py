@@ -19,6 +19,7 @@ from vidbench_api.request import RunIdentity
 from vidbench_api.result import BenchmarkResultSpec
 from vidbench_api.run_status import BenchmarkRunStatus
 from vidbench_api.verdict import Verdict
+from vidbench_operator.core.estimates import LedgerHead
 from vidbench_operator.core.observed import (
     CreationRefusal,
     ObservedJob,
@@ -63,6 +64,8 @@ class FakeCluster:
     """What the server says to creations, by the method's name."""
 
     refusals: dict[str, str] = field(default_factory=dict)
+    heads: tuple[LedgerHead, ...] = ()
+    queues: set[str] = field(default_factory=set)
     calls: list[str] = field(default_factory=list)
     """All mutating calls in their order, Events apart."""
 
@@ -110,6 +113,17 @@ class FakeCluster:
     async def get_result(self, run: ObservedRun, name: str) -> BenchmarkResultSpec | None:
         self._read("get_result")
         return self.results.get(name)
+
+    async def list_ledger_heads(self, run: ObservedRun) -> tuple[LedgerHead, ...]:
+        self._read("list ledger heads")
+        return self.heads
+
+    async def list_identical(self, run: ObservedRun, generations: frozenset[str]) -> dict[str, BenchmarkResultSpec]:
+        self._read("list identical")
+        return {name: spec for name, spec in self.results.items() if spec.generation_hash in generations}
+
+    async def queue_exists(self, run: ObservedRun, name: str) -> bool | None:
+        return name in self.queues
 
     async def list_refusals(self, run: ObservedRun, job_uids: frozenset[str]) -> tuple[CreationRefusal, ...]:
         self._read("list_refusals")

@@ -21,6 +21,10 @@
   # Request documents. They are immutable, and the garbage collector removes them.
   resources: [configmaps]
   verbs: [get, create]
+- apiGroups: [kueue.x-k8s.io]
+  # Whether the queue that a run names exists is looked up before anything is created.
+  resources: [localqueues]
+  verbs: [get]
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [get, list, watch, create, patch, delete]

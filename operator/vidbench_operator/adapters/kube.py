@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
@@ -23,6 +23,9 @@ from vidbench_api.kinds import (
 from vidbench_api.names import (
     API_VERSION,
     FIELD_MANAGER,
+    GENERATION_CHARACTERS,
+    LABEL_GENERATION,
+    LABEL_MODEL,
     LABEL_RUN,
     LABEL_RUN_UID,
     REQUEST_KEY,
@@ -33,6 +36,7 @@ from vidbench_api.names import (
 from vidbench_api.request import RunIdentity
 from vidbench_api.result import BenchmarkResultSpec
 from vidbench_api.run_status import BenchmarkRunStatus
+from vidbench_operator.core.estimates import LedgerHead
 from vidbench_operator.core.observed import (
     CreationRefusal,
     ObservedJob,
@@ -47,7 +51,7 @@ from vidbench_operator.manifests import event_manifest, request_manifest, result
 from vidbench_operator.ports import AlreadyExists, Conflict, Gone, Refused, RunKey, Unavailable
 
 from . import projections
-from .api import METADATA_LIST, METADATA_ONLY, Api
+from .api import CHUNK, METADATA_LIST, METADATA_ONLY, Api
 from .clock import ApiClock
 
 _log = structlog.get_logger("vidbench.kube")
@@ -55,6 +59,9 @@ _Spec = TypeVar("_Spec", bound=ApiModel)
 _CORE: Final = "/api/v1"
 _BATCH: Final = "/apis/batch/v1"
 _OURS: Final = f"/apis/{API_VERSION}"
+_KUEUE_VERSIONS: Final = ("v1beta2", "v1beta1")
+_GENERATIONS_A_LIST: Final = 40
+"""Of 32 digits each: the URL stays far below what proxies allow."""
 
 
 class KubeCluster:
@@ -152,6 +159,42 @@ class KubeCluster:
             return projections.project_result(await self._api.get(_path(BENCHMARK_RESULT, run.namespace, name)))
         except Gone:
             return None
+
+    async def list_ledger_heads(self, run: ObservedRun) -> tuple[LedgerHead, ...]:
+        """Read the metadata of one chunk of results: enough for an expectation."""
+        models = ",".join(sorted(model.name for model in run.spec.models))
+        query = {"labelSelector": f"{LABEL_MODEL} in ({models})", "limit": str(CHUNK)}
+        answer = await self._api.get(_path(BENCHMARK_RESULT, run.namespace), query, accept=METADATA_LIST)
+        heads = (projections.project_ledger_head(raw) for raw in answer.get("items") or ())
+        return tuple(head for head in heads if head is not None)
+
+    async def list_identical(self, run: ObservedRun, generations: frozenset[str]) -> dict[str, BenchmarkResultSpec]:
+        """List results by the label that holds the first digits of their generation hash."""
+        found = {}
+        for batch in _batches(sorted(generations), _GENERATIONS_A_LIST):
+            labels = ",".join(generation[:GENERATION_CHARACTERS] for generation in batch)
+            async for raw in self._api.items(
+                _path(BENCHMARK_RESULT, run.namespace), {"labelSelector": f"{LABEL_GENERATION} in ({labels})"}
+            ):
+                spec = projections.project_result(raw)
+                if spec is not None and spec.generation_hash in generations:
+                    found[raw["metadata"]["name"]] = spec
+        return found
+
+    async def queue_exists(self, run: ObservedRun, name: str) -> bool | None:
+        """Look for a LocalQueue of Kueue, in the versions that its releases serve."""
+        for version in _KUEUE_VERSIONS:
+            try:
+                await self._api.get(
+                    f"/apis/kueue.x-k8s.io/{version}/namespaces/{run.namespace}/localqueues/{name}",
+                    accept=METADATA_ONLY,
+                )
+            except Gone:
+                continue
+            except Refused:
+                return None
+            return True
+        return False
 
     async def list_refusals(self, run: ObservedRun, job_uids: frozenset[str]) -> tuple[CreationRefusal, ...]:
         """Read, in one list, what the Job controller said last about each of these Jobs."""
@@ -365,3 +408,7 @@ def _read_spec(model: type[_Spec], raw: Mapping[str, Any], name: str, broken: di
     except ValidationError as error:
         broken[name] = projections.explain(error, "spec")
         return None
+
+
+def _batches(values: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    return (values[start : start + size] for start in range(0, len(values), size))

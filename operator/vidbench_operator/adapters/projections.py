@@ -16,11 +16,25 @@ from pydantic import ValidationError
 
 from vidbench_api.base import NAME_PATTERN, ApiModel
 from vidbench_api.kinds import BENCHMARK_RUN
-from vidbench_api.names import GROUP, LABEL_RUN, MAX_RUN_NAME, RUNNER_CONTAINER, RunPhase
+from vidbench_api.names import (
+    ANNOTATION_SAMPLES,
+    ANNOTATION_SECONDS,
+    GROUP,
+    LABEL_HARDWARE,
+    LABEL_MODEL,
+    LABEL_OUTCOME,
+    LABEL_RUN,
+    LABEL_VARIANT,
+    MAX_RUN_NAME,
+    RUNNER_CONTAINER,
+    Outcome,
+    RunPhase,
+)
 from vidbench_api.request import RunIdentity
 from vidbench_api.result import BenchmarkResultSpec
 from vidbench_api.run_spec import BenchmarkRunSpec
 from vidbench_api.run_status import BenchmarkRunStatus
+from vidbench_operator.core.estimates import LedgerHead
 from vidbench_operator.core.observed import CreationRefusal, ObservedJob, ObservedNode, ObservedPod, ObservedRun
 from vidbench_operator.core.timestamps import parse_time
 from vidbench_operator.ports import BrokenRun, RunKey
@@ -34,6 +48,7 @@ class _MisfitError(ValueError):
 
 _MESSAGE_CHARACTERS: Final = 4096
 _DETAIL_CHARACTERS: Final = 1024
+_SYSTEM_FACTS: Final = frozenset({"architecture", "kernelVersion", "machineID"})
 _ATTEMPT_NAME: Final = re.compile(r"^.+-(?P<cell>[0-9a-f]{8})-(?P<shard>[0-9]{1,4})-(?P<attempt>[0-9]{1,6})$")
 
 
@@ -182,6 +197,7 @@ def project_node(raw: Any) -> ObservedNode | None:
         not_ready_since=None if _is_true(ready) else parse_time(_text(ready.get("lastTransitionTime"))),
         unschedulable=_mapping(_get(raw, "spec")).get("unschedulable") is True,
         allocatable=_texts(status.get("allocatable")),
+        system={key: text for key, text in _texts(status.get("nodeInfo")).items() if key in _SYSTEM_FACTS},
     )
 
 
@@ -191,6 +207,20 @@ def project_result(raw: Any) -> BenchmarkResultSpec | None:
         return BenchmarkResultSpec.model_validate(_get(raw, "spec"))
     except ValidationError:
         return None
+
+
+def project_ledger_head(raw: Any) -> LedgerHead | None:
+    """Return what a result's metadata tells of its shard; None where it does not say how long that took."""
+    metadata = _mapping(_get(raw, "metadata"))
+    labels, annotations = _texts(metadata.get("labels")), _texts(metadata.get("annotations"))
+    names = [labels.get(label) for label in (LABEL_MODEL, LABEL_HARDWARE, LABEL_VARIANT)]
+    figures = [annotations.get(key, "") for key in (ANNOTATION_SECONDS, ANNOTATION_SAMPLES)]
+    if not all(names) or labels.get(LABEL_OUTCOME) != Outcome.SUCCEEDED.value:
+        return None
+    if not all(figure.isdecimal() and len(figure) < 10 for figure in figures):
+        return None
+    model, hardware, variant = (name or "" for name in names)
+    return LedgerHead(model, hardware, variant, float(figures[0]), int(figures[1]))
 
 
 def project_refusal(raw: Any) -> tuple[float, CreationRefusal] | None:

@@ -26,6 +26,8 @@ from .status import empty_row, is_terminal, summarise, summarise_row
 from .timestamps import parse_time
 
 _MAX_COUNT = 2_147_483_647
+_KEPT = ("gpu", "memory_of", "message", "source", "estimate_seconds")
+"""Fields of a row that are not derived from its shards."""
 
 
 def decide(run: ObservedRun, observed: Observed, now: float, policy: Policy) -> Plan:
@@ -148,7 +150,7 @@ def _make_row(context: Context, cell: Cell, stored: CellRow | None, entries: Seq
     """Return the cell's row. Device and kind of memory are those of its first result, the message of its last failure."""
     row = empty_row(cell, context.document.shards)
     if stored is not None:
-        row = row.model_copy(update={name: getattr(stored, name) for name in ("gpu", "memory_of", "message")})
+        row = row.model_copy(update={name: getattr(stored, name) for name in _KEPT})
     for entry in entries:
         spec = _result_of(context, entry)
         memory = headline_memory(spec) if spec is not None else None
@@ -289,11 +291,12 @@ def _events(entries: Sequence[Entry], status: BenchmarkRunStatus) -> tuple[EmitE
             text = f"{where} attempt {attempt}: {end.outcome}, {end.reason}: {end.message}"
             events.append(EmitEvent("Warning", EventReason.ATTEMPT_FAILED, text))
     if is_terminal(status):
-        events.append(_last_event(status))
+        events.append(last_event(status))
     return tuple(events)
 
 
-def _last_event(status: BenchmarkRunStatus) -> EmitEvent:
+def last_event(status: BenchmarkRunStatus) -> EmitEvent:
+    """Return the Event about how a run ended."""
     if status.phase is RunPhase.FAILED:
         return EmitEvent("Warning", EventReason.RUN_FAILED, status.message or "")
     reason = EventReason.CANCELLED if status.phase is RunPhase.CANCELLED else EventReason.RUN_COMPLETE

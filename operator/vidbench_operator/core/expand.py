@@ -57,10 +57,7 @@ def accept(
     """Resolve a run. What is missing is waited for until schedulingSeconds after the run's creation."""
     waiting = _find_missing(run, references, catalogue)
     if waiting is not None:
-        limit = run.spec.timeouts.scheduling_seconds
-        if now - run.created_at >= limit:
-            return Refusal(waiting.reason, f"{waiting.message}; waited schedulingSeconds ({limit} s) for it")
-        return waiting
+        return wait_or_refuse(run, waiting, now)
     runner_class = references.runner_class
     if runner_class is None:
         raise AssertionError("a missing runner class was reported above")
@@ -70,6 +67,14 @@ def accept(
     except _RefusedError as error:
         return error.refusal
     return _check_size(document)
+
+
+def wait_or_refuse(run: ObservedRun, waiting: Waiting, now: float) -> Waiting | Refusal:
+    """Return what is waited for, or after schedulingSeconds the refusal. A suspended run waits for its user first."""
+    limit = run.spec.timeouts.scheduling_seconds
+    if now - run.created_at < limit or run.spec.suspend:
+        return waiting
+    return Refusal(waiting.reason, f"{waiting.message}; waited schedulingSeconds ({limit} s) for it")
 
 
 def _find_missing(run: ObservedRun, references: References, catalogue: Mapping[str, VideoModelSpec]) -> Waiting | None:
@@ -236,9 +241,13 @@ def _resolve_cell(
         "offload": offload,
         "vae_tiling": defaults.vae_tiling if variant.vae_tiling is None else variant.vae_tiling,
     }
+    source = video_model.source.to_wire()
+    if video_model.source.path is not None:
+        # What a folder holds is known by the VideoModel alone, which never changes: a new version is a new object.
+        source["model"] = model.model_ref.name if model.model_ref else model.name
     identity = {
         **resolved,
-        "source": video_model.source.to_wire(),
+        "source": source,
         "prompts": [prompt.to_wire() for prompt in run.spec.workload.prompts],
         "seeds": run.spec.workload.seeds.to_wire(),
         "image": runner_class.image,
@@ -251,9 +260,18 @@ def _resolve_cell(
             "hardware": hardware.name,
             "variant": variant.name,
             "frames_per_second": defaults.frames_per_second,
+            "estimated_memory_mebibytes": _estimated_memory(video_model, resolved),
             "generation_hash": digest_of(canonical_json(identity)),
         }
     )
+
+
+def _estimated_memory(video_model: VideoModelSpec, resolved: Mapping[str, object]) -> int | None:
+    """Return the model's estimate if it says something about this cell: the same type, and no smaller clip."""
+    defaults = video_model.defaults
+    size = ("height", "width", "frames")
+    larger = all(int(str(resolved[name])) >= getattr(defaults, name) for name in size)
+    return video_model.estimated_memory_mebibytes if larger and resolved["dtype"] == defaults.dtype else None
 
 
 def _parse_arguments(variant: str, model: str, arguments: Mapping[str, str]) -> dict[str, Scalar]:

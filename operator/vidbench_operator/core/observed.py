@@ -116,6 +116,8 @@ class ObservedNode:
     not_ready_since: float | None = None
     unschedulable: bool = False
     allocatable: Mapping[str, str] = field(default_factory=dict)
+    system: Mapping[str, str] = field(default_factory=dict)
+    """Of nodeInfo: architecture, kernelVersion, machineID."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,9 @@ from typing import Literal
 
 from vidbench_api.measured import Measured, Series, SeriesName, ValidityVerdict
 from vidbench_api.names import (
+    GENERATION_CHARACTERS,
     LABEL_CELL,
+    LABEL_GENERATION,
     LABEL_HARDWARE,
     LABEL_MANAGED_BY,
     LABEL_MODEL,
@@ -28,9 +30,10 @@ from vidbench_api.request import Cell, RequestDocument
 from vidbench_api.result import BenchmarkResultSpec, CellReference, Origin, RunReference
 from vidbench_api.run_status import ShardStatus
 
-from .observed import ObservedJob, ObservedRun
+from .environment import environment_of
+from .observed import ObservedJob, ObservedNode, ObservedRun
 from .retry import AttemptEnd
-from .timestamps import format_time
+from .timestamps import format_time, parse_time
 
 _MEBIBYTE = 1024 * 1024
 _MAX_COUNT = 2_147_483_647
@@ -54,8 +57,9 @@ def make_result(
     shard: ShardStatus,
     job: ObservedJob | None,
     end: AttemptEnd,
+    node: ObservedNode | None = None,
 ) -> BenchmarkResultSpec:
-    """Return the result of a shard that ended with `end`."""
+    """Return the result of a shard that ended with `end`, on `node` if its pod had one that is visible."""
     verdict, pod = end.verdict, end.pod
     measured = {name: getattr(verdict, name) for name in Measured.model_fields} if verdict else {}
     return BenchmarkResultSpec(
@@ -66,6 +70,7 @@ def make_result(
         attempts=shard.attempt,
         request_digest=run.status.request_digest or document.digest,
         generation_hash=cell.generation_hash,
+        environment_hash=_environment_hash(document, cell, node),
         outcome=end.outcome,
         validity=_validity_of(end),
         reason=end.reason.value if end.reason else None,
@@ -90,6 +95,12 @@ def make_result(
     )
 
 
+def _environment_hash(document: RequestDocument, cell: Cell, node: ObservedNode | None) -> str | None:
+    if node is None:
+        return None
+    return environment_of(node, document.find_hardware(cell.hardware), document.runner_class.image).digest
+
+
 def result_labels(run: ObservedRun, spec: BenchmarkResultSpec) -> dict[str, str]:
     """Return the labels by which `kubectl get benchmarkresults -l` finds it."""
     return {
@@ -103,7 +114,14 @@ def result_labels(run: ObservedRun, spec: BenchmarkResultSpec) -> dict[str, str]
         LABEL_SHARD: str(spec.shard),
         LABEL_OUTCOME: spec.outcome.value,
         LABEL_VALIDITY: spec.validity.state.value,
+        LABEL_GENERATION: spec.generation_hash[:GENERATION_CHARACTERS],
     }
+
+
+def reused_shard(shard: ShardStatus, name: str, spec: BenchmarkResultSpec) -> ShardStatus:
+    """Return the shard as a result of an earlier run says it ended: nothing was attempted for it."""
+    ended_at = parse_time(spec.origin.finished_at) or 0.0
+    return finished_shard(shard, name, spec, ended_at).model_copy(update={"attempt": 0})
 
 
 def finished_shard(shard: ShardStatus, name: str, spec: BenchmarkResultSpec, ended_at: float) -> ShardStatus:

@@ -314,7 +314,8 @@ def _end(context: Context, cell: Cell, shard: ShardStatus, job: ObservedJob | No
     gpu_seconds = held_gpu_seconds(end, gpus)
     retry = next_attempt(end, shard, context.run.spec.failure_policy, context.policy)
     if retry is None:
-        spec = make_result(context.run, context.document, cell, shard, job, end)
+        node = (context.observed.nodes or {}).get(end.pod.node or "") if end.pod else None
+        spec = make_result(context.run, context.document, cell, shard, job, end, node)
         name = result_name(context.run.name, cell.id, shard.index)
         finished = finished_shard(shard, name, spec, end.ended_at)
         return Settled(finished, result=spec, ended=end, gpu_seconds=gpu_seconds)

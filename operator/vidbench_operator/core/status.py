@@ -34,7 +34,8 @@ from vidbench_api.run_status import (
 )
 
 from .observed import ObservedRun
-from .results import seconds_text
+from .results import headline_memory, reused_shard, seconds_text
+from .reuse import Reusable
 from .timestamps import format_time
 
 ConditionStatus = Literal["True", "False", "Unknown"]
@@ -92,15 +93,28 @@ def waiting_status(run: ObservedRun, reason: ConditionReason, message: str, now:
     return with_conditions(run, status, wanted, now)
 
 
-def accepted_status(run: ObservedRun, document: RequestDocument, name: str, now: float) -> BenchmarkRunStatus:
-    """Return the status of a run whose request document has just been frozen; its rows are still empty of attempts."""
+def accepted_status(
+    run: ObservedRun,
+    document: RequestDocument,
+    name: str,
+    now: float,
+    reusable: Reusable | None = None,
+    estimates: Mapping[str, int] | None = None,
+) -> BenchmarkRunStatus:
+    """Return the status of a run whose request document has just been frozen.
+
+    Its rows are empty of attempts. Shards that results of earlier runs stand for are finished already.
+    """
     status = run.status.model_copy(
         update={
             "start_time": run.status.start_time or format_time(now),
             "request_name": name,
             "request_digest": document.digest,
             "selector": selector_of(run),
-            "rows": tuple(empty_row(cell, document.shards) for cell in document.cells),
+            "reuse_message": reusable.message if reusable else None,
+            "rows": tuple(
+                _first_row(cell, document, reusable, (estimates or {}).get(cell.id)) for cell in document.cells
+            ),
         }
     )
     message = f"{len(document.cells)} cells x {document.shards} shards, frozen in ConfigMap {name}"
@@ -109,6 +123,25 @@ def accepted_status(run: ObservedRun, document: RequestDocument, name: str, now:
         run, status, {ConditionType.ACCEPTED: (accepted, ConditionReason.ACCEPTED.value, message)}, now
     )
     return summarise(run, status, ParallelismStatus(waiting=_waiting(status.rows)), now)
+
+
+def _first_row(cell: Cell, document: RequestDocument, reusable: Reusable | None, estimate: int | None) -> CellRow:
+    row = empty_row(cell, document.shards).model_copy(update={"estimate_seconds": estimate})
+    results = reusable.shards if reusable else {}
+    known = {shard.index: results.get((cell.id, shard.index)) for shard in row.shards}
+    specs = [entry[1] for entry in known.values() if entry is not None]
+    if not specs:
+        return row
+    memory = headline_memory(specs[0])
+    row = row.model_copy(
+        update={
+            "source": "Reused" if len(specs) == len(known) else "Mixed",
+            "gpu": specs[0].environment.device[:64] if specs[0].environment else None,
+            "memory_of": memory.of if memory else None,
+        }
+    )
+    shards = [reused_shard(shard, *entry) if (entry := known[shard.index]) else shard for shard in row.shards]
+    return summarise_row(row, shards)
 
 
 def failed_status(run: ObservedRun, reason: ConditionReason, message: str, now: float) -> BenchmarkRunStatus:
@@ -195,6 +228,7 @@ def summarise_row(row: CellRow, shards: Sequence[ShardStatus]) -> CellRow:
             "samples": sum(samples) if samples else None,
             "memory_mebibytes": max(memories) if memories else None,
             "memory_of": None if not memories else row.memory_of,
+            "source": row.source or ("Measured" if finished and succeeded else None),
             "shards": tuple(shards),
         }
     )

@@ -1,0 +1,52 @@
+"""How long a shard of a cell will take, by what earlier shards of the same names took in this namespace.
+
+An expectation for the order of work, never a figure of a report.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from vidbench_api.request import RequestDocument
+from vidbench_api.result import BenchmarkResultSpec
+
+from .timestamps import parse_time
+
+_MAX_COUNT = 2_147_483_647
+
+
+@dataclass(frozen=True)
+class LedgerHead:
+    """What the metadata of a result tells: which cell it is of, how long its runner took, how many samples it made."""
+
+    model: str
+    hardware: str
+    variant: str
+    seconds: float
+    samples: int
+
+
+def runner_seconds(spec: BenchmarkResultSpec) -> float | None:
+    """Return how long the runner of a result took, all of it; None where that is not known."""
+    started, finished = parse_time(spec.origin.started_at), parse_time(spec.origin.finished_at)
+    return None if started is None or finished is None or finished < started else finished - started
+
+
+def estimate_seconds(document: RequestDocument, heads: Iterable[LedgerHead]) -> dict[str, int]:
+    """Return the expected seconds of a shard by cell id, for cells whose names the ledger knows.
+
+    The median over results, each scaled to the number of samples that this run asks for.
+    """
+    samples = len(document.samples())
+    known: dict[tuple[str, str, str], list[float]] = {}
+    for head in heads:
+        if head.samples > 0 and head.seconds > 0:
+            scaled = head.seconds * samples / head.samples
+            known.setdefault((head.model, head.hardware, head.variant), []).append(scaled)
+    return {
+        cell.id: min(_MAX_COUNT, max(1, round(statistics.median(seconds))))
+        for cell in document.cells
+        if (seconds := known.get((cell.model, cell.hardware, cell.variant)))
+    }

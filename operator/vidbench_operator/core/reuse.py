@@ -1,0 +1,107 @@
+"""Which shards of a new run need not be measured, because the ledger holds what they would give.
+
+A result stands for a shard if what decides pixels (generation hash) and what decides time (environment hash, as all
+nodes of the hardware entry show it) are the same, if it succeeded, is Valid and young enough. Says why where it does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from vidbench_api.names import Outcome, Validity
+from vidbench_api.request import Cell, RequestDocument
+from vidbench_api.result import BenchmarkResultSpec
+from vidbench_api.run_spec import Reuse
+
+from .environment import common_environment
+from .observed import ObservedNode
+from .timestamps import parse_time
+
+_NAMED_RUNS = 3
+
+
+@dataclass(frozen=True)
+class Reusable:
+    """Results that stand for shards, by cell id and shard; `message` says whose, and why not more."""
+
+    shards: Mapping[tuple[str, int], tuple[str, BenchmarkResultSpec]] = field(default_factory=dict)
+    message: str | None = None
+
+
+def find_reusable(
+    document: RequestDocument,
+    policy: Reuse,
+    ledger: Mapping[str, BenchmarkResultSpec],
+    nodes: Mapping[str, ObservedNode] | None,
+    now: float,
+) -> Reusable:
+    """Match shards with results of the run's namespace, the newest first; no result stands for two shards of a cell."""
+    if policy.policy == "Never":
+        return Reusable()
+    shards: dict[tuple[str, int], tuple[str, BenchmarkResultSpec]] = {}
+    reasons: dict[str, None] = {}
+    for cell in document.cells:
+        hardware = document.find_hardware(cell.hardware)
+        environment = common_environment(nodes, hardware, document.runner_class.image)
+        if environment.digest is None:
+            reasons[environment.why] = None
+            continue
+        fitting = _fitting(cell, document, policy, ledger, environment.digest, now)
+        if len(fitting) < document.shards:
+            reasons[f"{cell.model}/{cell.hardware}/{cell.variant}: {_why(cell, ledger, len(fitting))}"] = None
+        shards.update({(cell.id, index): entry for index, entry in enumerate(fitting[: document.shards], start=1)})
+    return Reusable(shards, _message(document, shards, tuple(reasons)))
+
+
+def _fitting(
+    cell: Cell,
+    document: RequestDocument,
+    policy: Reuse,
+    ledger: Mapping[str, BenchmarkResultSpec],
+    environment: str,
+    now: float,
+) -> list[tuple[str, BenchmarkResultSpec]]:
+    def fits(spec: BenchmarkResultSpec) -> bool:
+        ended_at = parse_time(spec.origin.finished_at)
+        return (
+            spec.generation_hash == cell.generation_hash
+            and spec.environment_hash == environment
+            and spec.outcome is Outcome.SUCCEEDED
+            and spec.validity.state is Validity.VALID
+            and spec.rung is None
+            and (spec.setup is None or spec.setup.warmups == document.warmup)
+            and ended_at is not None
+            and now - ended_at <= policy.max_age_seconds
+        )
+
+    found = [(name, spec) for name, spec in ledger.items() if fits(spec)]
+    return sorted(found, key=lambda entry: (-(parse_time(entry[1].origin.finished_at) or 0.0), entry[0]))
+
+
+def _why(cell: Cell, ledger: Mapping[str, BenchmarkResultSpec], fitting: int) -> str:
+    same = sum(spec.generation_hash == cell.generation_hash for spec in ledger.values())
+    if not same:
+        return "no result of the same model, variant, prompts, seeds and image"
+    return f"{fitting} of {same} results of the same content are valid, young enough and of the same hardware"
+
+
+def _message(
+    document: RequestDocument,
+    shards: Mapping[tuple[str, int], tuple[str, BenchmarkResultSpec]],
+    reasons: tuple[str, ...],
+) -> str:
+    total = len(document.cells) * document.shards
+    text = f"{len(shards)} of {total} shards show results of earlier runs"
+    if shards:
+        text += f" ({_named(spec.run.name for _, spec in shards.values())})"
+    if reasons:
+        text += f"; not the others: {'; '.join(reasons[:_NAMED_RUNS])}"
+        text += f"; and {len(reasons) - _NAMED_RUNS} more reasons" if len(reasons) > _NAMED_RUNS else ""
+    return text[:1024]
+
+
+def _named(names: Iterable[str]) -> str:
+    known = sorted(set(names))
+    rest = f" and {len(known) - _NAMED_RUNS} more" if len(known) > _NAMED_RUNS else ""
+    return ", ".join(known[:_NAMED_RUNS]) + rest
