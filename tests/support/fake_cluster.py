@@ -310,6 +310,7 @@ class FakeChildren:
         self._jobs: dict[str, ObservedJob] = {}
         self._pods: dict[str, ObservedPod] = {}
         self.forgotten: set[str] = set()
+        self.node_table: dict[str, ObservedNode] | None = None
 
     def see(self) -> None:
         """Let the watches catch up; pods that vanished are remembered."""
@@ -326,7 +327,7 @@ class FakeChildren:
         return tuple(self._pods.values())
 
     def nodes(self) -> dict[str, ObservedNode] | None:
-        return None
+        return self.node_table
 
     def remember_job(self, run: ObservedRun, job: ObservedJob) -> None:
         self._jobs[job.uid] = job

@@ -36,7 +36,7 @@ def find_reusable(
     nodes: Mapping[str, ObservedNode] | None,
     now: float,
 ) -> Reusable:
-    """Match shards with results of the run's namespace, the newest first; no result stands for two shards of a cell."""
+    """Match shards with results of the run's namespace, the newest first. No result stands for two shards."""
     if policy.policy == "Never":
         return Reusable()
     shards: dict[tuple[str, int], tuple[str, BenchmarkResultSpec]] = {}
@@ -47,7 +47,9 @@ def find_reusable(
         if environment.digest is None:
             reasons[environment.why] = None
             continue
-        fitting = _fitting(cell, document, policy, ledger, environment.digest, now)
+        taken = {name for name, _ in shards.values()}
+        rest = {name: spec for name, spec in ledger.items() if name not in taken}
+        fitting = _fitting(cell, document, policy, rest, environment.digest, now)
         if len(fitting) < document.shards:
             reasons[f"{cell.model}/{cell.hardware}/{cell.variant}: {_why(cell, ledger, len(fitting))}"] = None
         shards.update({(cell.id, index): entry for index, entry in enumerate(fitting[: document.shards], start=1)})

@@ -14,13 +14,20 @@ from vidbench_api.identity import cell_id, request_name, result_name
 from vidbench_api.names import ConditionType, EventReason
 from vidbench_api.request import RunIdentity
 from vidbench_api.run_status import BenchmarkRunStatus
-from vidbench_operator.core.observed import ObservedJob, References
+from vidbench_operator.core.estimates import LedgerHead
+from vidbench_operator.core.observed import ObservedJob, ObservedNode, References
 from vidbench_operator.core.policy import Policy
 from vidbench_operator.core.status import is_terminal
 from vidbench_operator.ports import BrokenRun, RunKey, Unavailable
 from vidbench_operator.reconciler import Reconciler
 
 KEY = RunKey("lab", "nightly")
+LABELLED_NODE = ObservedNode(
+    "node-1",
+    {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3", "nvidia.com/cuda.driver-version.full": "570.124.06"},
+    ready=True,
+    allocatable={"nvidia.com/gpu": "8"},
+)
 SPEC = {"models": ["wan", "ltx"], "measurement": {"shards": 1}}
 
 
@@ -455,3 +462,46 @@ async def test_outage_reaches_the_queue() -> None:
     bench.cluster.get_run = away  # type: ignore[method-assign, assignment]
     with pytest.raises(Unavailable):
         await bench.reconcile()
+
+
+async def test_a_second_run_with_reuse_ends_in_one_pass_and_creates_nothing_but_its_request() -> None:
+    first = Bench()
+    first.children.node_table = {"node-1": LABELLED_NODE}
+    await first.run_to_end()
+    second = Bench(reuse={"policy": "IfIdentical"})
+    second.cluster.results = dict(first.cluster.results)
+    second.cluster.run = replace(second.cluster.run, name="again", uid="another-uid")
+    second.children.node_table = {"node-1": LABELLED_NODE}
+    second.cluster.time = first.cluster.time
+    await second.reconcile()
+    assert is_terminal(second.status), second.status.reuse_message
+    assert second.cluster.calls == [f"create configmap {request_name('again', 'another-uid')}", "write status"]
+    assert [event.reason for event in second.cluster.events] == [
+        EventReason.ACCEPTED,
+        EventReason.REUSED,
+        EventReason.RUN_COMPLETE,
+    ]
+    assert {row.source for row in second.status.rows} == {"Reused"}
+    assert second.ended == []
+
+
+async def test_the_ledger_is_read_once_for_the_order_of_work_and_not_for_a_run_of_one_cell() -> None:
+    bench = Bench()
+    bench.cluster.heads = (LedgerHead("ltx", "default", "default", 90.0, 1),)
+    await bench.accept()
+    await bench.reconcile()
+    assert bench.cluster.reads.count("list ledger heads") == 1
+    estimates = {row.model: row.estimate_seconds for row in bench.status.rows}
+    assert estimates == {"wan": None, "ltx": 90}
+    alone = Bench(models=["wan"])
+    await alone.accept()
+    assert "list ledger heads" not in alone.cluster.reads
+
+
+async def test_a_queue_that_does_not_exist_is_waited_for_and_looked_for_again() -> None:
+    bench = Bench(scheduling={"queueName": "gpu"})
+    after = await bench.reconcile()
+    assert bench.condition(ConditionType.ACCEPTED) == ("False", "QueueNotFound")
+    assert after == 15.0
+    bench.cluster.queues.add("gpu")
+    await bench.accept()

@@ -116,6 +116,12 @@ def test_the_newest_results_stand_for_shards_and_none_for_two() -> None:
     assert found.message == "2 of 2 shards show results of earlier runs (earlier, other)"
 
 
+def test_two_cells_of_the_same_content_do_not_share_a_result() -> None:
+    of = Scene.of(hardware=["gpu"], variants=["a", "b"])
+    found = find(of, {"one": result(of)})
+    assert len(found.shards) == 1
+
+
 @pytest.mark.parametrize(
     "changes",
     [
