@@ -1,4 +1,4 @@
-"""Writes what follows from the types of `vidbench_api`: the CRDs as YAML, and their part of the chart's values schema.
+"""Writes what follows from the code: the CRDs as YAML, their part of the chart's values schema, the table of failures.
 
 CRDs go into crds/ and charts/vidbench/crds/. Run as `.venv/bin/python hack/generate.py [--check]`; with --check nothing
 is written, and exit code 1 with a diff says that something is stale.
@@ -15,12 +15,15 @@ from typing import Any
 
 from vidbench_api.crdgen import generate_documents, schema_of
 from vidbench_api.kinds import RunnerClassSpec
+from vidbench_operator.core.failures import FAILURES, Failure, FailureClass
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CHART = REPOSITORY / "charts" / "vidbench"
 CRD_DIRECTORIES = (REPOSITORY / "crds", CHART / "crds")
 CRD_PATTERN = "*.vidbench.io.yaml"
 VALUES_SCHEMA = CHART / "values.schema.json"
+FAILURES_PAGE = REPOSITORY / "docs" / "failures.md"
+BEGIN_TABLE, END_TABLE = "<!-- generated: reasons -->\n", "<!-- end of generated -->\n"
 
 
 def generate() -> dict[Path, str]:
@@ -28,7 +31,32 @@ def generate() -> dict[Path, str]:
     documents = generate_documents()
     files = {directory / name: text for directory in CRD_DIRECTORIES for name, text in documents.items()}
     files[VALUES_SCHEMA] = with_runner_class(VALUES_SCHEMA.read_text(encoding="utf-8"))
+    files[FAILURES_PAGE] = with_failures(FAILURES_PAGE.read_text(encoding="utf-8"))
     return files
+
+
+def with_failures(page: str) -> str:
+    """Return a page whose generated part lists every reason, by class; the rest is kept."""
+    before, after = page.split(BEGIN_TABLE, maxsplit=1)[0], page.split(END_TABLE)[1]
+    lines = ["| reason | class | recognised by | what to do |", "|---|---|---|---|"]
+    lines.extend(
+        failure_line(row) for failure_class in FailureClass for row in FAILURES if row.failure_class is failure_class
+    )
+    return before + BEGIN_TABLE + "\n".join(lines) + "\n" + END_TABLE + after
+
+
+def failure_line(row: Failure) -> str:
+    """Return the line of one reason; words of Kubernetes are set as code."""
+    evidence = [f"exit code {row.exit_code}"] if row.exit_code is not None else []
+    for what, words in (
+        ("container", row.container_reasons),
+        ("pod", row.pod_reasons),
+        ("DisruptionTarget", row.disruptions),
+        ("waiting", row.waiting_reasons),
+    ):
+        evidence.extend([f"{what} " + ", ".join(f"`{word}`" for word in words)] if words else [])
+    evidence.extend([row.seen_as] if row.seen_as else [])
+    return f"| {row.reason} | {row.failure_class} | {'; '.join(evidence)} | {row.next_step} |"
 
 
 def with_runner_class(values_schema: str) -> str:

@@ -405,9 +405,12 @@ def _has_ended(before: ShardStatus | None, after: ShardStatus) -> bool:
     if before is None or not after.attempt:
         # What an earlier run measured was no attempt of this one.
         return after.outcome is not None and after.attempt > 0
-    failures = after.retries + after.lost_results + after.unknown_failures
-    again = failures > before.retries + before.lost_results + before.unknown_failures
+    again = _attempts_tried_again(after) > _attempts_tried_again(before)
     return again or (after.outcome is not None and before.outcome is None)
+
+
+def _attempts_tried_again(shard: ShardStatus) -> int:
+    return shard.disruptions + shard.retries + shard.lost_results + shard.unknown_failures
 
 
 async def _in_parallel(calls: Iterable[Awaitable[Answer]], *expected: type[Exception]) -> list[Answer | BaseException]:

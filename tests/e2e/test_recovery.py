@@ -74,7 +74,7 @@ def test_pod_deleted_by_hand_is_tried_again(cluster: E2ECluster, node: NodeAcces
     (result,) = view.results.values()
     assert (result.outcome, result.attempts) == (Outcome.SUCCEEDED, 2)
     assert result.origin.pod_uid != pod["metadata"]["uid"]
-    assert row.shards[0].retries == 1
+    assert (row.shards[0].disruptions, row.shards[0].retries) == (1, 0)
     events = cluster.kubectl("get", "events", "-n", namespace, "-o", "jsonpath={.items[*].message}")
     assert "PodDeleted" in events
     _assert_made_once(node, namespace, "bereft", view)
@@ -109,7 +109,7 @@ def test_node_object_deleted_in_mid_run_costs_attempts_and_no_results(
     }
     repeated = [row for row in view.status.rows if row.shards[0].attempt > 1]
     assert repeated, "pods were lost with the node"
-    assert all(row.shards[0].retries == row.shards[0].attempt - 1 for row in repeated)
+    assert all(row.shards[0].retries + row.shards[0].disruptions == row.shards[0].attempt - 1 for row in repeated)
     _assert_made_once(node, namespace, "uprooted", view)
 
 

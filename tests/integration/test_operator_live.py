@@ -165,7 +165,7 @@ def test_pod_deleted_by_hand_while_it_runs_is_tried_again(api: KubeApi, served_n
     assert api.request("DELETE", f"/api/v1/namespaces/{namespace}/pods/{pod['metadata']['name']}").accepted
     body = wait_until(api, run, has_ended)
     [shard] = shards_of(body)
-    assert (shard["outcome"], shard["attempt"], shard["retries"]) == ("Succeeded", 2, 1)
+    assert (shard["outcome"], shard["attempt"], shard["retries"], shard["disruptions"]) == ("Succeeded", 2, 0, 1)
     assert_one_result_a_shard(api, run, body)
 
 

@@ -74,7 +74,9 @@ def check(cluster: ModelCluster) -> None:
     budget = 1 + cluster.scene.run.spec.failure_policy.infrastructure_retries + 2
     for row in cluster.status.rows:
         for shard in row.shards:
-            assert shard.attempt <= budget
+            assert shard.attempt - shard.disruptions <= budget
+            assert len(shard.failures) <= 8
+            assert all(failure.attempt <= shard.attempt for failure in shard.failures)
 
 
 def cancelled(cluster: ModelCluster) -> list[str]:

@@ -9,9 +9,9 @@ from support.builders import NOW, Scene
 from vidbench_api.message import encode
 from vidbench_api.names import Outcome, Reason, RowPhase
 from vidbench_api.result import BenchmarkResultSpec, RunReference
-from vidbench_api.run_status import BenchmarkRunStatus, CellRow, ShardStatus
+from vidbench_api.run_status import AttemptFailure, BenchmarkRunStatus, CellRow, ShardStatus
 from vidbench_operator.core.decide import decide
-from vidbench_operator.core.observed import CreationRefusal, Observed, ObservedJob, ObservedNode, ObservedPod
+from vidbench_operator.core.observed import CreationRefusal, NodeTaint, Observed, ObservedJob, ObservedNode, ObservedPod
 from vidbench_operator.core.policy import Policy
 from vidbench_operator.core.status import is_terminal
 
@@ -28,6 +28,13 @@ NAMES = [
 ]
 UIDS = st.sampled_from(("u-1", "u-2", "u-3"))
 
+failures = st.builds(
+    AttemptFailure,
+    attempt=st.integers(0, 3),
+    reason=st.sampled_from([*(reason.value for reason in Reason), "Nonsense"]),
+    node=st.sampled_from((None, "node-1", "node-2")),
+    endedAt=st.sampled_from(("nonsense", "2027-01-15T08:00:00Z", "9999-12-31T23:59:59-23:59")),
+)
 shards = st.builds(
     ShardStatus,
     index=st.integers(1, 4),
@@ -38,6 +45,9 @@ shards = st.builds(
     ended_at=st.sampled_from((None, "nonsense", "2027-01-15T08:00:00Z", "9999-12-31T23:59:59-23:59")),
     not_before=st.sampled_from((None, "nonsense", "2027-01-15T08:00:10Z")),
     retries=st.integers(0, 12),
+    disruptions=st.sampled_from((0, 1, 40, 2_147_483_646)),
+    node=st.sampled_from((None, "node-1")),
+    failures=st.lists(failures, max_size=8).map(tuple),
     reason=REASONS,
     outcome=st.none() | st.sampled_from(Outcome),
 )
@@ -92,12 +102,18 @@ pods = st.builds(
     waiting_reason=TEXTS,
     waiting_message=TEXTS,
     pod_reason=TEXTS,
+    pod_message=TEXTS,
     disruption=TEXTS,
     image_id=TEXTS,
     message=st.sampled_from(MESSAGES),
     deleting=st.booleans(),
     deletes_at=WHEN,
     gone=st.booleans(),
+)
+XID = NodeTaint("nvidia.com/gpu-xid-error", "NoSchedule")
+NODES = (
+    {"node-1": ObservedNode("node-1", {}, ready=False)},
+    {"node-1": ObservedNode("node-1", {}, ready=True, taints=(XID,)), "node-2": ObservedNode("node-2", {}, ready=True)},
 )
 FOREIGN = STAGE.result(run=RunReference(name="other", uid="other"))
 results = st.dictionaries(
@@ -109,7 +125,7 @@ observations = st.builds(
     Observed,
     jobs=st.lists(jobs, max_size=6).map(tuple),
     pods=st.lists(pods, max_size=6).map(tuple),
-    nodes=st.none() | st.just({"node-1": ObservedNode("node-1", {}, ready=False)}),
+    nodes=st.none() | st.sampled_from(NODES),
     results=results,
     refusals=st.lists(st.builds(CreationRefusal, UIDS, st.just("y" * 5000)), max_size=2).map(tuple),
     refusals_read=st.frozensets(UIDS),

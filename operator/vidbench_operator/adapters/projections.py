@@ -8,6 +8,7 @@ raises BrokenRun, which says where. Pure; knows neither watches nor HTTP.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
@@ -35,7 +36,15 @@ from vidbench_api.result import BenchmarkResultSpec
 from vidbench_api.run_spec import BenchmarkRunSpec
 from vidbench_api.run_status import BenchmarkRunStatus
 from vidbench_operator.core.estimates import LedgerHead
-from vidbench_operator.core.observed import CreationRefusal, ObservedJob, ObservedNode, ObservedPod, ObservedRun
+from vidbench_operator.core.observed import (
+    CreationRefusal,
+    NodeCondition,
+    NodeTaint,
+    ObservedJob,
+    ObservedNode,
+    ObservedPod,
+    ObservedRun,
+)
 from vidbench_operator.core.timestamps import parse_time
 from vidbench_operator.ports import BrokenRun, RunKey
 
@@ -173,6 +182,7 @@ def project_pod(raw: Any, *, gone: bool = False) -> ObservedPod | None:
         waiting_reason=_text(waiting.get("reason"), 256),
         waiting_message=_text(waiting.get("message"), _DETAIL_CHARACTERS),
         pod_reason=_text(status.get("reason"), 256),
+        pod_message=_text(status.get("message"), 256),
         disruption=_text(disruption.get("reason"), 256) if _is_true(disruption) else None,
         image_id=_text(container.get("imageID"), 512),
         message=_text(terminated.get("message"), _MESSAGE_CHARACTERS),
@@ -198,7 +208,28 @@ def project_node(raw: Any) -> ObservedNode | None:
         unschedulable=_mapping(_get(raw, "spec")).get("unschedulable") is True,
         allocatable=_texts(status.get("allocatable")),
         system={key: text for key, text in _texts(status.get("nodeInfo")).items() if key in _SYSTEM_FACTS},
+        conditions=_node_conditions(status),
+        taints=_taints(_mapping(_get(raw, "spec"))),
     )
+
+
+def _node_conditions(status: Mapping[str, Any]) -> tuple[NodeCondition, ...]:
+    """Return the conditions but Ready; sorted, so that their order says nothing."""
+    conditions = []
+    for entry in _entries(status.get("conditions")):
+        kind, said = _text(entry.get("type"), 256), _text(entry.get("status"), 16)
+        if kind and said and kind != "Ready":
+            conditions.append(NodeCondition(sys.intern(kind), sys.intern(said)))
+    return tuple(sorted(conditions, key=lambda condition: (condition.type, condition.status)))
+
+
+def _taints(spec: Mapping[str, Any]) -> tuple[NodeTaint, ...]:
+    taints = []
+    for entry in _entries(spec.get("taints")):
+        key, effect = _text(entry.get("key"), 317), _text(entry.get("effect"), 32)
+        if key and effect:
+            taints.append(NodeTaint(key, effect, _text(entry.get("value"), 64) or ""))
+    return tuple(sorted(taints, key=lambda taint: (taint.key, taint.effect, taint.value)))
 
 
 def project_result(raw: Any) -> BenchmarkResultSpec | None:

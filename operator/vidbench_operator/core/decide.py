@@ -198,7 +198,7 @@ def _make_plan(context: Context, entries: Sequence[Entry], status: BenchmarkRunS
     }
     deletes, ttls = _clean_up(run, observed, active)
     ended = is_terminal(status)
-    changed = None if status == run.status else status
+    changed = status if _is_news(run.status, status) else None
     return Plan(
         results=results,
         status=changed,
@@ -209,6 +209,26 @@ def _make_plan(context: Context, entries: Sequence[Entry], status: BenchmarkRunS
         requeue_after=_requeue_after(context, entries) if not ended else 0.0,
         urgent=ended or bool(creates) or bool(results),
     )
+
+
+def _is_news(stored: BenchmarkRunStatus, status: BenchmarkRunStatus) -> bool:
+    """Whether the status is worth a write. The node of an attempt under way alone is not: it goes with the next one."""
+    return status != stored and _without_nodes(status) != _without_nodes(stored)
+
+
+def _without_nodes(status: BenchmarkRunStatus) -> BenchmarkRunStatus:
+    rows = tuple(
+        row.model_copy(
+            update={
+                "shards": tuple(
+                    shard.model_copy(update={"node": None}) if shard.phase is RowPhase.ACTIVE else shard
+                    for shard in row.shards
+                )
+            }
+        )
+        for row in status.rows
+    )
+    return status.model_copy(update={"rows": rows})
 
 
 def _clean_up(
@@ -279,16 +299,16 @@ def _events(entries: Sequence[Entry], status: BenchmarkRunStatus) -> tuple[EmitE
         if end is None:
             continue
         where = f"{entry.cell.model}/{entry.cell.hardware}/{entry.cell.variant} shard {entry.shard.index}"
-        attempt = entry.shard.attempt - (entry.shard.phase is RowPhase.ACTIVE)
+        tried = f"{where} attempt {end.attempt} ({end.where})" if end.attempt else where
         if entry.shard.phase is not RowPhase.FINISHED:
-            text = f"{where} attempt {attempt}: {end.reason}: {end.message}; another attempt follows"
+            text = f"{tried}: {end.reason}: {end.message}; another attempt follows"
             events.append(EmitEvent("Warning", EventReason.ATTEMPT_FAILED, text))
         elif end.outcome is Outcome.SUCCEEDED:
             events.append(
                 EmitEvent("Normal", EventReason.SHARD_FINISHED, f"{where}: measured, result {entry.shard.result}")
             )
         else:
-            text = f"{where} attempt {attempt}: {end.outcome}, {end.reason}: {end.message}"
+            text = f"{tried}: {end.outcome}, {end.reason}: {end.message}"
             events.append(EmitEvent("Warning", EventReason.ATTEMPT_FAILED, text))
     if is_terminal(status):
         events.append(last_event(status))

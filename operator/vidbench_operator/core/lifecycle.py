@@ -15,9 +15,9 @@ from vidbench_api.request import Cell
 from vidbench_api.run_spec import BenchmarkRunSpec
 from vidbench_api.run_status import BenchmarkRunStatus, ShardStatus
 
+from .evidence import AttemptEnd
 from .observed import ObservedPod, ObservedRun, latest_pod
 from .results import held_gpu_seconds
-from .retry import AttemptEnd
 from .settle import Context, Settled, give_up
 from .timestamps import format_time, parse_time
 

@@ -73,6 +73,9 @@ class ObservedPod:
     pod_reason: str | None = None
     """`status.reason` of the pod, e.g. Evicted, DeadlineExceeded, NodeLost."""
 
+    pod_message: str | None = None
+    """`status.message` of the pod: which limit was passed, or what a node has not got."""
+
     disruption: str | None = None
     """`reason` of a True DisruptionTarget condition, e.g. EvictionByEvictionAPI, PreemptionByScheduler, DeletionByPodGC."""
 
@@ -106,6 +109,23 @@ def latest_pod(pods: Iterable[ObservedPod], job_uid: str) -> ObservedPod | None:
     return max(mine.values(), key=lambda pod: (pod.created_at, not pod.gone, not pod.ended, pod.uid), default=None)
 
 
+@dataclass(frozen=True, slots=True)
+class NodeCondition:
+    """A condition of a node, of whoever wrote it."""
+
+    type: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeTaint:
+    """A taint of a node."""
+
+    key: str
+    effect: str
+    value: str = ""
+
+
 @dataclass(frozen=True)
 class ObservedNode:
     """A node, as far as a decision needs it."""
@@ -118,6 +138,10 @@ class ObservedNode:
     allocatable: Mapping[str, str] = field(default_factory=dict)
     system: Mapping[str, str] = field(default_factory=dict)
     """Of nodeInfo: architecture, kernelVersion, machineID."""
+    conditions: tuple[NodeCondition, ...] = ()
+    """All but Ready."""
+
+    taints: tuple[NodeTaint, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,6 @@ class Policy:
     lost_result_retries: int = 1
     """Further attempts of a shard after one that ended without a readable verdict."""
 
-    unknown_retries: int = 1
-    """Further attempts after a failure of no known reason."""
-
     late_pod_seconds: float = 5.0
     """How long after the end of a Job the last event of its pod may come, which may be all that is left of a verdict."""
 
@@ -30,5 +27,8 @@ class Policy:
     shard_grace_seconds: float = 120.0
     """How long after shardSeconds the operator itself ends an attempt whose pod did not end."""
 
-    retry_delays_seconds: tuple[float, ...] = (0.0, 5.0, 15.0, 30.0, 60.0)
-    """Wait before the first, second, ... retry of a shard; the last one repeats."""
+    retry_base_seconds: float = 10.0
+    """Longest wait before a shard's second retry; the first one waits for nothing, each further one twice as long."""
+
+    retry_cap_seconds: float = 300.0
+    """Longest wait before any retry."""

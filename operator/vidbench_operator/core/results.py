@@ -31,8 +31,8 @@ from vidbench_api.result import BenchmarkResultSpec, CellReference, Origin, RunR
 from vidbench_api.run_status import ShardStatus
 
 from .environment import environment_of
+from .evidence import AttemptEnd
 from .observed import ObservedJob, ObservedNode, ObservedRun
-from .retry import AttemptEnd
 from .timestamps import format_time, parse_time
 
 _MEBIBYTE = 1024 * 1024
@@ -121,7 +121,7 @@ def result_labels(run: ObservedRun, spec: BenchmarkResultSpec) -> dict[str, str]
 def reused_shard(shard: ShardStatus, name: str, spec: BenchmarkResultSpec) -> ShardStatus:
     """Return the shard as a result of an earlier run says it ended: nothing was attempted for it."""
     ended_at = parse_time(spec.origin.finished_at) or 0.0
-    return finished_shard(shard, name, spec, ended_at).model_copy(update={"attempt": 0})
+    return finished_shard(shard, name, spec, ended_at).model_copy(update={"attempt": 0, "node": None})
 
 
 def finished_shard(shard: ShardStatus, name: str, spec: BenchmarkResultSpec, ended_at: float) -> ShardStatus:
@@ -135,6 +135,7 @@ def finished_shard(shard: ShardStatus, name: str, spec: BenchmarkResultSpec, end
             "attempt": max(shard.attempt, spec.origin.attempt),
             "ended_at": format_time(ended_at),
             "not_before": None,
+            "node": shard.node or spec.origin.node,
             "reason": spec.reason,
             "outcome": spec.outcome,
             "validity": spec.validity.state,

@@ -6,7 +6,7 @@ something that was *not* seen (a Job, a pod's start, a verdict before a limit) o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vidbench_api.identity import attempt_name, result_name
 from vidbench_api.names import Outcome, Reason, RowPhase
@@ -14,19 +14,18 @@ from vidbench_api.request import Cell, RequestDocument
 from vidbench_api.result import BenchmarkResultSpec
 from vidbench_api.run_status import ShardStatus
 
+from .evidence import AttemptEnd, Expected, classify, ending_pod
+from .failures import REASON_OF_WAITING
 from .observed import Observed, ObservedJob, ObservedPod, ObservedRun, latest_pod
 from .policy import Policy
 from .results import finished_shard, held_gpu_seconds, make_result
-from .retry import AttemptEnd, Expected, classify, ending_pod, next_attempt
+from .retry import next_attempt, remember_failure
 from .timestamps import format_time, parse_time
 
-_PULL_TROUBLE = frozenset(
-    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
-)
 _STOPS = frozenset({Reason.RUN_DEADLINE, Reason.RUN_CANCELLED, Reason.TOO_MANY_FAILED})
 """Reasons of the run, not of the shard."""
 
-_CONFIG_TROUBLE = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+_MAX_NODE_NAME = 253
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def settle(context: Context, cell: Cell, shard: ShardStatus) -> Settled:
     job = _find_job(context, name, shard.job_uid)
     if job is None:
         return _settle_absent(context, cell, shard, name)
-    shard = shard.model_copy(update={"job_uid": job.uid})
+    shard = shard.model_copy(update={"job_uid": job.uid, "node": _node_of(context, job) or shard.node})
     if job.finished is None:
         return _settle_live(context, cell, shard, job)
     return _settle_finished(context, cell, shard, job)
@@ -113,6 +112,12 @@ def _find_job(context: Context, name: str, uid: str | None) -> ObservedJob | Non
         if job.name == name and job.owner_uid == context.run.uid and uid in (None, job.uid)
     )
     return max(jobs, key=lambda job: (job.created_at, job.uid, job.finished is not None), default=None)
+
+
+def _node_of(context: Context, job: ObservedJob) -> str | None:
+    """Return the node of the Job's latest pod, once it has one."""
+    pod = latest_pod(context.observed.pods, job.uid)
+    return pod.node[:_MAX_NODE_NAME] if pod is not None and pod.node else None
 
 
 def _settle_pending(context: Context, cell: Cell, shard: ShardStatus) -> Settled:
@@ -134,8 +139,10 @@ def _finish_from(context: Context, cell: Cell, shard: ShardStatus, spec: Benchma
         return Settled(finished, ended=end)
     ended_at = parse_time(spec.origin.finished_at) or context.now
     reason = next((reason for reason in Reason if reason.value == spec.reason), None)
-    end = AttemptEnd(spec.outcome, ended_at, reason, spec.message or "")
-    return Settled(finished_shard(shard, name, spec, ended_at), ended=end, gpu_seconds=spec.origin.gpu_seconds)
+    origin = spec.origin
+    end = AttemptEnd(spec.outcome, ended_at, reason, spec.message or "", job=origin.job_name, attempt=origin.attempt)
+    shard = shard.model_copy(update={"failures": remember_failure(shard.failures, end, origin.node)})
+    return Settled(finished_shard(shard, name, spec, ended_at), ended=end, gpu_seconds=origin.gpu_seconds)
 
 
 def _settle_absent(context: Context, cell: Cell, shard: ShardStatus, name: str) -> Settled:
@@ -150,7 +157,7 @@ def _settle_absent(context: Context, cell: Cell, shard: ShardStatus, name: str) 
     )  # fmt: skip
     pod = ending_pod(deleted, context.observed.pods)
     if pod is not None:
-        end = classify(deleted, pod, _expected(context, cell, shard))
+        end = _classify(context, cell, shard, deleted, pod)
         if end.verdict is not None and end.verdict.final and end.reason is not Reason.POD_DELETED:
             return _end(context, cell, shard, deleted, end)
     message = f"Job {name} was deleted before its result was recorded"
@@ -180,7 +187,7 @@ def _settle_finished(context: Context, cell: Cell, shard: ShardStatus, job: Obse
     late = (job.finished_at or job.created_at) + context.policy.late_pod_seconds
     if pod is None and context.now < late:
         return Settled(shard, running=True, wake_at=late)
-    end = classify(job, pod, _expected(context, cell, shard))
+    end = _classify(context, cell, shard, job, pod)
     told = pod is not None and not pod.deleting and not pod.gone and end.verdict is not None and end.verdict.final
     if not told and not context.observed.live:
         return Settled(shard, needs_live=True)
@@ -225,7 +232,7 @@ def _settle_unfollowed(context: Context, cell: Cell, shard: ShardStatus, job: Ob
         return Settled(shard, running=True, wake_at=limit)
     if not context.observed.live:
         return Settled(shard, needs_live=True)
-    return _end(context, cell, shard, job, classify(job, pod, _expected(context, cell, shard)))
+    return _end(context, cell, shard, job, _classify(context, cell, shard, job, pod))
 
 
 def _settle_without_pod(context: Context, cell: Cell, shard: ShardStatus, job: ObservedJob) -> Settled:
@@ -268,8 +275,8 @@ def _settle_starting(context: Context, cell: Cell, shard: ShardStatus, job: Obse
     if context.now < limit:
         return Settled(shard, wake_at=limit)
     waiting = pod.waiting_reason or "ContainerCreating"
-    reason = Reason.CONTAINER_CONFIG if waiting not in _PULL_TROUBLE else Reason.IMAGE_PULL
-    if waiting not in _CONFIG_TROUBLE | _PULL_TROUBLE:
+    reason = REASON_OF_WAITING.get(waiting, Reason.CONTAINER_CONFIG)
+    if waiting == "ContainerCreating" or waiting not in REASON_OF_WAITING:
         detail = "the volumes or the sandbox are not ready; `kubectl describe pod` shows the Events"
     else:
         detail = pod.waiting_message or ""
@@ -288,8 +295,12 @@ def _lost_at(context: Context, pod: ObservedPod) -> float | None:
     return max(since or 0.0, pod.deletes_at or pod.created_at) + context.policy.node_lost_seconds
 
 
-def _expected(context: Context, cell: Cell, shard: ShardStatus) -> Expected:
-    return Expected(cell.id, shard.index, shard.attempt, context.run.status.request_digest or context.document.digest)
+def _classify(
+    context: Context, cell: Cell, shard: ShardStatus, job: ObservedJob, pod: ObservedPod | None
+) -> AttemptEnd:
+    digest = context.run.status.request_digest or context.document.digest
+    node = (context.observed.nodes or {}).get(pod.node or "") if pod is not None else None
+    return classify(job, pod, Expected(cell.id, shard.index, shard.attempt, digest), node)
 
 
 def give_up(
@@ -310,9 +321,13 @@ def give_up(
 
 def _end(context: Context, cell: Cell, shard: ShardStatus, job: ObservedJob | None, end: AttemptEnd) -> Settled:
     """Close the attempt: another one, or the shard's result."""
-    gpus = context.document.find_hardware(cell.hardware).gpus
-    gpu_seconds = held_gpu_seconds(end, gpus)
-    retry = next_attempt(end, shard, context.run.spec.failure_policy, context.policy)
+    tried = shard.phase is RowPhase.ACTIVE
+    name = attempt_name(context.run.name, cell.id, shard.index, shard.attempt)
+    end = replace(end, job=name if tried else None, attempt=shard.attempt if tried else 0)
+    gpu_seconds = held_gpu_seconds(end, context.document.find_hardware(cell.hardware).gpus)
+    identity = f"{context.run.uid}/{cell.id}/{shard.index}"
+    retry = next_attempt(end, shard, context.run.spec.failure_policy, context.policy, identity)
+    shard = shard.model_copy(update={"failures": remember_failure(shard.failures, end, shard.node)})
     if retry is None:
         node = (context.observed.nodes or {}).get(end.pod.node or "") if end.pod else None
         spec = make_result(context.run, context.document, cell, shard, job, end, node)
@@ -324,6 +339,7 @@ def _end(context: Context, cell: Cell, shard: ShardStatus, job: ObservedJob | No
             "phase": RowPhase.PENDING,
             "ended_at": format_time(end.ended_at),
             "not_before": format_time(context.now + retry.delay_seconds) if retry.delay_seconds else None,
+            "disruptions": retry.disruptions,
             "retries": retry.retries,
             "lost_results": retry.lost_results,
             "unknown_failures": retry.unknown_failures,

@@ -55,6 +55,7 @@ def _next_attempt(shard: ShardStatus, now: float) -> ShardStatus:
             "phase": RowPhase.ACTIVE,
             "attempt": shard.attempt + 1,
             "job_uid": None,
+            "node": None,
             "started_at": format_time(now),
             "not_before": None,
         }

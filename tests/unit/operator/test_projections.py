@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from support.raw_objects import CREATED, LATER, ended_job, ended_pod, raw_job, raw_node, raw_pod, raw_run
 
 from vidbench_operator.adapters import projections
+from vidbench_operator.core.observed import NodeCondition, NodeTaint
 from vidbench_operator.core.timestamps import parse_time
 from vidbench_operator.ports import BrokenRun, RunKey
 
@@ -131,6 +132,32 @@ def test_node_readiness() -> None:
     assert lost is not None
     assert (ready.ready, ready.not_ready_since) == (True, None)
     assert (lost.ready, lost.not_ready_since) == (False, parse_time(LATER))
+
+
+def test_node_conditions_and_taints_are_read_in_a_fixed_order_and_nonsense_is_left_out() -> None:
+    raw = raw_node()
+    conditions = [{"type": "GpuMemWatch", "status": "True"}, {"type": "DiskPressure", "status": "False"}, {"type": 7}]
+    raw["status"]["conditions"].extend([*conditions, "nonsense"])
+    xid, plain = (
+        {"key": "nvidia.com/gpu-xid-error", "effect": "NoSchedule", "value": "79"},
+        {"key": "nvidia.com/gpu", "effect": "NoSchedule"},
+    )
+    raw["spec"] = {"taints": [xid, plain, {"key": "no-effect"}, 7]}
+    node = projections.project_node(raw)
+    assert node is not None
+    assert node.conditions == (NodeCondition("DiskPressure", "False"), NodeCondition("GpuMemWatch", "True"))
+    assert node.taints == (
+        NodeTaint("nvidia.com/gpu", "NoSchedule"),
+        NodeTaint("nvidia.com/gpu-xid-error", "NoSchedule", "79"),
+    )
+
+
+def test_pod_says_why_its_node_ended_it() -> None:
+    raw = raw_pod()
+    raw["status"] |= {"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory. " * 99}
+    pod = projections.project_pod(raw)
+    assert pod is not None
+    assert (pod.pod_reason, len(pod.pod_message or "")) == ("Evicted", 256)
 
 
 def test_run_is_read_whole() -> None:

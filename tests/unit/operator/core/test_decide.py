@@ -356,12 +356,18 @@ def test_events_tell_of_ends_and_of_nothing_else() -> None:
         (
             "Warning",
             EventReason.ATTEMPT_FAILED,
-            "b/default/default shard 1 attempt 1: Failed, NaNOutput: it was NaNOutput",
+            (
+                f"b/default/default shard 1 attempt 1 (Job {jobs[1].name}, pod {pods[1].name}, node node-1, container runner,"
+                " exit code 86): Failed, NaNOutput: it was NaNOutput"
+            ),
         ),
         (
             "Warning",
             EventReason.ATTEMPT_FAILED,
-            f"c/default/default shard 1 attempt 1: Preempted: pod {pods[2].name} on node node-1: PreemptionByScheduler; another attempt follows",
+            (
+                f"c/default/default shard 1 attempt 1 (Job {jobs[2].name}, pod {pods[2].name}, node node-1, container runner,"
+                f" exit code 137): Preempted: pod {pods[2].name} on node node-1: PreemptionByScheduler; another attempt follows"
+            ),
         ),
     ]
 

@@ -24,6 +24,7 @@ from vidbench_api.names import (
 from vidbench_api.result import BenchmarkResultSpec
 from vidbench_api.run_status import ShardStatus
 from vidbench_api.verdict import Phase, Stage
+from vidbench_operator.core.evidence import AttemptEnd, Expected, classify
 from vidbench_operator.core.observed import ObservedPod
 from vidbench_operator.core.results import (
     finished_shard,
@@ -34,7 +35,6 @@ from vidbench_operator.core.results import (
     result_labels,
     seconds_text,
 )
-from vidbench_operator.core.retry import AttemptEnd, Expected, classify
 
 SCENE = Scene.of(hardware=[{"name": "gpu", "gpus": 2}])
 JOB = SCENE.job()

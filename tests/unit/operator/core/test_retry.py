@@ -1,227 +1,51 @@
-"""How an attempt ended, by the evidence there is, and what follows from that."""
+"""What follows from a reason: budgets, waits, and what a shard remembers."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
-
 import pytest
-from support.builders import NOW, Scene, ended_pod, finished, pod_of, running_pod
+from hypothesis import given
+from hypothesis import strategies as st
+from support.builders import NOW
 
-from vidbench_api.message import encode
-from vidbench_api.names import EXIT_CODE_OF_REASON, ExitCode, Outcome, Reason
+from vidbench_api.names import Outcome, Reason
 from vidbench_api.run_spec import FailurePolicy
-from vidbench_api.run_status import ShardStatus
-from vidbench_operator.core.observed import ObservedJob, ObservedPod
+from vidbench_api.run_status import AttemptFailure, ShardStatus
+from vidbench_operator.core.evidence import AttemptEnd, outcome_of
+from vidbench_operator.core.failures import CLASS_OF_REASON, FailureClass
 from vidbench_operator.core.policy import Policy
-from vidbench_operator.core.retry import (
-    CLASS_OF_REASON,
-    AttemptEnd,
-    Expected,
-    FailureClass,
-    classify,
-    ending_pod,
-    next_attempt,
-    read_verdict,
-)
+from vidbench_operator.core.retry import back_off_seconds, next_attempt, remember_failure
 
-SCENE = Scene.of()
-JOB = SCENE.job()
-FAILED = finished(JOB, "Failed")
-EXPECTED = Expected(SCENE.cell.id, 1, 1, SCENE.document.digest)
-SUCCESS, OOM = SCENE.verdict(), SCENE.failure(Reason.OUT_OF_MEMORY_CUDA, Outcome.OUT_OF_MEMORY)
-INTERRUPTED = SCENE.failure(Reason.INTERRUPTED)
-AHEAD = SCENE.written_ahead(3)
-GARBAGE = "\x00garbage " * 455
+ENOUGH = 50
+IDENTITY = "uid/0123abcd/1"
 
 
-def judge(pod: ObservedPod | None, job: ObservedJob = FAILED) -> AttemptEnd:
-    return classify(job, pod, EXPECTED)
+def end_of(reason: Reason, attempt: int = 1, at: float = NOW) -> AttemptEnd:
+    return AttemptEnd(outcome_of(reason), at, reason, attempt=attempt)
 
 
-FINAL: list[Any] = [
-    pytest.param(SUCCESS, 0, {}, None, id="success"),
-    pytest.param(SUCCESS, 137, {}, None, id="killed after its final verdict"),
-    pytest.param(SUCCESS, 0, {"deleting": True, "gone": True}, None, id="deleted by hand, ended in order: it counts"),
-    pytest.param(SUCCESS, 137, {"container_reason": "OOMKilled"}, None, id="out of memory after its final verdict"),
-    pytest.param(OOM, 81, {}, Reason.OUT_OF_MEMORY_CUDA, id="out of memory"),
-    pytest.param(SCENE.failure(Reason.MODEL_LOAD_FAILED), 84, {}, Reason.MODEL_LOAD_FAILED, id="a model that does not load"),
-    pytest.param(SCENE.failure(Reason.MODEL_ACCESS_DENIED), 83, {}, Reason.MODEL_ACCESS_DENIED, id="two reasons of one code"),
-    pytest.param(INTERRUPTED, 90, {}, Reason.INTERRUPTED, id="told to stop, nobody knows by whom"),
-    pytest.param(INTERRUPTED, 90, {"deleting": True}, Reason.POD_DELETED, id="told to stop by a deletion"),
-    pytest.param(INTERRUPTED, 90, {"gone": True}, Reason.POD_DELETED, id="told to stop and gone"),
-    pytest.param(INTERRUPTED, 90, {"disruption": "PreemptionByScheduler"}, Reason.PREEMPTED, id="told to stop for another pod"),
-    pytest.param(INTERRUPTED, 90, {"pod_reason": "DeadlineExceeded"}, Reason.SHARD_DEADLINE, id="told to stop by the kubelet"),
-    pytest.param(SCENE.failure("NonsenseReason"), 94, {}, Reason.RUNNER_CRASHED, id="a reason that nobody knows"),
-    pytest.param(SCENE.failure(Reason.RUN_DEADLINE), 94, {}, Reason.RUNNER_CRASHED, id="a reason that no runner can know"),
-    pytest.param(SCENE.failure(Reason.NAN_OUTPUT, Outcome.OUT_OF_MEMORY), 86, {}, Reason.NAN_OUTPUT, id="an outcome that contradicts its reason"),
-    pytest.param(SCENE.failure(Reason.HUNG, Outcome.CANCELLED), 89, {}, Reason.HUNG, id="an outcome that is not a runner's"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("verdict", "code", "changes", "reason"), FINAL)
-def test_a_final_verdict_says_how_the_attempt_ended(
-    verdict: Any, code: int, changes: dict[str, Any], reason: Reason | None
-) -> None:
-    end = judge(ended_pod(JOB, verdict, code, **changes))
-    assert end.reason is reason
-    assert end.verdict == verdict
-    assert end.exit_code == code
-    if reason is None:
-        assert end.outcome is Outcome.SUCCEEDED
-    else:
-        out_of_memory = CLASS_OF_REASON[reason] is FailureClass.FINDING
-        assert end.outcome is (Outcome.OUT_OF_MEMORY if out_of_memory else Outcome.FAILED)
-
-
-NOT_FINAL: list[Any] = [
-    pytest.param(AHEAD, 137, {}, Reason.KILLED, "3 samples were measured before", id="all processes killed at once"),
-    pytest.param(SCENE.written_ahead(0), 137, {}, Reason.KILLED, "0 samples", id="killed while loading"),
-    pytest.param(AHEAD, 139, {}, Reason.KILLED, "exit code 139", id="a crash of all of it"),
-    pytest.param(AHEAD, 137, {"container_reason": "OOMKilled"}, Reason.OUT_OF_MEMORY_HOST, "memory limit; 3 samples", id="memory limit, with evidence"),
-    pytest.param(None, 137, {"container_reason": "OOMKilled"}, Reason.OUT_OF_MEMORY_HOST, "memory limit", id="memory limit, without"),
-    pytest.param(AHEAD, 137, {"deleting": True}, Reason.POD_DELETED, "deleted before it ended", id="deleted by hand and killed"),
-    pytest.param(AHEAD, 137, {"gone": True}, Reason.POD_DELETED, "deleted before it ended", id="deleted by hand, only remembered"),
-    pytest.param(None, None, {"gone": True, "phase": "Running"}, Reason.POD_DELETED, "deleted", id="gone while it ran"),
-    pytest.param(AHEAD, 137, {"disruption": "PreemptionByScheduler"}, Reason.PREEMPTED, "PreemptionByScheduler", id="preempted"),
-    pytest.param(AHEAD, 137, {"disruption": "DeletionByTaintManager"}, Reason.NODE_LOST, "TaintManager", id="tainted node"),
-    pytest.param(None, None, {"disruption": "DeletionByPodGC", "phase": "Failed"}, Reason.NODE_LOST, "PodGC", id="node object deleted"),
-    pytest.param(AHEAD, 143, {"disruption": "EvictionByEvictionAPI"}, Reason.EVICTED, "EvictionAPI", id="drained node"),
-    pytest.param(AHEAD, 137, {"disruption": "TerminationByKubelet"}, Reason.EVICTED, "Kubelet", id="node pressure"),
-    pytest.param(AHEAD, 137, {"disruption": "SomethingNew"}, Reason.EVICTED, "SomethingNew", id="a disruption of the future"),
-    pytest.param(None, None, {"pod_reason": "Evicted"}, Reason.EVICTED, "Evicted", id="evicted by the kubelet"),
-    pytest.param(None, None, {"pod_reason": "OutOfnvidia.com/gpu", "phase": "Failed"}, Reason.EVICTED, "OutOfnvidia.com/gpu", id="turned away by its node"),
-    pytest.param(None, None, {"pod_reason": "UnexpectedAdmissionError", "phase": "Failed"}, Reason.DEVICE_FAULT, "UnexpectedAdmissionError", id="a device that cannot be given"),
-    pytest.param(AHEAD, 137, {"pod_reason": "DeadlineExceeded"}, Reason.SHARD_DEADLINE, "DeadlineExceeded", id="deadline of the pod"),
-    pytest.param(None, 1, {"pod_reason": "SomethingNew"}, Reason.RESULT_LOST, "exit code 1", id="a word about a pod that ran"),
-    pytest.param(None, None, {"pod_reason": "SomethingNew", "phase": "Running"}, Reason.POD_DELETED, "deleted", id="a word about a pod that did not fail"),
-    pytest.param(GARBAGE, 0, {}, Reason.RESULT_GARBAGE, "no verdict", id="garbage and success"),
-    pytest.param(GARBAGE, 1, {}, Reason.RESULT_GARBAGE, "exit code 1", id="garbage and failure"),
-    pytest.param(SCENE.verdict(attempt=2), 0, {}, Reason.RESULT_GARBAGE, "a verdict of another attempt", id="another attempt's verdict"),
-    pytest.param(SCENE.verdict(cell=SCENE.cell.model_copy(update={"id": "00000000"})), 0, {}, Reason.RESULT_GARBAGE, "another attempt", id="another cell's verdict"),
-    pytest.param(SCENE.verdict(shard=2), 0, {}, Reason.RESULT_GARBAGE, "another attempt", id="another shard's verdict"),
-    pytest.param(SCENE.verdict(request_digest="0" * 16), 0, {}, Reason.RESULT_GARBAGE, "another attempt", id="a verdict on another request"),
-    pytest.param(encode(SUCCESS)[:-9], 0, {}, Reason.RESULT_GARBAGE, "checksum", id="a verdict that was cut"),
-    pytest.param(None, 0, {}, Reason.RESULT_LOST, "no termination message", id="exit 0 without a message"),
-    pytest.param("  \n", 0, {}, Reason.RESULT_LOST, "no termination message", id="exit 0 with white space"),
-    pytest.param(None, 1, {}, Reason.RESULT_LOST, "exit code 1", id="exit 1 without a message"),
-    pytest.param(AHEAD, 0, {}, Reason.KILLED, "exit code 0", id="exit 0 without getting to the end"),
-    pytest.param(SCENE.verdict(outcome=None), 0, {}, Reason.KILLED, "exit code 0", id="final, but of no outcome"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("message", "code", "changes", "reason", "text"), NOT_FINAL)
-def test_without_a_final_verdict_the_traces_say_how_the_attempt_ended(
-    message: Any, code: int | None, changes: dict[str, Any], reason: Reason, text: str
-) -> None:
-    end = judge(ended_pod(JOB, message, code, **changes))
-    assert end.reason is reason
-    assert text in end.message
-    assert end.message.startswith(f"pod {JOB.name}-x on node node-1: ")
-    assert len(end.message) < 512, "garbage is not repeated"
-    assert end.outcome is (Outcome.OUT_OF_MEMORY if reason is Reason.OUT_OF_MEMORY_HOST else Outcome.FAILED)
-
-
-@pytest.mark.parametrize("ahead", [None, AHEAD], ids=["without a message", "with one written ahead"])
-@pytest.mark.parametrize("code", [code for code in ExitCode if code is not ExitCode.SUCCEEDED])
-def test_an_exit_code_of_ours_is_a_reason_without_a_final_verdict(code: ExitCode, ahead: Any) -> None:
-    end = judge(ended_pod(JOB, ahead, int(code)))
-    assert end.reason is not None
-    assert EXIT_CODE_OF_REASON[end.reason] is code
-    assert end.verdict == ahead
-
-
-def test_what_was_written_ahead_stays_as_evidence() -> None:
-    end = judge(ended_pod(JOB, AHEAD, 137))
-    assert end.verdict == AHEAD
-    assert end.verdict is not None
-    assert end.verdict.samples_done == 3
-
-
-def by_policy(message: str, reason: str = "PodFailurePolicy") -> ObservedJob:
-    return finished(JOB, "Failed", finished_reason=reason, finished_message=message)
-
-
-CODE_84 = "Container runner for pod lab/x failed with exit code 84 matching FailJob rule at index 0"
-DISRUPTED = "Pod lab/x has condition DisruptionTarget matching FailJob rule at index 1"
-WITHOUT_POD: list[Any] = [
-    pytest.param(by_policy(CODE_84), Reason.MODEL_LOAD_FAILED, 84, id="the condition has the exit code"),
-    pytest.param(
-        by_policy(CODE_84.replace("84", "81")), Reason.OUT_OF_MEMORY_CUDA, 81, id="and it may say out of memory"
-    ),
-    pytest.param(by_policy(DISRUPTED), Reason.EVICTED, None, id="the condition has a disruption"),
-    pytest.param(by_policy(CODE_84, "BackoffLimitExceeded"), Reason.RESULT_LOST, None, id="another controller's words"),
-    pytest.param(by_policy(CODE_84.replace("84", "999")), Reason.RESULT_LOST, 999, id="a code of nobody"),
-    pytest.param(finished(JOB), Reason.RESULT_LOST, None, id="complete, and its pod vanished"),
-]
-
-
-@pytest.mark.parametrize(("job", "reason", "code"), WITHOUT_POD)
-def test_without_a_pod_the_conditions_of_the_job_are_all_there_is(
-    job: ObservedJob, reason: Reason, code: int | None
-) -> None:
-    end = judge(None, job)
-    assert end.reason is reason
-    assert end.verdict is None
-    assert end.exit_code == (None if reason is Reason.RESULT_LOST else code)
-    assert "its pod is gone, and with it" in end.message
-    assert end.ended_at == NOW + 60
-
-
-FIRST = ended_pod(JOB, AHEAD, 137, uid="first", deleting=True)
-LATER = {"uid": "second", "created_at": NOW + 30}
-SECOND = ended_pod(JOB, SUCCESS, 0, **LATER)
-
-
-@pytest.mark.parametrize("order", [1, -1], ids=["in order", "in reverse"])
-@pytest.mark.parametrize(
-    ("job", "pods", "which"),
-    [
-        pytest.param(FAILED, (FIRST, replace(SECOND, exit_code=1)), "second", id="requeued: the second pod ended it"),
-        pytest.param(FAILED, (FIRST, running_pod(JOB, **LATER)), None, id="requeued: the second one was not seen to end"),
-        pytest.param(finished(JOB), (FIRST, SECOND), "second", id="requeued and complete"),
-        pytest.param(finished(JOB), (FIRST,), None, id="complete, and only the pod before is known"),
-        pytest.param(FAILED, (replace(FIRST, job_uid="other"),), None, id="another Job's pod"),
-        pytest.param(FAILED, (running_pod(JOB),), None, id="a pod that runs"),
-        pytest.param(FAILED, (), None, id="no pod"),
-        pytest.param(FAILED, (running_pod(JOB), replace(running_pod(JOB), gone=True)), f"pod-of-{JOB.uid}", id="an old and the last state of one pod"),
-        pytest.param(FAILED, (FIRST, replace(SECOND, uid="a-second", created_at=NOW)), "a-second", id="a second pod within the same second"),
-    ],
-)  # fmt: skip
-def test_the_pod_that_ended_a_job_is_its_last_one(
-    job: ObservedJob, pods: tuple[ObservedPod, ...], which: str | None, order: int
-) -> None:
-    # Of two ended pods of one second nothing tells the later one but that the one before was deleted.
-    pods = tuple(replace(pod, gone=True) if pod.uid == "first" else pod for pod in pods)
-    found = ending_pod(job, pods[::order])
-    assert (found.uid if found else None) == which
-
-
-@pytest.mark.parametrize("message", [None, "", "   "], ids=["none", "empty", "white space"])
-def test_a_pod_that_said_nothing_left_no_garbage(message: str | None) -> None:
-    assert read_verdict(pod_of(JOB, message=message), EXPECTED) == (None, None)
-
-
-def budget(reason: Reason, policy: FailurePolicy | None = None) -> list[float]:
-    """Return the delays of all further attempts when every attempt ends for this reason."""
-    shard, delays = ShardStatus(index=1), []
-    for _ in range(50):
-        retry = next_attempt(AttemptEnd(Outcome.FAILED, NOW, reason), shard, policy or FailurePolicy(), Policy())
+def waits(reason: Reason, policy: FailurePolicy | None = None, identity: str = IDENTITY) -> list[float]:
+    """Return the delays of all further attempts, or of the first 50, when every attempt ends for this reason."""
+    shard, delays = ShardStatus(index=1, attempt=1), []
+    while len(delays) < ENOUGH:
+        retry = next_attempt(end_of(reason), shard, policy or FailurePolicy(), Policy(), identity)
         if retry is None:
-            return delays
+            break
         delays.append(retry.delay_seconds)
         counters = {
+            "attempt": shard.attempt + 1,
+            "disruptions": retry.disruptions,
             "retries": retry.retries,
             "lost_results": retry.lost_results,
             "unknown_failures": retry.unknown_failures,
         }
         shard = shard.model_copy(update=counters)
-    raise AssertionError("tried for ever")
+    return delays
 
 
 ATTEMPTS = {
     FailureClass.FINDING: 0,
     FailureClass.DETERMINISTIC: 0,
+    FailureClass.DISRUPTION: ENOUGH,
     FailureClass.INFRASTRUCTURE: 3,
     FailureClass.LOST: 1,
     FailureClass.UNKNOWN: 1,
@@ -230,24 +54,106 @@ ATTEMPTS = {
 
 @pytest.mark.parametrize("reason", list(Reason))
 def test_every_reason_has_a_class_and_its_budget(reason: Reason) -> None:
-    assert len(budget(reason)) == ATTEMPTS[CLASS_OF_REASON[reason]]
+    assert len(waits(reason)) == ATTEMPTS[CLASS_OF_REASON[reason]]
 
 
-def test_infrastructure_is_tried_as_often_as_the_run_says_and_ever_more_patiently() -> None:
-    assert budget(Reason.NODE_LOST, FailurePolicy(infrastructure_retries=7)) == [0, 5, 15, 30, 60, 60, 60]
-    assert budget(Reason.NODE_LOST, FailurePolicy(infrastructure_retries=0)) == []
+BUDGETS = [
+    (Reason.NODE_LOST, FailurePolicy(infrastructure_retries=7), 7),
+    (Reason.NODE_LOST, FailurePolicy(infrastructure_retries=0), 0),
+    (Reason.KILLED, FailurePolicy(unknown_retries=4), 4),
+    (Reason.KILLED, FailurePolicy(unknown_retries=0), 0),
+    (Reason.RESULT_LOST, FailurePolicy(infrastructure_retries=0), 0),
+    (Reason.EVICTED, FailurePolicy(infrastructure_retries=0, unknown_retries=0), ENOUGH),
+    (Reason.NAN_OUTPUT, FailurePolicy(infrastructure_retries=9, unknown_retries=5), 0),
+]
 
 
-def test_a_run_that_wants_no_retries_gets_none_for_lost_results_either() -> None:
-    assert budget(Reason.RESULT_LOST, FailurePolicy(infrastructure_retries=0)) == []
+@pytest.mark.parametrize(("reason", "policy", "attempts"), BUDGETS)
+def test_the_run_says_how_often_what_is_tried_again(reason: Reason, policy: FailurePolicy, attempts: int) -> None:
+    assert len(waits(reason, policy)) == attempts
+
+
+@pytest.mark.parametrize("reason", [Reason.NODE_LOST, Reason.POD_DELETED])
+def test_the_first_wait_is_none_and_every_further_one_up_to_twice_as_long_to_a_cap(reason: Reason) -> None:
+    first, *more = waits(reason, FailurePolicy(infrastructure_retries=9))
+    assert first == 0
+    for number, wait in enumerate(more):
+        full = min(300.0, 10.0 * 2**number)
+        assert full / 2 <= wait <= full
+    assert max(more) > 150
+
+
+def test_a_disruption_is_charged_to_no_budget_and_lengthens_no_other_wait() -> None:
+    disrupted = ShardStatus(index=1, attempt=9, disruptions=8)
+    retry = next_attempt(end_of(Reason.NODE_LOST), disrupted, FailurePolicy(), Policy(), IDENTITY)
+    assert retry is not None
+    assert (retry.delay_seconds, retry.disruptions, retry.retries) == (0.0, 8, 1)
 
 
 def test_each_class_has_a_budget_of_its_own() -> None:
     spent = ShardStatus(index=1, retries=3, lost_results=1)
-    for reason, more in ((Reason.EVICTED, False), (Reason.RESULT_LOST, False), (Reason.KILLED, True)):
-        retry = next_attempt(AttemptEnd(Outcome.FAILED, NOW, reason), spent, FailurePolicy(), Policy())
+    table = ((Reason.NODE_LOST, False), (Reason.RESULT_LOST, False), (Reason.KILLED, True), (Reason.EVICTED, True))
+    for reason, more in table:
+        retry = next_attempt(end_of(reason), spent, FailurePolicy(), Policy(), IDENTITY)
         assert (retry is not None) is more
 
 
 def test_a_success_is_never_tried_again() -> None:
-    assert next_attempt(AttemptEnd(Outcome.SUCCEEDED, NOW), ShardStatus(index=1), FailurePolicy(), Policy()) is None
+    end = AttemptEnd(Outcome.SUCCEEDED, NOW)
+    assert next_attempt(end, ShardStatus(index=1), FailurePolicy(), Policy(), IDENTITY) is None
+
+
+@given(st.integers(1, 2**31), st.text(max_size=40))
+def test_a_wait_is_a_function_of_the_attempt_within_half_and_all_of_the_cap(failures: int, identity: str) -> None:
+    policy = Policy()
+    wait = back_off_seconds(failures, identity, policy)
+    assert wait == back_off_seconds(failures, identity, policy)
+    full = min(policy.retry_cap_seconds, policy.retry_base_seconds * 2 ** min(failures - 1, 32))
+    assert full / 2 <= wait <= full
+
+
+def test_shards_that_failed_together_come_back_spread() -> None:
+    delays = {round(waits(Reason.EVICTED, identity=f"uid/{cell:08x}/1")[1], 2) for cell in range(100)}
+    assert len(delays) > 90
+
+
+def failures_after(*reasons: Reason) -> tuple[AttemptFailure, ...]:
+    failures: tuple[AttemptFailure, ...] = ()
+    for attempt, reason in enumerate(reasons, start=1):
+        failures = remember_failure(failures, end_of(reason, attempt, NOW + attempt), f"node-{attempt}")
+    return failures
+
+
+def test_a_shard_remembers_its_failures_with_node_and_time() -> None:
+    (failure,) = failures_after(Reason.DEVICE_FAULT)
+    assert (failure.attempt, failure.reason, failure.node) == (1, "DeviceFault", "node-1")
+    assert failure.ended_at == "2027-01-15T08:00:01Z"
+
+
+@pytest.mark.parametrize("reason", [Reason.OUT_OF_MEMORY_CUDA, Reason.OUT_OF_MEMORY_HOST])
+def test_a_finding_is_no_failure(reason: Reason) -> None:
+    assert failures_after(reason) == ()
+
+
+def test_what_was_not_tried_is_no_failure() -> None:
+    assert remember_failure((), end_of(Reason.UNSCHEDULABLE, attempt=0), None) == ()
+
+
+def test_of_many_failures_the_latest_are_kept_and_disruptions_forgotten_first() -> None:
+    disruptions = failures_after(Reason.NODE_LOST, *[Reason.EVICTED] * 20)
+    assert [failure.attempt for failure in disruptions] == [1, 15, 16, 17, 18, 19, 20, 21]
+    infrastructure = failures_after(*[Reason.NODE_LOST] * 10)
+    assert [failure.attempt for failure in infrastructure] == [3, 4, 5, 6, 7, 8, 9, 10]
+
+
+@given(st.lists(st.sampled_from(list(Reason)), max_size=30))
+def test_no_failure_of_a_node_is_forgotten_for_a_disruption(reasons: list[Reason]) -> None:
+    kept = failures_after(*reasons)
+    assert len(kept) <= 8
+    assert [failure.attempt for failure in kept] == sorted(failure.attempt for failure in kept)
+    charged = [
+        attempt
+        for attempt, reason in enumerate(reasons, start=1)
+        if CLASS_OF_REASON[reason] not in (FailureClass.FINDING, FailureClass.DISRUPTION)
+    ]
+    assert set(charged[-8:]) <= {failure.attempt for failure in kept}

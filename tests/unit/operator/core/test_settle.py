@@ -18,9 +18,9 @@ from support.builders import (
 )
 
 from vidbench_api.names import Outcome, Reason, RowPhase
-from vidbench_api.result import RunReference
+from vidbench_api.result import Origin, RunReference
 from vidbench_api.run_status import ShardStatus
-from vidbench_operator.core.observed import CreationRefusal, ObservedNode, ObservedPod
+from vidbench_operator.core.observed import CreationRefusal, NodeTaint, ObservedNode, ObservedPod
 from vidbench_operator.core.plan import Plan
 
 LIMITS = {"schedulingSeconds": 100, "imagePullSeconds": 200, "shardSeconds": 1000, "runSeconds": 50_000}
@@ -264,7 +264,8 @@ def test_an_absent_job_whose_uid_was_never_recorded_is_created_again_under_its_n
 def test_an_absent_job_whose_uid_was_recorded_was_deleted_and_is_tried_again() -> None:
     plan = SCENE.decide_live(at=50)
     shard = shard_after(SCENE, plan)
-    assert (shard.reason, shard.attempt, shard.retries, shard.job_uid) == (Reason.JOB_DELETED, 2, 1, None)
+    assert (shard.reason, shard.attempt, shard.job_uid) == (Reason.JOB_DELETED, 2, None)
+    assert (shard.disruptions, shard.retries) == (1, 0), "whoever deletes a Job does not use up the shard's retries"
     assert [create.attempt for create in plan.creates] == [2]
 
 
@@ -414,11 +415,57 @@ def test_a_result_that_was_lost_twice_ends_the_shard() -> None:
 
 
 def test_a_later_retry_waits() -> None:
-    scene = SCENE.with_shard(retries=1)
+    scene = SCENE.with_shard(disruptions=1)
     plan = scene.decide_live(at=50)
     shard = shard_after(scene, plan)
-    assert (shard.phase, shard.not_before, plan.creates) == (RowPhase.PENDING, "2027-01-15T08:00:55Z", ())
-    assert plan.requeue_after == pytest.approx(5)
+    assert (shard.phase, shard.disruptions, plan.creates) == (RowPhase.PENDING, 2, ())
+    wait = plan.requeue_after
+    assert wait is not None
+    assert 5 <= wait <= 10
     again = scene.after(plan)
-    assert again.decide(at=54).creates == ()
-    assert [create.attempt for create in again.decide(at=55).creates] == [2]
+    assert again.decide(at=50 + wait - 1.1).creates == ()
+    assert [create.attempt for create in again.decide(at=50 + wait).creates] == [2]
+
+
+def test_the_node_of_an_attempt_is_recorded_with_the_next_write_and_costs_none() -> None:
+    recorded = SCENE.after(SCENE.decide(JOB, starting_pod(JOB), at=3))
+    assert recorded.decide(JOB, starting_pod(JOB, node="node-7"), at=4).status is None
+    plan = recorded.decide(JOB, running_pod(JOB, node="node-7"), at=5)
+    assert shard_after(recorded, plan).node == "node-7"
+    assert recorded.after(plan).decide(JOB, running_pod(JOB, node="node-7"), at=6).status is None
+
+
+def test_a_failed_attempt_is_remembered_with_its_node_and_the_next_one_starts_on_none() -> None:
+    pod = ended_pod(JOB, SCENE.failure(Reason.DEVICE_FAULT), 91, node="node-7")
+    plan = SCENE.decide(finished(JOB, "Failed"), pod, at=61)
+    shard = shard_after(SCENE, plan)
+    (failure,) = shard.failures
+    assert (failure.attempt, failure.reason, failure.node, failure.ended_at) == (
+        1, "DeviceFault", "node-7", "2027-01-15T08:01:00Z",
+    )  # fmt: skip
+    assert (shard.attempt, shard.node, shard.retries) == (2, None, 1)
+
+
+def test_the_last_failure_and_the_place_of_a_success_stay_in_a_finished_shard() -> None:
+    failed = ended_pod(JOB, SCENE.failure(Reason.NAN_OUTPUT), 86, node="node-7")
+    shard = shard_after(SCENE, SCENE.decide(finished(JOB, "Failed"), failed, at=61))
+    assert [(failure.reason, failure.node) for failure in shard.failures] == [("NaNOutput", "node-7")]
+    succeeded = ended_pod(JOB, SCENE.verdict(), 0, node="node-8")
+    shard = shard_after(SCENE, SCENE.decide(finished(JOB), succeeded, at=61))
+    assert (shard.node, shard.failures) == ("node-8", ())
+
+
+def test_a_failure_whose_result_was_written_before_a_crash_is_remembered_too() -> None:
+    origin = Origin(attempt=1, node="node-7", finished_at="2027-01-15T08:01:00Z", job_name=JOB.name)
+    stored = SCENE.result(outcome=Outcome.FAILED, reason="NaNOutput", series=(), origin=origin)
+    plan = SCENE.decide(JOB, running_pod(JOB), at=70, results={SCENE.result_name(): stored})
+    shard = shard_after(SCENE, plan)
+    assert [(failure.attempt, failure.node) for failure in shard.failures] == [(1, "node-7")]
+
+
+def test_what_a_faulty_gpu_kills_is_tried_again_as_a_device_fault() -> None:
+    faulty = ObservedNode("node-1", {}, ready=True, taints=(NodeTaint("nvidia.com/gpu-xid-error", "NoSchedule"),))
+    pod = ended_pod(JOB, SCENE.written_ahead(2), 137)
+    plan = SCENE.decide_live(finished(JOB, "Failed"), pod, at=61, nodes={"node-1": faulty})
+    shard = shard_after(SCENE, plan)
+    assert (shard.reason, shard.retries, shard.unknown_failures) == (Reason.DEVICE_FAULT, 1, 0)
