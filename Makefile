@@ -56,7 +56,7 @@ images: setup ## Build the images and load them into the local cluster
 
 .PHONY: test
 test: verify ## The whole ladder, in one pytest run: unit, property, shell, integration, e2e. CI runs this
-	$(PYTEST) tests/unit tests/property tests/shell tests/bench tests/integration tests/e2e -m "not bench"
+	$(PYTEST) tests/unit tests/property tests/simulator tests/shell tests/bench tests/integration tests/e2e -m "not bench"
 
 .PHONY: verify
 verify: lint typecheck generate-check ## Format, lint, types, layers, generated files
@@ -70,7 +70,7 @@ lint: setup ## ruff and import-linter
 .PHONY: typecheck
 typecheck: setup ## mypy, strict
 	$(VENV)/mypy
-	MYPYPATH=hack:crds:operator:runner $(VENV)/mypy -p localcluster -p demo
+	MYPYPATH=hack:tests:crds:operator:runner $(VENV)/mypy -p localcluster -p demo -p simulator
 
 .PHONY: fmt
 fmt: setup ## Format and fix what can be fixed
@@ -92,6 +92,10 @@ unit: setup ## Pure tests, seconds
 .PHONY: property
 property: setup ## Hypothesis
 	$(PYTEST) tests/property
+
+.PHONY: simulate
+simulate: setup ## Simulated cluster, faults and people round the real reconciler: SEEDS=10000, or SEED=1234 for one story
+	PYTHONPATH=tests:hack $(VENV)/python -m simulator $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),10000))
 
 .PHONY: pipelines
 pipelines: setup ## Real diffusers pipelines with random weights, on the CPU

@@ -232,6 +232,12 @@ async def test_status_nonsense_makes_a_run_broken_and_is_reported_on_it(
     [condition] = body["status"]["conditions"]
     assert (condition["type"], condition["status"], condition["reason"]) == ("Stalled", "True", "InvalidSpec")
     assert "status.phase" in condition["message"]
+    before = api.request("GET", f"/api/v1/namespaces/{run.namespace}/events").body["items"]
+    assert [entry["count"] for entry in before if entry["reason"] == "Refused"] == [1]
+    await cluster.report_broken(caught.value.run, str(caught.value))
+    assert api.get(benchmark_run("run", run.namespace)).body == body, "saying it again writes"
+    after = api.request("GET", f"/api/v1/namespaces/{run.namespace}/events").body["items"]
+    assert after == before
 
 
 async def test_namespace_of_restricted_pods_admits_the_runner(

@@ -276,13 +276,14 @@ class KubeCluster:
         await self._emit(_identity(run), event)
 
     async def report_broken(self, run: RunIdentity, message: str) -> None:
-        """Write an Event and a Stalled condition about a run that does not fit its schema."""
+        """Write a Stalled condition and an Event about a run that does not fit its schema; nothing if it says so already."""
         event = EmitEvent("Warning", EventReason.REFUSED, f"the stored object cannot be served: {message}")
-        await self._emit(run, event)
         try:
-            await self._set_stalled(run, event.message)
+            if not await self._set_stalled(run, event.message):
+                return
         except (Refused, Gone, Conflict, Unavailable) as error:
             _log.warning("the condition of a broken run could not be written", run=run.name, error=str(error))
+        await self._emit(run, event)
 
     async def can_list_nodes(self) -> bool:
         """Whether nodes are visible to this user."""
@@ -366,8 +367,8 @@ class KubeCluster:
         except (Refused, Gone, Conflict, Unavailable) as error:
             _log.warning("a repeated Event could not be counted", path=path, error=str(error))
 
-    async def _set_stalled(self, run: RunIdentity, message: str) -> None:
-        """Put a Stalled condition among those that are there and readable; nothing else of the status is touched."""
+    async def _set_stalled(self, run: RunIdentity, message: str) -> bool:
+        """Put a Stalled condition among those that are there and readable; returns whether it was not there already."""
         path = _path(BENCHMARK_RUN, run.namespace, run.name)
         raw = await self._api.get(path)
         status = raw.get("status")
@@ -375,7 +376,7 @@ class KubeCluster:
         kept = [entry for entry in stored if isinstance(entry, Mapping)] if isinstance(stored, list) else []
         stalled = next((entry for entry in kept if entry.get("type") == ConditionType.STALLED.value), {})
         if stalled.get("status") == "True" and stalled.get("message") == message:
-            return
+            return False
         condition = {
             "type": ConditionType.STALLED.value,
             "status": "True",
@@ -386,6 +387,7 @@ class KubeCluster:
         others = [entry for entry in kept if entry.get("type") != ConditionType.STALLED.value]
         patch = {"metadata": {"uid": run.uid}, "status": {"conditions": [*others, condition]}}
         await self._api.merge(f"{path}/status", patch)
+        return True
 
 
 def _path(kind: Kind, namespace: str | None, name: str | None = None) -> str:
