@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
-from vidbench_api.identity import digest_of, request_name
+from vidbench_api.identity import attempt_name, digest_of, request_name
 from vidbench_api.kinds import VideoModelSpec
 from vidbench_api.names import ConditionReason, EventReason, RowPhase
 from vidbench_api.request import RequestDocument
@@ -25,6 +25,7 @@ from .core.observed import Observed, ObservedRun
 from .core.plan import CreateJob, CreateResult, EmitEvent, Plan
 from .core.policy import Policy
 from .core.preflight import PREFLIGHT_REASONS, check_before_start
+from .core.refusals import HeldCreations, after_creations
 from .core.reuse import Reusable, find_reusable
 from .core.status import accepted_status, failed_status, is_terminal, waiting_status
 from .manifests import job_manifest
@@ -76,6 +77,7 @@ class Reconciler:
         self._documents: OrderedDict[str, RequestDocument] = OrderedDict()
         self._written_at: dict[RunKey, float] = {}
         self._reported: dict[RunKey, str] = {}
+        self._held: dict[str, HeldCreations] = {}
 
     async def reconcile(self, key: RunKey) -> float | None:
         """Do one pass; returns seconds until the next one is due, or None if only an event can bring anything new.
@@ -217,10 +219,14 @@ class Reconciler:
         return 0.0
 
     def _observe(self, run: ObservedRun, document: RequestDocument | None) -> Observed:
+        held = self._held.get(run.uid, HeldCreations())
         return Observed(
             jobs=self._children.jobs_of(run),
             pods=self._children.pods_of(run),
             nodes=self._children.nodes(),
+            refused_jobs=held.texts,
+            refused_until=held.retry_at,
+            due_jobs=held.due_at(self._cluster.now()),
             document=document,
         )
 
@@ -264,8 +270,7 @@ class Reconciler:
         await _in_parallel(self._cluster.emit(run, event) for event in plan.events)
         if conflicts or refused:
             await self._tell_refused(run, refused)
-            again = self._observe(run, observed.document)
-            return _Applied(run, replace(again, conflicts=conflicts, refused_jobs=refused))
+            return _Applied(run, replace(self._observe(run, observed.document), conflicts=conflicts))
         return _Applied(run)
 
     async def _tell_refused(self, run: ObservedRun, refused: Mapping[str, str]) -> None:
@@ -313,7 +318,28 @@ class Reconciler:
         answers = await _in_parallel((create(entry) for entry in creates), AlreadyExists, Refused)
         told = [(entry.name, answer) for entry, answer in zip(creates, answers, strict=True)]
         conflicts = frozenset(name for name, answer in told if isinstance(answer, AlreadyExists))
-        return conflicts, {name: str(answer) for name, answer in told if isinstance(answer, Refused)}
+        refused = {name: str(answer) for name, answer in told if isinstance(answer, Refused)}
+        self._hold_back(run, frozenset(name for name, answer in told if answer is None), refused)
+        return conflicts, refused
+
+    def _hold_back(self, run: ObservedRun, created: frozenset[str], refused: Mapping[str, str]) -> None:
+        """Remember which Jobs the server will not have, so that they are tried again one by one."""
+        held = self._held.get(run.uid)
+        if held is None and not refused:
+            return
+        wanted = {
+            attempt_name(run.name, row.id, shard.index, shard.attempt)
+            for row in run.status.rows
+            for shard in row.shards
+            if shard.phase is RowPhase.ACTIVE and shard.job_uid is None
+        }
+        held = after_creations(
+            held or HeldCreations(), created, refused, wanted, self._cluster.now(), self._policy.refusal_check_seconds
+        )
+        if held.texts:
+            self._held[run.uid] = held
+        else:
+            self._held.pop(run.uid, None)
 
     def _forget_settled(self, run: ObservedRun, observed: Observed) -> None:
         """Let go of the pods whose verdicts the stored status has taken in."""

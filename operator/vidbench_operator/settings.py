@@ -47,8 +47,8 @@ class Settings(BaseSettings):
     refusal_check_seconds: Annotated[float, Field(ge=0.1, le=3600)] = Policy.refusal_check_seconds
     """How long a Job may be without a pod before its Events are read for the reason."""
 
-    unschedulable_probe: Annotated[int, Field(ge=1, le=1000)] = Policy.unschedulable_probe
-    """Jobs of one hardware entry that may wait for a node at the same time; more would only wait as well."""
+    capacity_cooldown_seconds: Annotated[float, Field(ge=1, le=86400)] = Policy.capacity_cooldown_seconds
+    """How long Jobs of a hardware entry find no node before half as many may wait; longer than a new node takes."""
 
     leader_election: bool = False
     """Whether several operators may run, of which the holder of a Lease acts. Needs `lease_namespace`."""
@@ -98,5 +98,5 @@ class Settings(BaseSettings):
         return Policy(
             node_lost_seconds=self.node_lost_seconds,
             refusal_check_seconds=self.refusal_check_seconds,
-            unschedulable_probe=self.unschedulable_probe,
+            capacity_cooldown_seconds=self.capacity_cooldown_seconds,
         )

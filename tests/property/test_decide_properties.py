@@ -47,6 +47,7 @@ specs = st.fixed_dictionaries(
         "hardware": st.sampled_from(([{"name": "gpu"}], [{"name": "gpu"}, {"name": "cpu", "gpus": 0}])),
         "measurement": st.sampled_from(({"shards": 1}, {"shards": 2})),
         "parallelism": st.sampled_from((0, 1, 2, 4, 4)),
+        "autoscaling": st.sampled_from(({"mode": "Off"}, {"mode": "Capacity"}, {"mode": "Capacity", "min": 2})),
         "failurePolicy": st.sampled_from(({"infrastructureRetries": 0}, {"infrastructureRetries": 2})),
         "timeouts": st.sampled_from((TIMEOUTS | {"runSeconds": SHORT}, TIMEOUTS | {"runSeconds": LONG})),
         "ttl": st.sampled_from(({}, {"runSeconds": 0}, {"jobsSeconds": 0})),

@@ -34,11 +34,15 @@ RUN_UID = "0d9c2f5e-0000-4000-8000-000000000001"
 
 
 def run_spec(**changes: Any) -> BenchmarkRunSpec:
-    """A spec of one model and one sample; names of models, hardware and variants may be given alone."""
+    """A spec of one model and one sample, all of it at once; names of models, hardware and variants may be given alone."""
     for key in ("models", "hardware", "variants"):
         if key in changes:
             changes[key] = [{"name": entry} if isinstance(entry, str) else entry for entry in changes[key]]
-    wire = {"models": [{"name": "wan"}], "workload": {"prompts": [{"id": "cat", "text": "A cat walks."}]}}
+    wire = {
+        "models": [{"name": "wan"}],
+        "workload": {"prompts": [{"id": "cat", "text": "A cat walks."}]},
+        "autoscaling": {"mode": "Off"},
+    }
     return BenchmarkRunSpec.model_validate(wire | changes)
 
 

@@ -12,7 +12,7 @@ from vidbench_api.identity import attempt_name, result_name
 from vidbench_api.names import EventReason, LimitedBy, Outcome, Reason, RowPhase, RunPhase
 from vidbench_api.request import Cell, RequestDocument
 from vidbench_api.result import BenchmarkResultSpec
-from vidbench_api.run_status import BenchmarkRunStatus, CellRow, GpuSeconds, ParallelismStatus, ShardStatus
+from vidbench_api.run_status import BenchmarkRunStatus, CellRow, GpuSeconds, ShardStatus
 
 from .lifecycle import deadline_of, find_stop, is_paused, stopped, suspended, with_pause
 from .observed import Observed, ObservedJob, ObservedRun
@@ -21,13 +21,15 @@ from .plan import CreateJob, CreateResult, DeleteJob, EmitEvent, PatchTtl, Plan
 from .policy import Policy
 from .results import headline_memory, result_labels
 from .settle import Context, Entry, settle
-from .start import start
+from .start import Started, start
 from .status import empty_row, is_terminal, summarise, summarise_row
 from .timestamps import parse_time
 
 _MAX_COUNT = 2_147_483_647
 _KEPT = ("gpu", "memory_of", "message", "source", "estimate_seconds")
 """Fields of a row that are not derived from its shards."""
+_HOPELESS = frozenset({Reason.UNSCHEDULABLE.value, Reason.QUOTA_EXCEEDED.value, Reason.ADMISSION_REFUSED.value})
+"""Ends of a shard that no other shard of its hardware entry need try for itself."""
 
 
 def decide(run: ObservedRun, observed: Observed, now: float, policy: Policy) -> Plan:
@@ -43,11 +45,11 @@ def decide(run: ObservedRun, observed: Observed, now: float, policy: Policy) -> 
     if missing is not None:
         return missing
     if run.spec.suspend or run.spec.cancel != "None":
-        limited_by = LimitedBy.SUSPENDED if run.spec.suspend else LimitedBy.NOTHING
+        started = Started(entries, LimitedBy.SUSPENDED if run.spec.suspend else LimitedBy.NOTHING)
     else:
-        limited_by, entries = start(context, entries)
-    status = _make_status(context, entries, limited_by)
-    return _make_plan(context, entries, status)
+        started = start(context, entries)
+    status = _make_status(context, started)
+    return _make_plan(context, started.entries, status)
 
 
 def _make_context(
@@ -55,24 +57,27 @@ def _make_context(
 ) -> Context:
     stored = _stored_shards(run.status, document)
     idle_since: dict[str, float | None] = {entry.name: 0.0 for entry in document.hardware}
-    refused_at: dict[str, float] = {}
+    refused_at: dict[str, tuple[float, Reason]] = {}
     holders: dict[str, str] = {}
     for cell in document.cells:
         for shard in stored[cell.id]:
             if shard.phase is RowPhase.ACTIVE:
                 holders[attempt_name(run.name, cell.id, shard.index, shard.attempt)] = cell.hardware
             ended = parse_time(shard.ended_at) or 0.0
-            if shard.phase is RowPhase.FINISHED and shard.reason == Reason.UNSCHEDULABLE:
-                refused_at[cell.hardware] = max(refused_at.get(cell.hardware, 0.0), ended)
+            if shard.phase is RowPhase.FINISHED and shard.reason in _HOPELESS:
+                refusal = (ended, Reason(shard.reason))
+                refused_at[cell.hardware] = max(refused_at.get(cell.hardware, refusal), refusal)
             else:
                 idle_since[cell.hardware] = max(idle_since[cell.hardware] or 0.0, ended)
     wanted = {job.uid: holders[job.name] for job in observed.jobs if job.owner_uid == run.uid and job.name in holders}
     for pod in observed.pods:
         if pod.job_uid in wanted and pod.node is not None and not pod.ended:
             idle_since[wanted[pod.job_uid]] = None
-    hopeless = frozenset(
-        name for name, moment in refused_at.items() if (idle := idle_since[name]) is not None and idle < moment
-    )
+    hopeless = {
+        name: reason
+        for name, (moment, reason) in refused_at.items()
+        if (idle := idle_since[name]) is not None and idle < moment
+    }
     return Context(run, document, observed, now, policy, idle_since, hopeless)
 
 
@@ -115,22 +120,28 @@ def _needs(entries: Sequence[Entry], observed: Observed) -> Plan | None:
     return None
 
 
-def _make_status(context: Context, entries: Sequence[Entry], limited_by: LimitedBy) -> BenchmarkRunStatus:
-    run = context.run
+def _make_status(context: Context, started: Started) -> BenchmarkRunStatus:
+    """Return the status of this moment; the one that is stored if there is nothing new but a window.
+
+    Windows are a function of the stored ones and the time, so they need no write of their own.
+    """
+    run, entries = context.run, started.entries
     before = {row.id: row for row in run.status.rows}
     mine: dict[str, list[Entry]] = {}
     for entry in entries:
         mine.setdefault(entry.cell.id, []).append(entry)
     rows = tuple(_make_row(context, cell, before.get(cell.id), mine[cell.id]) for cell in context.document.cells)
     status = run.status.model_copy(update={"rows": rows, "gpu_seconds": _add_gpu_seconds(run.status, entries)})
-    parallelism = ParallelismStatus(
-        active=sum(entry.shard.phase is RowPhase.ACTIVE for entry in entries),
-        running=sum(entry.settled.running for entry in entries),
-        waiting=sum(entry.shard.phase is RowPhase.PENDING for entry in entries),
-        limited_by=limited_by,
-    )
+    parallelism = started.to_status()
     paused = is_paused(run.spec, (entry.shard for entry in entries), queued=parallelism.queued)
-    return summarise(run, with_pause(status, paused=paused, now=context.now), parallelism, context.now)
+    status = summarise(run, with_pause(status, paused=paused, now=context.now), parallelism, context.now)
+    return run.status if _without_windows(status) == _without_windows(run.status) else status
+
+
+def _without_windows(status: BenchmarkRunStatus) -> BenchmarkRunStatus:
+    if status.parallelism is None:
+        return status
+    return status.model_copy(update={"parallelism": status.parallelism.model_copy(update={"windows": ()})})
 
 
 def _add_gpu_seconds(status: BenchmarkRunStatus, entries: Sequence[Entry]) -> GpuSeconds:
@@ -183,7 +194,8 @@ def _make_plan(context: Context, entries: Sequence[Entry], status: BenchmarkRunS
         for entry in entries
         if entry.settled.result is not None
     )
-    tried = {job.name for job in observed.jobs if job.owner_uid == run.uid} | observed.refused_jobs.keys()
+    held_back = observed.refused_jobs.keys() - observed.due_jobs
+    tried = {job.name for job in observed.jobs if job.owner_uid == run.uid} | held_back
     creates = tuple(
         CreateJob(name, entry.cell.id, entry.shard.index, entry.shard.attempt, placement_of(context, entry, entries))
         for entry in entries

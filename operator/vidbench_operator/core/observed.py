@@ -188,7 +188,13 @@ class Observed:
     """Names of Jobs that exist but belong to somebody else."""
 
     refused_jobs: Mapping[str, str] = field(default_factory=dict)
-    """Names of Jobs that the API server would not have in this pass, with what it said."""
+    """Names of Jobs that the API server would not have, in this pass or lately, with what it said."""
+
+    refused_until: float = 0.0
+    """When the first of these is to be tried again."""
+
+    due_jobs: frozenset[str] = frozenset()
+    """Those of them that are to be tried again in this pass."""
 
     document: RequestDocument | None = None
     live: bool = False

@@ -21,8 +21,8 @@ class Policy:
     refusal_check_seconds: float = 5.0
     """How long a Job may be without a pod before its Events are read, and how often they are read then."""
 
-    unschedulable_probe: int = 2
-    """Jobs of one hardware entry that may wait for a node at the same time; the rest is held back."""
+    capacity_cooldown_seconds: float = 180.0
+    """How long Jobs of a hardware entry find no node before fewer of them may wait: longer than a node takes to appear."""
 
     shard_grace_seconds: float = 120.0
     """How long after shardSeconds the operator itself ends an attempt whose pod did not end."""

@@ -6,7 +6,9 @@ something that was *not* seen (a Job, a pod's start, a verdict before a limit) o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from vidbench_api.identity import attempt_name, result_name
 from vidbench_api.names import Outcome, Reason, RowPhase
@@ -40,8 +42,14 @@ class Context:
     hardware_idle_since: dict[str, float | None]
     """Per hardware entry: None while an attempt of this run holds a node, else when the last attempt ended (0: none yet)."""
 
-    hopeless_hardware: frozenset[str] = frozenset()
-    """Entries for which a shard found no node within its limit, and none of the run has held one since."""
+    hopeless_hardware: Mapping[str, Reason] = field(default_factory=dict)
+    """Entries for which a shard got no pod or node within its limit, and none of the run has held one since: as what it ended."""
+
+    @property
+    def idle_since(self) -> float | None:
+        """None while an attempt of this run holds any node, else when the last one ended (0: none yet)."""
+        moments = [moment for moment in self.hardware_idle_since.values() if moment is not None]
+        return max(moments, default=0.0) if len(moments) == len(self.hardware_idle_since) else None
 
 
 @dataclass(frozen=True)
@@ -121,11 +129,13 @@ def _node_of(context: Context, job: ObservedJob) -> str | None:
 
 
 def _settle_pending(context: Context, cell: Cell, shard: ShardStatus) -> Settled:
-    """Leave a waiting shard, unless its hardware has shown that no node will take it."""
-    if cell.hardware not in context.hopeless_hardware:
+    """Leave a waiting shard, unless its hardware has shown that it will get no pod or that no node will take it."""
+    reason = context.hopeless_hardware.get(cell.hardware)
+    if reason is None:
         return Settled(shard, wake_at=parse_time(shard.not_before))
-    message = f"not tried: another shard found no node for hardware {cell.hardware!r} within timeouts.schedulingSeconds"
-    return give_up(context, cell, shard, None, None, Reason.UNSCHEDULABLE, message)
+    lacks = "found no node" if reason is Reason.UNSCHEDULABLE else f"was allowed no pod ({reason})"
+    message = f"not tried: another shard {lacks} for hardware {cell.hardware!r} within timeouts.schedulingSeconds"
+    return give_up(context, cell, shard, None, None, reason, message)
 
 
 def _finish_from(context: Context, cell: Cell, shard: ShardStatus, spec: BenchmarkResultSpec) -> Settled:
@@ -147,10 +157,12 @@ def _finish_from(context: Context, cell: Cell, shard: ShardStatus, spec: Benchma
 
 def _settle_absent(context: Context, cell: Cell, shard: ShardStatus, name: str) -> Settled:
     """Judge an attempt whose Job is not among those seen: never created, or deleted."""
+    if shard.job_uid is None and name in context.observed.refused_jobs:
+        return _settle_refused(context, cell, shard, name)
     if not context.observed.live:
         return Settled(shard, needs_live=True)
     if shard.job_uid is None:
-        return _settle_refused(context, cell, shard, name)
+        return Settled(shard, wake_at=context.now + context.policy.refusal_check_seconds)
     deleted = ObservedJob(
         name=name, uid=shard.job_uid, owner_uid=context.run.uid, cell=cell.id, shard=shard.index, attempt=shard.attempt,
         created_at=parse_time(shard.started_at) or context.now, finished="Failed", finished_at=context.now,
@@ -166,15 +178,20 @@ def _settle_absent(context: Context, cell: Cell, shard: ShardStatus, name: str) 
 
 
 def _settle_refused(context: Context, cell: Cell, shard: ShardStatus, name: str) -> Settled:
-    """Leave an attempt whose Job was never seen: its name is created (again), until that was refused for too long."""
-    text = context.observed.refused_jobs.get(name)
-    look_at = context.now + context.policy.refusal_check_seconds
-    if text is None:
-        return Settled(shard, wake_at=look_at)
-    limit = (parse_time(shard.started_at) or 0.0) + context.run.spec.timeouts.scheduling_seconds
+    """Leave an attempt whose Job is refused: it is tried again, until that was for too long."""
+    text = context.observed.refused_jobs[name]
+    until = context.observed.refused_until
+    look_at = until if until > context.now else context.now + context.policy.refusal_check_seconds
+    limit = _limit_of_permission(context, parse_time(shard.started_at) or 0.0)
     if context.now < limit:
         return Settled(shard, refused=True, wake_at=min(limit, look_at))
     return give_up(context, cell, shard, None, None, _reason_of_refusal(text), f"Job {name} was refused: {text}")
+
+
+def _limit_of_permission(context: Context, since: float) -> float:
+    """Return until when a pod may be refused. While the run holds what a quota counts, it only waits its turn."""
+    idle_since = context.idle_since
+    return math.inf if idle_since is None else max(since, idle_since) + context.run.spec.timeouts.scheduling_seconds
 
 
 def _reason_of_refusal(text: str) -> Reason:
@@ -237,7 +254,7 @@ def _settle_unfollowed(context: Context, cell: Cell, shard: ShardStatus, job: Ob
 
 def _settle_without_pod(context: Context, cell: Cell, shard: ShardStatus, job: ObservedJob) -> Settled:
     """Judge a Job that has no pod: quota, LimitRange and admission show only as Events of the Job."""
-    policy, limit = context.policy, job.created_at + context.run.spec.timeouts.scheduling_seconds
+    policy, limit = context.policy, _limit_of_permission(context, job.created_at)
     look_at = job.created_at + policy.refusal_check_seconds
     if context.now < min(look_at, limit):
         return Settled(shard, wake_at=min(look_at, limit))

@@ -6,47 +6,98 @@ an attempt is judged, nor of how a run as a whole is held or stopped.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from vidbench_api.names import LimitedBy, RowPhase
-from vidbench_api.run_status import ShardStatus
+from vidbench_api.run_status import HardwareWindow, ParallelismStatus, ShardStatus
 
+from .capacity import room_in
 from .settle import Context, Entry
 from .timestamps import format_time, parse_time
+from .windows import loads_of, windows_of
+
+_ORDER_OF_LIMITS = (
+    LimitedBy.QUOTA,
+    LimitedBy.CAPACITY,
+    LimitedBy.PARALLELISM,
+    LimitedBy.BACK_OFF,
+)
+"""Where several things hold shards back, the first of these is told."""
 
 
-def start(context: Context, entries: Sequence[Entry]) -> tuple[LimitedBy, tuple[Entry, ...]]:
+@dataclass(frozen=True)
+class Started:
+    """What a pass starts."""
+
+    entries: tuple[Entry, ...]
+    limited_by: LimitedBy
+    windows: tuple[HardwareWindow, ...] = ()
+
+    def to_status(self) -> ParallelismStatus:
+        """Return how many Jobs there are and why not more; an attempt whose Job was refused has none and waits."""
+        active = [entry for entry in self.entries if entry.shard.phase is RowPhase.ACTIVE]
+        without_job = sum(entry.settled.refused and entry.shard.job_uid is None for entry in active)
+        return ParallelismStatus(
+            active=len(active) - without_job,
+            running=sum(entry.settled.running for entry in self.entries),
+            waiting=sum(entry.shard.phase is RowPhase.PENDING for entry in self.entries) + without_job,
+            limited_by=self.limited_by,
+            windows=self.windows,
+        )
+
+
+def start(context: Context, entries: Sequence[Entry]) -> Started:
     """Write down the next attempts: shard 1 of every cell first, then shard 2; within, in the order of the cell ids.
 
     Cell ids are hashes of the run's UID, so that order is a shuffle with a seed of its own for every run.
     """
     active = sum(entry.shard.phase is RowPhase.ACTIVE for entry in entries)
     slots = max(0, context.run.spec.parallelism - active)
-    probes: dict[str, int] = {}
-    for entry in entries:
-        probes[entry.cell.hardware] = probes.get(entry.cell.hardware, 0) + entry.settled.unschedulable
+    limits = {limit for entry in entries if (limit := _limit_of_active(entry)) is not None}
+    waiting = [entry for entry in entries if entry.shard.phase is RowPhase.PENDING]
+    ready = [entry for entry in waiting if (parse_time(entry.shard.not_before) or 0.0) <= context.now]
+    if len(ready) < len(waiting):
+        limits.add(LimitedBy.BACK_OFF)
+    loads = loads_of(context, entries)
+    windows = windows_of(context, loads, ready, slots)
+    rooms = {window.hardware: room_in(window, loads[window.hardware]) for window in windows}
     started = {}
-    held_back = False
-    for entry in sorted(entries, key=lambda entry: (entry.shard.index, entry.cell.id)):
-        if entry.shard.phase is not RowPhase.PENDING or (parse_time(entry.shard.not_before) or 0) > context.now:
-            continue
-        if probes[entry.cell.hardware] >= context.policy.unschedulable_probe:
-            held_back = True
-            continue
-        if slots == 0:
+    for entry in sorted(ready, key=lambda entry: (entry.shard.index, entry.cell.id)):
+        hardware = entry.cell.hardware
+        if LimitedBy.QUOTA in limits:
             break
+        if slots == 0:
+            limits.add(LimitedBy.PARALLELISM)
+            break
+        if rooms.get(hardware) == 0:
+            limits.add(LimitedBy.CAPACITY)
+            continue
         slots -= 1
+        if hardware in rooms:
+            rooms[hardware] -= 1
         started[(entry.cell.id, entry.shard.index)] = _next_attempt(entry.shard, context.now)
+    limited_by = next((limit for limit in _ORDER_OF_LIMITS if limit in limits), LimitedBy.NOTHING)
+    return Started(_with_started(context, entries, started), limited_by, windows)
+
+
+def _limit_of_active(entry: Entry) -> LimitedBy | None:
+    """Return what keeps an attempt that is under way from running."""
+    if entry.settled.refused:
+        return LimitedBy.QUOTA
+    return LimitedBy.CAPACITY if entry.settled.unschedulable else None
+
+
+def _with_started(
+    context: Context, entries: Sequence[Entry], started: Mapping[tuple[str, int], ShardStatus]
+) -> tuple[Entry, ...]:
     wake_at = context.now + context.policy.refusal_check_seconds
-    changed = tuple(
+    return tuple(
         Entry(entry.cell, replace(entry.settled, shard=started[key], wake_at=wake_at))
         if (key := (entry.cell.id, entry.shard.index)) in started
         else entry
         for entry in entries
     )
-    waits = any(entry.shard.phase is RowPhase.PENDING for entry in changed)
-    return _limited_by(changed, waits=waits, slots=slots, held_back=held_back), changed
 
 
 def _next_attempt(shard: ShardStatus, now: float) -> ShardStatus:
@@ -60,11 +111,3 @@ def _next_attempt(shard: ShardStatus, now: float) -> ShardStatus:
             "not_before": None,
         }
     )
-
-
-def _limited_by(entries: Sequence[Entry], *, waits: bool, slots: int, held_back: bool) -> LimitedBy:
-    if held_back or any(entry.settled.unschedulable for entry in entries):
-        return LimitedBy.CAPACITY
-    if any(entry.settled.refused for entry in entries):
-        return LimitedBy.QUOTA
-    return LimitedBy.PARALLELISM if waits and slots == 0 else LimitedBy.NOTHING

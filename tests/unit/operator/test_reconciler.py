@@ -350,6 +350,27 @@ async def test_job_that_is_refused_is_tried_again_and_told_once() -> None:
     bench.assert_complete(1)
 
 
+async def test_full_quota_makes_no_storm_and_is_used_at_once_when_it_is_raised() -> None:
+    bench = Bench(models=[f"m{number}" for number in range(12)])
+    bench.cluster.refusing["create_job"] = "exceeded quota: count/jobs.batch"
+    await bench.reconcile()
+    first = len([call for call in bench.cluster.calls if call.startswith("create job")])
+    for _ in range(60):
+        assert await bench.reconcile() is not None
+    tried = len([call for call in bench.cluster.calls if call.startswith("create job")]) - first
+    assert (first, tried <= 6) == (12, True), f"{tried} calls in two minutes"
+    assert bench.cluster.calls.count("write status") <= 3
+    assert bench.status.parallelism is not None
+    assert (bench.status.parallelism.active, bench.status.parallelism.limited_by) == (0, "Quota")
+    bench.cluster.refusing.clear()
+    bench.cluster.time += 60
+    for _ in range(4):
+        await bench.reconcile()
+    assert len(bench.cluster.jobs) == 12
+    await bench.run_to_end()
+    bench.assert_complete(12)
+
+
 async def test_job_that_is_refused_for_too_long_ends_its_shard() -> None:
     bench = Bench(models=["wan"], timeouts={"schedulingSeconds": 30})
     bench.cluster.refusing["create_job"] = "exceeded quota: count/jobs.batch"

@@ -20,12 +20,13 @@ from support.builders import (
 from vidbench_api.measured import Environment, Memory
 from vidbench_api.names import ConditionReason, EventReason, LimitedBy, Outcome, Reason, RowPhase, RunPhase
 from vidbench_api.run_spec import BenchmarkRunSpec
-from vidbench_api.run_status import ParallelismStatus
+from vidbench_api.run_status import HardwareWindow, ParallelismStatus
 from vidbench_operator.core.decide import decide
-from vidbench_operator.core.observed import CreationRefusal, Observed, ObservedJob, ObservedPod
+from vidbench_operator.core.observed import CreationRefusal, Observed, ObservedJob, ObservedNode, ObservedPod
 from vidbench_operator.core.plan import Plan
 from vidbench_operator.core.policy import Policy
 from vidbench_operator.core.status import failed_status, is_terminal
+from vidbench_operator.core.timestamps import format_time
 
 ENOUGH = {"parallelism": 100}
 
@@ -122,28 +123,120 @@ def test_scaling_down_ends_no_job_and_starts_none_until_enough_have_ended() -> N
     assert parallelism_of(plan).active == 3
 
 
+FOLLOW = {"autoscaling": {"mode": "Capacity"}}
+
+
+def with_window(scene: Scene, probe: int, changed_at: float = NOW) -> Scene:
+    """The scene with a stored window for its default hardware."""
+    window = HardwareWindow(hardware="default", probe=probe, changed_at=format_time(changed_at))
+    parallelism = ParallelismStatus(windows=(window,))
+    return scene.with_status(scene.run.status.model_copy(update={"parallelism": parallelism}))
+
+
+def probing(count: int, probe: int, **spec: Any) -> tuple[Scene, list[ObservedJob]]:
+    """The scene of nine cells, so many of them with a Job, and a window."""
+    scene = with_window(Scene.of(models=[f"m{number}" for number in range(9)], **(FOLLOW | ENOUGH | spec)), probe)
+    jobs = []
+    for cell in scene.document.cells[:count]:
+        jobs.append(scene.job(cell))
+        scene = scene.active(cell, job_uid=jobs[-1].uid)
+    return scene, jobs
+
+
 def test_only_a_few_jobs_probe_for_nodes_and_the_rest_is_held_back() -> None:
-    scene = Scene.of(models=[f"m{number}" for number in range(6)], parallelism=6)
-    first, second, *_ = scene.document.cells
-    jobs = [scene.job(first), scene.job(second)]
-    scene = scene.active(first, job_uid=jobs[0].uid).active(second, job_uid=jobs[1].uid)
+    scene, jobs = probing(2, 2)
     plan = scene.decide(*jobs, *map(unschedulable_pod, jobs), at=9)
     assert plan.creates == ()
     assert parallelism_of(plan).limited_by is LimitedBy.CAPACITY
     assert plan.status is not None
     assert any(entry.reason == ConditionReason.WAITING_FOR_CAPACITY for entry in plan.status.conditions)
     freed = scene.decide(*jobs, running_pod(jobs[0]), unschedulable_pod(jobs[1]), at=9)
-    assert len(freed.creates) == 4
+    assert len(freed.creates) == 1
+
+
+def test_twice_as_many_follow_when_all_that_probed_have_nodes() -> None:
+    scene, jobs = probing(2, 2)
+    plan = scene.decide(*jobs, *map(running_pod, jobs), at=9)
+    assert len(plan.creates) == 4
+    (window,) = parallelism_of(plan).windows
+    assert (window.hardware, window.probe, window.changed_at) == ("default", 4, format_time(NOW + 9))
+
+
+def test_a_place_that_became_free_is_taken_though_others_wait_for_a_node() -> None:
+    scene, jobs = probing(3, 1)
+    pods = [ended_pod(jobs[0], scene.verdict(scene.document.cells[0]), 0), running_pod(jobs[1])]
+    plan = scene.decide(finished(jobs[0]), *jobs[1:], *pods, unschedulable_pod(jobs[2]), at=61)
+    assert len(plan.creates) == 1
+    nodes = {"node-1": ObservedNode("node-1", {}, ready=False)}
+    lost = scene.decide(finished(jobs[0]), *jobs[1:], *pods, unschedulable_pod(jobs[2]), at=61, nodes=nodes)
+    assert lost.creates == (), "not on a node that takes no pods"
+
+
+def test_a_new_run_starts_as_many_as_its_nodes_have_room_for() -> None:
+    scene = Scene.of(models=[f"m{number}" for number in range(9)], **(FOLLOW | ENOUGH))
+    node = ObservedNode("a", {}, ready=True, allocatable={"cpu": "99", "memory": "999Gi", "nvidia.com/gpu": "4"})
+    assert len(scene.decide(nodes={"a": node}).creates) == 4
+    assert len(scene.decide().creates) == 1, "nodes are not visible"
+    assert len(respecified(scene, autoscaling={"min": 3}).decide().creates) == 3
+    assert len(respecified(scene, autoscaling={"mode": "Off"}).decide().creates) == 9
+
+
+def test_windows_are_forgotten_when_jobs_do_not_follow_capacity() -> None:
+    scene, jobs = probing(2, 2)
+    plan = respecified(scene, autoscaling={"mode": "Off"}).decide(*jobs, *map(unschedulable_pod, jobs), at=9)
+    assert (len(plan.creates), parallelism_of(plan).windows) == (7, ())
+
+
+def test_a_window_that_shrinks_is_not_worth_a_write_of_its_own() -> None:
+    scene, jobs = probing(8, 8)
+    pods = [unschedulable_pod(job) for job in jobs]
+    scene = scene.after(scene.decide(*jobs, *pods, at=9))
+    for at in (100, 400, 1000):
+        assert scene.decide(*jobs, *pods, at=at).writes_nothing
+    later = scene.decide(*jobs, running_pod(jobs[0]), *pods[1:], at=1000)
+    (window,) = parallelism_of(later).windows
+    assert window.probe < 8
 
 
 def test_hardware_that_is_short_holds_back_no_other() -> None:
-    scene = Scene.of(models=["a", "b", "c"], hardware=["h100", "l40s"], **ENOUGH)
+    scene = Scene.of(models=["a", "b", "c"], hardware=["h100", "l40s"], **(FOLLOW | ENOUGH))
+    windows = tuple(
+        HardwareWindow(hardware=name, probe=probe, changed_at=format_time(NOW))
+        for name, probe in {"h100": 2, "l40s": 9}.items()
+    )
+    status = scene.run.status.model_copy(update={"parallelism": ParallelismStatus(windows=windows)})
+    scene = scene.with_status(status)
     short = [scene.cell_of(model, "h100") for model in "ab"]
     jobs = [scene.job(cell) for cell in short]
     for cell, job in zip(short, jobs, strict=True):
         scene = scene.active(cell, job_uid=job.uid)
     plan = scene.decide(*jobs, *map(unschedulable_pod, jobs), at=9)
     assert {cell for cell, _ in started(plan)} == {scene.cell_of(model, "l40s").id for model in "abc"}
+
+
+def test_while_a_quota_refuses_nothing_new_starts() -> None:
+    scene, jobs = probing(1, 9)
+    refused = scene.decide(
+        *jobs, at=10, refusals=(CreationRefusal(jobs[0].uid, "exceeded quota"),), refusals_read=frozenset({jobs[0].uid})
+    )
+    assert (refused.creates, parallelism_of(refused).limited_by) == ((), LimitedBy.QUOTA)
+    assert len(scene.decide(*jobs, running_pod(jobs[0]), at=10).creates) == 8
+
+
+def test_a_job_that_was_refused_does_not_exist_and_waits() -> None:
+    scene = Scene.of(models=["a", "b"], parallelism=1)
+    first = min(scene.document.cells, key=lambda cell: cell.id)
+    scene = scene.active(first, started_at=format_time(NOW))
+    plan = scene.decide(at=7, refused_jobs={scene.job(first).name: "exceeded quota"}, refused_until=NOW + 40)
+    seen = parallelism_of(plan)
+    assert (seen.active, seen.waiting, seen.limited_by) == (0, 2, LimitedBy.QUOTA)
+    assert (plan.creates, plan.requeue_after) == ((), 33)
+
+
+def test_a_shard_that_waits_after_a_failure_shows_as_back_off() -> None:
+    scene = Scene.of().with_shard(attempt=1, retries=1, not_before=format_time(NOW + 30))
+    plan = scene.decide(at=10)
+    assert (parallelism_of(plan).limited_by, plan.requeue_after) == (LimitedBy.BACK_OFF, 20)
 
 
 def test_a_refusal_shows_as_quota() -> None:

@@ -111,6 +111,23 @@ def test_the_end_of_a_job_without_a_pod_waits_for_its_events_and_for_a_live_look
     assert SCENE.decide(JOB, at=100, refusals_read=frozenset({JOB.uid})).needs_live
 
 
+def test_a_job_waits_for_its_turn_at_a_quota_while_another_shard_holds_a_node() -> None:
+    refusals = (CreationRefusal(HELD.job(A).uid, "exceeded quota"),)
+    plan = HELD.decide_live(HELD.job(A), HELD.job(B), running_pod(HELD.job(B)), at=900, refusals=refusals)
+    assert plan.results == ()
+    scene = HELD.with_shard(B, phase=RowPhase.FINISHED, ended_at="2027-01-15T08:10:00Z")
+    assert scene.decide_live(scene.job(A), at=699, refusals=refusals).results == ()
+    ended = scene.decide_live(scene.job(A), at=700, refusals=refusals)
+    assert [result.spec.reason for result in ended.results] == [Reason.QUOTA_EXCEEDED]
+
+
+def test_a_quota_that_let_nothing_in_is_not_tried_by_the_shards_that_wait() -> None:
+    scene = REFUSED.with_shard(A, reason=Reason.QUOTA_EXCEEDED).with_shard(B, phase=RowPhase.PENDING, attempt=0)
+    plan = scene.decide_live(at=101)
+    assert [result.spec.reason for result in plan.results] == [Reason.QUOTA_EXCEEDED]
+    assert "was allowed no pod (QuotaExceeded)" in (plan.results[0].spec.message or "")
+
+
 def test_the_refusal_of_another_job_says_nothing() -> None:
     plan = SCENE.decide_live(JOB, at=100, refusals=(CreationRefusal("other", "exceeded quota"),))
     assert plan.results[0].spec.reason == Reason.ADMISSION_REFUSED
