@@ -21,6 +21,7 @@ from vidbench_api.run_status import BenchmarkRunStatus, ShardStatus
 from .core.decide import decide, last_event
 from .core.estimates import estimate_seconds
 from .core.expand import Accepted, Refusal, Waiting, accept, wait_or_refuse
+from .core.gpu_time import GpuTime, spent_between
 from .core.observed import Observed, ObservedRun
 from .core.plan import CreateJob, CreateResult, EmitEvent, Plan
 from .core.policy import Policy
@@ -59,7 +60,10 @@ class _Applied:
 
 
 class Reconciler:
-    """Passes over runs. `count_end` is told the reason or outcome of every attempt that ended."""
+    """Passes over runs.
+
+    `count_end` is told the reason or outcome of every attempt that ended, `count_gpu_time` what GPUs were held for.
+    """
 
     def __init__(
         self,
@@ -68,12 +72,14 @@ class Reconciler:
         catalogue: Mapping[str, VideoModelSpec],
         policy: Policy,
         count_end: Callable[[str], None] = lambda _reason: None,
+        count_gpu_time: Callable[[GpuTime], None] = lambda _spent: None,
     ) -> None:
         self._cluster = cluster
         self._children = children
         self._catalogue = catalogue
         self._policy = policy
         self._count_end = count_end
+        self._count_gpu_time = count_gpu_time
         self._documents: OrderedDict[str, RequestDocument] = OrderedDict()
         self._written_at: dict[RunKey, float] = {}
         self._reported: dict[RunKey, str] = {}
@@ -261,6 +267,8 @@ class Reconciler:
             run = await self._write(run, plan.status)
             for reason in _ended_reasons(before, plan.status):
                 self._count_end(reason)
+            results = {**observed.results, **{entry.name: entry.spec for entry in plan.results}}
+            self._count_gpu_time(spent_between(run.uid, before, plan.status, results, observed.document))
         conflicts, refused = await self._create_jobs(run, observed, plan.creates)
         await _in_parallel(self._cluster.delete_job(run, job.name, job.uid) for job in plan.deletes)
         await _in_parallel(self._cluster.patch_ttl(run, job.name, job.uid, job.seconds) for job in plan.ttls)

@@ -41,7 +41,7 @@ async def test_task_that_dies_is_started_again_within_a_second() -> None:
             raise RuntimeError("died")
         await asyncio.Event().wait()
 
-    keeper = asyncio.create_task(keep_alive("task", task, restarted=restarted.append))
+    keeper = asyncio.create_task(keep_alive("task", task, restarted=restarted.append, jitter=lambda: 0.0))
     await asyncio.sleep(20)
     keeper.cancel()
     assert moments == pytest.approx([0.0, 0.5, 1.5, 3.5])
@@ -56,10 +56,48 @@ async def test_task_that_ends_is_started_again() -> None:
         nonlocal lives
         lives += 1
 
-    keeper = asyncio.create_task(keep_alive("task", task))
+    keeper = asyncio.create_task(keep_alive("task", task, jitter=lambda: 0.0))
     await asyncio.sleep(1.6)
     keeper.cancel()
     assert lives == 3
+
+
+@in_virtual_time
+async def test_restarts_are_spread_never_late_and_never_end() -> None:
+    gaps: list[float] = []
+    loop = asyncio.get_running_loop()
+    latest = loop.time()
+
+    async def task() -> None:
+        nonlocal latest
+        gaps.append(loop.time() - latest)
+        latest = loop.time()
+        raise RuntimeError("died")
+
+    keeper = asyncio.create_task(keep_alive("task", task))
+    await asyncio.sleep(600)
+    keeper.cancel()
+    assert 0.25 <= gaps[1] <= 0.5
+    assert all(1.0 <= gap <= 2.0 for gap in gaps[4:])
+    assert len(gaps) > 300
+    assert len({round(gap, 3) for gap in gaps[4:]}) > 100
+
+
+@in_virtual_time
+async def test_task_that_was_steady_is_started_again_fast() -> None:
+    lives: list[float] = []
+    loop = asyncio.get_running_loop()
+
+    async def task() -> None:
+        lives.append(loop.time())
+        await asyncio.sleep(0.0 if len(lives) < 6 else 100.0)
+        raise RuntimeError("died")
+
+    keeper = asyncio.create_task(keep_alive("task", task, jitter=lambda: 0.0))
+    await asyncio.sleep(210)
+    keeper.cancel()
+    assert lives[5] - lives[4] == pytest.approx(2.0)
+    assert lives[6] - (lives[5] + 100.0) == pytest.approx(0.5)
 
 
 class FakeSource:
@@ -252,15 +290,3 @@ async def test_probes_answer_over_http(unused_tcp_port_factory: Any) -> None:
     assert 'vidbench_api_calls_total{code="201",resource="jobs",verb="POST"} 1.0' in text
     assert 'vidbench_runs{phase="Running"} 3.0' in text
     assert "vidbench_build_info{version=" in text
-
-
-def test_metrics_name_no_run() -> None:
-    """A label with the names of runs would grow without bound."""
-    metrics = Metrics()
-    metrics.pass_ended("success", 0.1)
-    metrics.attempt_ended("NodeLost")
-    metrics.api_call("POST", "jobs", 201)
-    labels = {name for family in metrics.registry.collect() for sample in family.samples for name in sample.labels}
-    assert labels <= {"result", "le", "verb", "resource", "code", "reason", "phase", "task", "version"}
-    metrics.set_leading(lambda: True)
-    assert b"vidbench_leader 1.0" in metrics.render()[0]

@@ -85,6 +85,8 @@ class RunHead:
     deleting: bool
     accepted: bool
     phase: str
+    breakers: tuple[str, ...] = ()
+    """Kinds of the circuit breakers that are not closed, one entry each; none once the run has ended."""
 
 
 def project_head(raw: Any) -> RunHead:
@@ -96,7 +98,12 @@ def project_head(raw: Any) -> RunHead:
         deleting=metadata.get("deletionTimestamp") is not None,
         accepted=bool(_text(status.get("requestDigest"))),
         phase=_text(status.get("phase"), 64) or RunPhase.PENDING.value,
+        breakers=() if _text(status.get("completionTime")) else _breaker_kinds(status.get("breakers")),
     )
+
+
+def _breaker_kinds(raw: Any) -> tuple[str, ...]:
+    return tuple(kind for entry in _entries(raw) if (kind := _text(entry.get("kind"), 64)))
 
 
 def project_run(raw: Mapping[str, Any]) -> ObservedRun:

@@ -13,6 +13,7 @@ import structlog
 from kubernetes.aio.client import ApiClient
 
 from vidbench_api.catalogue import CATALOGUE
+from vidbench_api.kinds import BENCHMARK_RUN
 from vidbench_operator.adapters.api import Api, load_client
 from vidbench_operator.adapters.clock import ApiClock
 from vidbench_operator.adapters.kube import KubeCluster
@@ -26,6 +27,7 @@ from .children import ChildStore
 from .handlers import make_registry, make_settings
 from .intake import Intake
 from .leadership import Leader, Leadership, SoleLeader, make_identity
+from .mailbox import Mailbox
 from .probes import find_problem, serve_probes
 from .resync import Resync
 from .supervision import keep_alive
@@ -49,7 +51,12 @@ class Operator:
         metrics.set_leading(leader.is_leading)
         self._store = ChildStore()
         self._reconciler = Reconciler(
-            cluster, self._store, CATALOGUE, settings.to_policy(), count_end=metrics.attempt_ended
+            cluster,
+            self._store,
+            CATALOGUE,
+            settings.to_policy(),
+            count_end=metrics.attempt_ended,
+            count_gpu_time=metrics.gpu_time_spent,
         )
         policy = QueuePolicy(workers=settings.workers)
         self._queue: WorkQueue[RunKey] = WorkQueue(self._pass, policy, expected=(Unavailable, Refused))
@@ -59,7 +66,7 @@ class Operator:
             self._store,
             self._queue,
             period_seconds=settings.resync_seconds,
-            done=metrics.succeeded,
+            done=self._listed,
             restart_watches=self._restart_watches.set,
         )
         self._started_at = time.monotonic()
@@ -74,7 +81,8 @@ class Operator:
             asyncio.create_task(self._keep("gauges", self._measure)),
         ]
         try:
-            await asyncio.gather(queue, leading, *others)
+            # Not gathered: that would cancel all of them at once, and the passes under way with a second cancellation.
+            await asyncio.wait([queue, leading, *others], return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in (*others, queue):
                 task.cancel()
@@ -132,7 +140,8 @@ class Operator:
             _log.warning("the vidbench CustomResourceDefinitions are not installed yet: waiting for them")
             await asyncio.sleep(_CRD_CHECK_SECONDS)
         loop = asyncio.get_running_loop()
-        intake = Intake(self._store, self._queue, loop.call_soon_threadsafe, self._resync.ask)
+        mailbox = Mailbox(loop.call_soon_threadsafe)
+        intake = Intake(self._store, self._queue, mailbox, self._resync.ask, self._metrics.heard)
         registry = make_registry(intake, nodes=await self._cluster.can_list_nodes())
         watches = Watches(registry, make_settings(), self._settings.watch_namespaces)
         self._restart_watches.clear()
@@ -146,10 +155,16 @@ class Operator:
         await self._restart_watches.wait()
         raise _WatchesStaleError("the watches missed changes")
 
+    def _listed(self) -> None:
+        self._metrics.succeeded()
+        for kind in (BENCHMARK_RUN.plural, "jobs", "pods", "nodes"):
+            self._metrics.heard(kind)
+
     async def _measure(self) -> None:
         while True:
             self._metrics.set_queue_depth(self._queue.depth)
             self._metrics.set_runs(self._store.phases())
+            self._metrics.set_breakers(self._store.breakers())
             await asyncio.sleep(_GAUGE_SECONDS)
 
 

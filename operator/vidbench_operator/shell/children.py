@@ -129,7 +129,10 @@ class ChildStore:
         before = self._heads.get(key)
         self._heads[key] = head
         self._head_ticks[key] = self._next_tick()
-        return before is None or replace(before, accepted=head.accepted, phase=head.phase) != head
+        return (
+            before is None
+            or replace(head, uid=before.uid, generation=before.generation, deleting=before.deleting) != head
+        )
 
     def drop_run(self, key: RunKey) -> bool:
         """Note that a run is gone."""
@@ -197,6 +200,10 @@ class ChildStore:
     def phases(self) -> dict[str, int]:
         """Count the runs by phase."""
         return dict(Counter(head.phase for head in self._heads.values()))
+
+    def breakers(self) -> dict[str, int]:
+        """Count the circuit breakers that are not closed, of all runs, by kind."""
+        return dict(Counter(kind for head in self._heads.values() for kind in head.breakers))
 
     # Sweeps
 

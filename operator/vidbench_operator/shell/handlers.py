@@ -44,11 +44,11 @@ def make_registry(intake: Intake, *, nodes: bool) -> kopf.OperatorRegistry:
 
     @kopf.on.event(GROUP, VERSION, VIDEO_MODEL.plural, id="model", registry=registry)
     async def on_model(namespace: str | None, **_: Any) -> None:
-        intake.reference(namespace)
+        intake.reference(VIDEO_MODEL.plural, namespace)
 
     @kopf.on.event(GROUP, VERSION, RUNNER_CLASS.plural, id="class", registry=registry)
     async def on_class(**_: Any) -> None:
-        intake.reference(None)
+        intake.reference(RUNNER_CLASS.plural, None)
 
     if nodes:
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -20,18 +21,25 @@ async def keep_alive(
     *,
     restarted: Callable[[str], None] = lambda _name: None,
     restart_seconds: float = RESTART_SECONDS,
+    jitter: Callable[[], float] = random.random,
 ) -> None:
-    """Run a task for ever. The first restart comes after `restart_seconds`; ones in a row wait up to two."""
-    delay = restart_seconds
+    """Run a task for ever. The first restart comes within `restart_seconds`; ones in a row wait up to two seconds.
+
+    Each wait is cut at random by up to a half, so that operators which an outage felled together do not come back so.
+    """
+    loop = asyncio.get_running_loop()
+    longest = restart_seconds
     while True:
-        started = asyncio.get_running_loop().time()
+        started = loop.time()
+        problem = "it ended"
         try:
             await task()
         except Exception as error:  # noqa: BLE001 - whatever it was, the task has to run
-            _log.warning("a background task died", task=name, error=repr(error), restart_seconds=delay)
-        else:
-            _log.warning("a background task ended", task=name, restart_seconds=delay)
+            problem = repr(error)
+        if loop.time() - started > _STEADY_SECONDS:
+            longest = restart_seconds
+        delay = longest * (1.0 - jitter() / 2)
+        _log.warning("a background task died", task=name, error=problem, restart_seconds=round(delay, 2))
         restarted(name)
         await asyncio.sleep(delay)
-        steady = asyncio.get_running_loop().time() - started > _STEADY_SECONDS
-        delay = restart_seconds if steady else min(_LONGEST_SECONDS, delay * 2)
+        longest = min(_LONGEST_SECONDS, longest * 2)
