@@ -56,7 +56,7 @@ images: setup ## Build the images and load them into the local cluster
 
 .PHONY: test
 test: verify ## The whole ladder, in one pytest run: unit, property, shell, integration, e2e. CI runs this
-	$(PYTEST) tests/unit tests/property tests/simulator tests/shell tests/bench tests/integration tests/e2e -m "not bench"
+	$(PYTEST) tests/unit tests/property tests/simulator tests/shell tests/bench tests/integration tests/faults tests/e2e -m "not bench and not faults"
 
 .PHONY: verify
 verify: lint typecheck generate-check ## Format, lint, types, layers, generated files
@@ -112,6 +112,10 @@ integration: setup ## Real API server: every rule of the CRDs, conflicts, restar
 .PHONY: e2e
 e2e: setup ## Real kubelet, containers, chart, tiny and mid-size pipelines
 	$(PYTEST) tests/e2e
+
+.PHONY: faults
+faults: setup ## Crashes, lost events, brown-outs between the operator and a real API server; printed and written to build/bench
+	$(PYTEST) tests/faults -s
 
 .PHONY: bench
 bench: setup ## 20 runs x 10 cells on kwok nodes: ratios and calls, printed and written to build/bench

@@ -146,6 +146,18 @@ def test_sweep_drops_ghosts_and_keeps_their_last_words(store: ChildStore) -> Non
     assert store.pods_of(RUN) == (replace(ENDED, gone=True),)
 
 
+def test_watch_is_believed_after_a_list_that_was_wrong(store: ChildStore) -> None:
+    """A list from a server that lags does not know of them yet."""
+    store.put_job(KEY, JOB)
+    store.put_pod(KEY, POD)
+    store.finish_sweep(store.begin_sweep(), listed())
+    finished = replace(JOB, finished="Complete")
+    assert store.put_job(KEY, finished)
+    assert store.put_pod(KEY, ENDED)
+    assert store.jobs_of(RUN) == (finished,)
+    assert store.pods_of(RUN) == (ENDED,)
+
+
 def test_sweep_of_what_is_right_changes_nothing(store: ChildStore) -> None:
     store.put_job(KEY, JOB)
     store.put_pod(KEY, POD)

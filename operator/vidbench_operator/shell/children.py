@@ -239,17 +239,18 @@ class ChildStore:
         return len(self._unconfirmed)
 
     def _drop_vanished(self, family: _Family, uids: set[str], mark: int, *, run_exists: bool) -> list[str]:
-        """Drop Jobs and mark pods that the list does not have; returns their UIDs."""
+        """Drop Jobs and mark pods that the list does not have; returns their UIDs.
+
+        A list may be as wrong as a watch: what a watch still tells of one of them is believed.
+        """
         vanished = []
         for uid in [uid for uid in family.jobs.values if uid not in uids and not family.jobs.is_newer(uid, mark)]:
-            self._remember_deletion(uid)
             family.jobs.drop(uid)
             vanished.append(uid)
         for uid, pod in list(family.pods.values.items()):
             if uid in uids or family.pods.is_newer(uid, mark):
                 continue
             if not pod.gone:
-                self._remember_deletion(uid)
                 family.pods.put(uid, replace(pod, gone=True), self._next_tick())
                 vanished.append(uid)
             elif not run_exists:

@@ -1,0 +1,128 @@
+"""Listens to a namespace on its own connection, past every fault, and makes a recording of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import time
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+from bench.audit import AuditLog
+from faults.background_loop import BackgroundLoop
+from faults.recording import Observation, Recording
+from support.kube_api import collection
+
+KINDS = ("BenchmarkRun", "BenchmarkResult", "Job", "Pod", "ConfigMap")
+_SETTLE_SECONDS = 1.0
+_LIST_SECONDS = 20.0
+
+
+class Recorder:
+    """Records from entering to leaving. `url` and `context` are the API server's own, with an admin's certificate."""
+
+    def __init__(self, url: str, context: ssl.SSLContext, namespace: str, audit: AuditLog, operator_user: str) -> None:
+        self._url = url
+        self._context = context
+        self._namespace = namespace
+        self._audit = audit
+        self._operator_user = operator_user
+        self._mark = audit.mark()
+        self._background = BackgroundLoop(f"recorder-{namespace}")
+        self._observations: list[Observation] = []
+        self._quiet: list[tuple[datetime, datetime]] = []
+        self._errors: list[str] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self.broken: set[str] = set()
+
+    def __enter__(self) -> Self:
+        self._background.__enter__()
+        self._background.call(self._start())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._background.call(self._stop())
+        self._background.__exit__(kind, error, trace)
+
+    def rest(self, seconds: float) -> None:
+        """Let time pass in which the operator has nothing to do, and say so in the recording."""
+        start = datetime.now(UTC)
+        time.sleep(seconds)
+        self._quiet.append((start, datetime.now(UTC)))
+
+    def recording(self) -> Recording:
+        """Return what was recorded up to now."""
+        time.sleep(_SETTLE_SECONDS)
+        assert not self._errors, self._errors
+        calls = self._audit.calls_since(self._mark, self._operator_user)
+        return Recording.of(
+            list(self._observations),
+            calls=tuple(call for call in calls if call.namespace == self._namespace),
+            quiet=tuple(self._quiet),
+            broken=frozenset(self.broken),
+            ended_at=time.monotonic(),
+        )
+
+    async def _start(self) -> None:
+        connector = aiohttp.TCPConnector(ssl=self._context)
+        self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None))
+        for kind in KINDS:
+            version = await self._list(kind)
+            self._tasks.append(asyncio.create_task(self._watch(kind, version)))
+
+    async def _stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._session.close()
+
+    async def _list(self, kind: str) -> str:
+        deadline = time.monotonic() + _LIST_SECONDS
+        while True:
+            async with self._session.get(f"{self._url}{collection(kind, self._namespace)}") as response:
+                body = await response.json()
+            if response.status == 200:
+                break
+            # A server that has just been told of a kind needs a moment to list it.
+            assert time.monotonic() < deadline, body
+            await asyncio.sleep(0.2)
+        for item in body["items"]:
+            self._note(kind, "ADDED", item)
+        return str(body["metadata"]["resourceVersion"])
+
+    async def _watch(self, kind: str, version: str) -> None:
+        """Watch from one version to the next; a gap would make the recording worthless and is an error."""
+        try:
+            while True:
+                query = {"watch": "true", "resourceVersion": version, "allowWatchBookmarks": "true"}
+                url = f"{self._url}{collection(kind, self._namespace)}"
+                async with self._session.get(url, params=query) as response:
+                    rest = b""
+                    while content := await response.content.readany():
+                        *lines, rest = (rest + content).split(b"\n")
+                        for line in lines:
+                            version = self._take(kind, json.loads(line)) or version
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - told to the test that reads the recording
+            self._errors.append(f"the recorder's watch of {kind} ended: {error!r}")
+
+    def _take(self, kind: str, event: dict[str, Any]) -> str:
+        body = event["object"]
+        if event["type"] == "ERROR":
+            raise RuntimeError(f"watch: {body}")
+        if event["type"] != "BOOKMARK":
+            self._note(kind, event["type"], body)
+        return str(body["metadata"]["resourceVersion"])
+
+    def _note(self, kind: str, type_: str, body: dict[str, Any]) -> None:
+        body["kind"] = kind
+        body["metadata"].pop("managedFields", None)
+        if kind == "ConfigMap":
+            body.pop("data", None)
+        self._observations.append(Observation(time.monotonic(), type_, body))
