@@ -172,6 +172,14 @@ class Children(Protocol):
         """Keep a Job that was just created, until the watch shows it."""
         ...
 
+    def remember_deleting(self, run: ObservedRun, uid: str) -> None:
+        """Keep in mind that a Job is being deleted, until the watch shows it."""
+        ...
+
+    def remember_ttl(self, run: ObservedRun, uid: str, seconds: int) -> None:
+        """Keep in mind a Job's time to live, until the watch shows it."""
+        ...
+
     def forget_pods(self, job_uids: frozenset[str]) -> None:
         """Drop remembered pods of Jobs whose attempts are settled in the status."""
         ...

@@ -23,7 +23,7 @@ from .core.estimates import estimate_seconds
 from .core.expand import Accepted, Refusal, Waiting, accept, wait_or_refuse
 from .core.gpu_time import GpuTime, spent_between
 from .core.observed import Observed, ObservedRun
-from .core.plan import CreateJob, CreateResult, EmitEvent, Plan
+from .core.plan import CreateJob, CreateResult, DeleteJob, EmitEvent, PatchTtl, Plan
 from .core.policy import Policy
 from .core.preflight import PREFLIGHT_REASONS, check_before_start
 from .core.refusals import HeldCreations, after_creations
@@ -270,8 +270,8 @@ class Reconciler:
             results = {**observed.results, **{entry.name: entry.spec for entry in plan.results}}
             self._count_gpu_time(spent_between(run.uid, before, plan.status, results, observed.document))
         conflicts, refused = await self._create_jobs(run, observed, plan.creates)
-        await _in_parallel(self._cluster.delete_job(run, job.name, job.uid) for job in plan.deletes)
-        await _in_parallel(self._cluster.patch_ttl(run, job.name, job.uid, job.seconds) for job in plan.ttls)
+        await _in_parallel(self._delete_job(run, job) for job in plan.deletes)
+        await _in_parallel(self._patch_ttl(run, job) for job in plan.ttls)
         self._forget_settled(run, observed)
         if plan.delete_run:
             await self._cluster.delete_run(run)
@@ -348,6 +348,14 @@ class Reconciler:
             self._held[run.uid] = held
         else:
             self._held.pop(run.uid, None)
+
+    async def _delete_job(self, run: ObservedRun, job: DeleteJob) -> None:
+        await self._cluster.delete_job(run, job.name, job.uid)
+        self._children.remember_deleting(run, job.uid)
+
+    async def _patch_ttl(self, run: ObservedRun, job: PatchTtl) -> None:
+        await self._cluster.patch_ttl(run, job.name, job.uid, job.seconds)
+        self._children.remember_ttl(run, job.uid, job.seconds)
 
     def _forget_settled(self, run: ObservedRun, observed: Observed) -> None:
         """Let go of the pods whose verdicts the stored status has taken in."""

@@ -21,6 +21,7 @@ from localcluster.console import run, say
 from localcluster.controlplane import ControlPlane
 from localcluster.kwok import fake_node, start_kwok
 from vidbench_api.kinds import KINDS
+from vidbench_api.names import API_VERSION
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 OPERATOR_NAMESPACE = "vidbench-system"
@@ -29,6 +30,7 @@ NOT_INSTALLED = frozenset({"Deployment", "RunnerClass"})
 
 CREATOR, POD_ENDER = "bench-creator", "bench-pod-ender"
 IN_FLIGHT = 32
+KINDS_SERVED_SECONDS = 60.0
 NODES_READY_SECONDS = 180.0
 GO_GC_PERCENT = 400
 """GOGC of the cluster's own programs: fewer collections for more memory, or these take a third of the two cores."""
@@ -112,10 +114,24 @@ async def started_cluster(directory: Path, setting: ClusterSetting) -> AsyncIter
                 AsyncApi(control_plane, CREATOR, in_flight=IN_FLIGHT) as api,
                 AsyncApi(control_plane, POD_ENDER, in_flight=IN_FLIGHT) as ender_api,
             ):
+                await _create_class(api)
                 await _create_nodes(api, setting)
                 yield ScaleCluster(control_plane, kubeconfig, api, ender_api)
         finally:
             kwok.stop()
+
+
+async def _create_class(api: AsyncApi) -> None:
+    """Wait until all our kinds are served, and make the class."""
+    path = f"/apis/{API_VERSION}"
+    wanted = {kind.plural for kind in KINDS}
+    async with asyncio.timeout(KINDS_SERVED_SECONDS):
+        while True:
+            served = await api.request("GET", path) if await api.exists(path) else {"resources": []}
+            if wanted <= {entry["name"] for entry in served["resources"]}:
+                break
+            await asyncio.sleep(0.2)
+    await api.request("POST", f"{path}/runnerclasses", runner_class_manifest())
 
 
 async def _create_nodes(api: AsyncApi, setting: ClusterSetting) -> None:
@@ -134,9 +150,6 @@ async def _create_nodes(api: AsyncApi, setting: ClusterSetting) -> None:
 
 def _install_kinds(control_plane: ControlPlane) -> None:
     control_plane.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-    names = [f"crd/{kind.crd_name}" for kind in KINDS]
-    control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", *names)
-    control_plane.kubectl("create", "-f", "-", stdin=yaml.safe_dump(runner_class_manifest()))
 
 
 def _install_account(control_plane: ControlPlane) -> Path:

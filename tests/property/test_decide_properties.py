@@ -25,6 +25,7 @@ from support.model_events import (
 )
 
 from vidbench_api.names import Outcome, RowPhase, RunPhase
+from vidbench_operator.core.observed import latest_pod
 
 LONG = 100_000
 SHORT = 400
@@ -138,7 +139,13 @@ def check_end_of(cluster: ModelCluster) -> None:
     assert all(shard.phase is RowPhase.FINISHED for row in cluster.status.rows for shard in row.shards)
     assert len(cluster.results) == cluster.status.shards.total
     settle_down(cluster)
-    assert all(job.finished is not None for job in cluster.jobs.values()), "a Job runs on after the end of its run"
+    for job in cluster.jobs.values():
+        pod = latest_pod(cluster.pods.values(), job.uid)
+        over = job.finished is not None or (pod is not None and pod.completes_its_job)
+        assert over, "a Job runs on after the end of its run"
+    job_controller_works(cluster, 0, 0)
+    settle_down(cluster)
+    assert all(job.finished is not None for job in cluster.jobs.values())
     assert all(job.ttl_seconds is not None for job in cluster.jobs.values()), "a Job that never expires"
     writes, status = cluster.writes, cluster.status
     settle_down(cluster)

@@ -72,6 +72,25 @@ def test_store_does_not_take_a_created_job_for_newer_than_the_watch(store: Child
     assert store.jobs_of(RUN) == (finished,)
 
 
+def test_store_knows_what_we_changed_before_the_watch_tells(store: ChildStore) -> None:
+    finished = replace(JOB, finished="Complete")
+    store.put_job(KEY, finished)
+    store.remember_ttl(RUN, JOB.uid, 60)
+    store.remember_deleting(RUN, JOB.uid)
+    changed = replace(finished, ttl_seconds=60, deleting=True)
+    assert store.jobs_of(RUN) == (changed,)
+    assert not store.put_job(KEY, finished), "an event from before the change is no news"
+    assert store.jobs_of(RUN) == (changed,)
+    assert not store.put_job(KEY, changed), "nor is the change itself"
+    assert store.put_job(KEY, replace(changed, ttl_seconds=90)), "somebody else's change is"
+
+
+def test_store_does_not_make_up_jobs_that_it_does_not_know(store: ChildStore) -> None:
+    store.remember_ttl(RUN, JOB.uid, 60)
+    store.remember_deleting(RUN, JOB.uid)
+    assert store.jobs_of(RUN) == ()
+
+
 def test_store_forgets_settled_pods_and_their_messages(store: ChildStore) -> None:
     other = replace(ENDED, uid="pod-2")
     store.end_pod(KEY, ENDED)

@@ -332,6 +332,14 @@ class FakeChildren:
     def remember_job(self, run: ObservedRun, job: ObservedJob) -> None:
         self._jobs[job.uid] = job
 
+    def remember_deleting(self, run: ObservedRun, uid: str) -> None:
+        if uid in self._jobs:
+            self._jobs[uid] = replace(self._jobs[uid], deleting=True)
+
+    def remember_ttl(self, run: ObservedRun, uid: str, seconds: int) -> None:
+        if uid in self._jobs:
+            self._jobs[uid] = replace(self._jobs[uid], ttl_seconds=seconds)
+
     def forget_pods(self, job_uids: frozenset[str]) -> None:
         self.forgotten |= job_uids
         self._pods = {uid: pod for uid, pod in self._pods.items() if not (pod.gone and pod.job_uid in job_uids)}

@@ -15,7 +15,7 @@ from vidbench_api.result import BenchmarkResultSpec
 from vidbench_api.run_status import BenchmarkRunStatus, CellRow, GpuSeconds, ShardStatus
 
 from .lifecycle import deadline_of, find_stop, is_paused, stopped, suspended, with_pause
-from .observed import Observed, ObservedJob, ObservedRun
+from .observed import Observed, ObservedJob, ObservedRun, latest_pod
 from .placement import placement_of
 from .plan import CreateJob, CreateResult, DeleteJob, EmitEvent, PatchTtl, Plan
 from .policy import Policy
@@ -257,11 +257,20 @@ def _clean_up(
             continue
         shard = stored.get((job.cell, job.shard))
         if job.finished is None:
-            if job.name not in active or active[job.name] not in (None, job.uid):
+            unwanted = job.name not in active or active[job.name] not in (None, job.uid)
+            if unwanted and not _is_completing(observed, shard, job):
                 deletes[job.uid] = DeleteJob(job.name, job.uid, "its attempt has ended")
         elif job.ttl_seconds is None and (is_terminal(run.status) or _settled_in(shard, job)):
             ttls[job.uid] = PatchTtl(job.name, job.uid, _ttl_of(run, shard, job))
     return tuple(sorted(deletes.values(), key=_by_name)), tuple(sorted(ttls.values(), key=_by_name))
+
+
+def _is_completing(observed: Observed, shard: ShardStatus | None, job: ObservedJob) -> bool:
+    """Whether the Job's attempt ended with its pod, before the Job controller got to it: it holds no node any more."""
+    if shard is None or shard.attempt != job.attempt or shard.job_uid not in (None, job.uid):
+        return False
+    pod = latest_pod(observed.pods, job.uid)
+    return pod is not None and pod.completes_its_job
 
 
 def _by_name(entry: DeleteJob | PatchTtl) -> tuple[str, str]:

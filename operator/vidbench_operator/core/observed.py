@@ -94,6 +94,11 @@ class ObservedPod:
         """Whether the runner container, or the whole pod, has ended."""
         return self.gone or self.exit_code is not None or self.phase in {"Succeeded", "Failed"}
 
+    @property
+    def completes_its_job(self) -> bool:
+        """Whether its Job is Complete as soon as the Job controller gets to it, whatever happens meanwhile."""
+        return self.phase == "Succeeded" and self.exit_code == 0 and not self.deleting and not self.gone
+
 
 def latest_pod(pods: Iterable[ObservedPod], job_uid: str) -> ObservedPod | None:
     """Return the pod that a Job had last. Of one that was seen twice, its ended and then its last state counts.

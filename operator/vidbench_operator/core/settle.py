@@ -241,8 +241,13 @@ def _settle_live(context: Context, cell: Cell, shard: ShardStatus, job: Observed
 def _settle_unfollowed(context: Context, cell: Cell, shard: ShardStatus, job: ObservedJob, pod: ObservedPod) -> Settled:
     """Wait for the Job to end after its pod did; if it does not in time, judge by the pod.
 
-    It counts as running meanwhile: the Job follows within moments, and that is not worth a write of the status.
+    It counts as running meanwhile: the Job follows within moments, and that is not worth a write of the status. A pod
+    that succeeded, and says so in its verdict, is not waited for: its Job can only become Complete, a second later.
     """
+    if pod.completes_its_job:
+        end = classify(job, pod, _expected(context, cell, shard))
+        if end.outcome is Outcome.SUCCEEDED:
+            return _end(context, cell, shard, job, end)
     moments = (pod.created_at, pod.scheduled_at, pod.started_at, pod.finished_at, pod.deletes_at)
     limit = max(moment for moment in moments if moment is not None) + context.policy.shard_grace_seconds
     if context.now < limit:

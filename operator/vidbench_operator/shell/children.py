@@ -111,6 +111,18 @@ class ChildStore:
         if job.uid not in self._family(key).jobs.values:
             self.put_job(key, job)
 
+    def remember_deleting(self, run: ObservedRun, uid: str) -> None:
+        """Mark a Job that was just deleted, so that no other pass deletes it again."""
+        jobs = self._family(RunKey(run.namespace, run.name)).jobs.values
+        if uid in jobs:
+            jobs[uid] = replace(jobs[uid], deleting=True)
+
+    def remember_ttl(self, run: ObservedRun, uid: str, seconds: int) -> None:
+        """Mark a Job that was just given a time to live, so that no other pass gives it one again."""
+        jobs = self._family(RunKey(run.namespace, run.name)).jobs.values
+        if uid in jobs:
+            jobs[uid] = replace(jobs[uid], ttl_seconds=seconds)
+
     def forget_pods(self, job_uids: frozenset[str]) -> None:
         """Drop remembered pods of these Jobs, and the messages of pods that are still there."""
         for family in self._families.values():
@@ -144,7 +156,8 @@ class ChildStore:
         self._unconfirmed.discard(job.uid)
         if job.uid in self._deleted:
             return False
-        return self._family(key).jobs.put(job.uid, job, self._next_tick())
+        jobs = self._family(key).jobs
+        return jobs.put(job.uid, _with_known_changes(job, jobs.values.get(job.uid)), self._next_tick())
 
     def drop_job(self, key: RunKey, uid: str) -> bool:
         """Note that a Job is gone."""
@@ -288,3 +301,11 @@ class ChildStore:
             for key, family in self._families.items()
             if any(pod.node == node and not pod.gone for pod in family.pods.values.values())
         )
+
+
+def _with_known_changes(job: ObservedJob, before: ObservedJob | None) -> ObservedJob:
+    """Return the Job with what we changed about it ourselves: a watch may tell of a time before that."""
+    if before is None or (job.deleting, job.ttl_seconds) == (before.deleting, before.ttl_seconds):
+        return job
+    ttl = before.ttl_seconds if job.ttl_seconds is None else job.ttl_seconds
+    return replace(job, deleting=job.deleting or before.deleting, ttl_seconds=ttl)

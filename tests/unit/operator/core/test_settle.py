@@ -242,7 +242,6 @@ def test_the_verdict_of_a_pod_that_was_given_up_is_refused() -> None:
 
 GONE = ended_pod(JOB, SCENE.verdict(), 0, gone=True, deleting=True)
 UNFOLLOWED: list[Any] = [
-    pytest.param(ended_pod(JOB, SCENE.verdict(), 0), 50, Outcome.SUCCEEDED, None, id="a pod that succeeded"),
     pytest.param(GONE, 50, Outcome.SUCCEEDED, None, id="a pod that succeeded and was deleted"),
     pytest.param(ended_pod(JOB, SCENE.failure(Reason.NAN_OUTPUT), 86, finished_at=NOW - 3600), 2, Outcome.FAILED, Reason.NAN_OUTPUT, id="a pod that failed, by a slow clock"),
 ]  # fmt: skip
@@ -391,6 +390,40 @@ def test_the_end_of_a_job_is_told_by_its_pod_without_a_call() -> None:
     (result,) = plan.results
     assert result.spec.outcome is Outcome.SUCCEEDED
     assert plan.urgent
+
+
+def test_a_pod_that_succeeded_is_believed_before_its_job_ends() -> None:
+    pod = ended_pod(JOB, SCENE.verdict(), 0)
+    plan = SCENE.decide(JOB, pod, at=61)
+    (result,) = plan.results
+    assert (result.spec.outcome, result.spec.origin.pod_uid) == (Outcome.SUCCEEDED, pod.uid)
+    assert plan.urgent
+    after = SCENE.after(plan)
+    assert after.shard().phase is RowPhase.FINISHED
+    again = after.decide(JOB, pod, at=62)
+    assert (again.deletes, again.ttls, again.results) == ((), (), ()), "its Job ends by itself"
+    assert [ttl.uid for ttl in after.decide(finished(JOB), pod, at=63).ttls] == [JOB.uid]
+
+
+WAITED_FOR: list[Any] = [
+    pytest.param(ended_pod(JOB, SCENE.verdict(), 0, deleting=True), id="deleted: its Job may get another"),
+    pytest.param(ended_pod(JOB, SCENE.verdict(), 0, gone=True), id="gone"),
+    pytest.param(ended_pod(JOB, SCENE.verdict(), 1), id="an exit code that is not 0"),
+    pytest.param(ended_pod(JOB, SCENE.failure(Reason.NAN_OUTPUT), 0), id="a verdict that is a failure"),
+    pytest.param(ended_pod(JOB, SCENE.written_ahead(2), 0), id="written ahead"),
+    pytest.param(ended_pod(JOB, None, 0), id="without a verdict"),
+]
+
+
+@pytest.mark.parametrize("pod", WAITED_FOR)
+def test_any_other_pod_that_ended_waits_for_its_job(pod: ObservedPod) -> None:
+    plan = SCENE.decide(JOB, pod, at=61)
+    assert (plan.results, plan.deletes, plan.needs_live) == ((), (), False)
+
+
+def test_the_job_of_a_settled_attempt_is_deleted_unless_its_pod_succeeded() -> None:
+    after = SCENE.after(SCENE.decide(JOB, ended_pod(JOB, SCENE.verdict(), 0), at=61))
+    assert [delete.uid for delete in after.decide(JOB, running_pod(JOB), at=62).deletes] == [JOB.uid]
 
 
 CONFIRMED: list[Any] = [
