@@ -7,7 +7,9 @@ are made from this document alone. Its digest stands in the run's status and in 
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
@@ -81,10 +83,16 @@ class RequestDocument(ApiModel):
         """Return the canonical text: the same document gives the same bytes."""
         return canonical_json(self.to_wire())
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """Return the SHA-256 of the canonical text, in hex."""
+        """The SHA-256 of the canonical text, in hex: made once, as every Job of the run carries it."""
         return digest_of(self.to_text())
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy, which has a digest of its own."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("digest", None)
+        return copied
 
     @classmethod
     def from_text(cls, text: str) -> RequestDocument:

@@ -83,13 +83,13 @@ def _make_context(
 
 def _stored_shards(status: BenchmarkRunStatus, document: RequestDocument) -> dict[str, tuple[ShardStatus, ...]]:
     """Return the shards of every cell of the document, as the status has them or untouched where it has none."""
-    rows = {row.id: row for row in status.rows}
-    stored = {}
-    for cell in document.cells:
-        untouched = {shard.index: shard for shard in empty_row(cell, document.shards).shards}
-        known = {shard.index: shard for shard in rows[cell.id].shards} if cell.id in rows else {}
-        stored[cell.id] = tuple(known.get(index, shard) for index, shard in untouched.items())
-    return stored
+    known = {row.id: {shard.index: shard for shard in row.shards} for row in status.rows}
+    indexes = range(1, document.shards + 1)
+    return {
+        cell.id: tuple(shards.get(index) or ShardStatus(index=index) for index in indexes)
+        for cell in document.cells
+        for shards in (known.get(cell.id, {}),)
+    }
 
 
 def _settle_all(context: Context) -> tuple[Entry, ...]:
@@ -159,6 +159,9 @@ def _add_gpu_seconds(status: BenchmarkRunStatus, entries: Sequence[Entry]) -> Gp
 
 def _make_row(context: Context, cell: Cell, stored: CellRow | None, entries: Sequence[Entry]) -> CellRow:
     """Return the cell's row. Device and kind of memory are those of its first result, the message of its last failure."""
+    shards = tuple(entry.shard for entry in entries)
+    if stored is not None and stored.shards == shards and not context.observed.results:
+        return stored
     row = empty_row(cell, context.document.shards)
     if stored is not None:
         row = row.model_copy(update={name: getattr(stored, name) for name in _KEPT})
@@ -175,7 +178,7 @@ def _make_row(context: Context, cell: Cell, stored: CellRow | None, entries: Seq
             which = f"shard {entry.shard.index}: " if len(entries) > 1 else ""
             update["message"] = f"{which}{end.message}"[:256]
         row = row.model_copy(update=update)
-    return summarise_row(row, [entry.shard for entry in entries])
+    return summarise_row(row, shards)
 
 
 def _result_of(context: Context, entry: Entry) -> BenchmarkResultSpec | None:
@@ -269,7 +272,7 @@ def _is_completing(observed: Observed, shard: ShardStatus | None, job: ObservedJ
     """Whether the Job's attempt ended with its pod, before the Job controller got to it: it holds no node any more."""
     if shard is None or shard.attempt != job.attempt or shard.job_uid not in (None, job.uid):
         return False
-    pod = latest_pod(observed.pods, job.uid)
+    pod = latest_pod(observed.pods_of(job.uid), job.uid)
     return pod is not None and pod.completes_its_job
 
 

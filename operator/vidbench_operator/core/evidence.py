@@ -8,6 +8,7 @@ from a reason is decided in `retry`. Knows nothing of manifests or status layout
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vidbench_api.message import MessageError, decode
@@ -87,7 +88,7 @@ class Expected:
     request_digest: str
 
 
-def ending_pod(job: ObservedJob, pods: tuple[ObservedPod, ...]) -> ObservedPod | None:
+def ending_pod(job: ObservedJob, pods: Sequence[ObservedPod]) -> ObservedPod | None:
     """Return the pod that ended the Job: its latest one, and for a complete Job one that did not exit otherwise.
 
     None if that pod was not seen to end. A Job that was suspended and resumed has had others: their verdicts do not

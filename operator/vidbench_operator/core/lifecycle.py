@@ -62,7 +62,7 @@ def stopped(context: Context, cell: Cell, settled: Settled, stop: Stop) -> Settl
     if shard.phase is RowPhase.FINISHED or not (waits or stop.at_once):
         return settled
     held = not waits and shard.job_uid is not None
-    pod = latest_pod(context.observed.pods, shard.job_uid or "") if held else None
+    pod = latest_pod(context.observed.pods_of(shard.job_uid or ""), shard.job_uid or "") if held else None
     if held and stop.reason is not Reason.RUN_DEADLINE and _has_ended(context, shard, pod):
         return settled
     ended = give_up(context, cell, shard, None, pod, stop.reason, stop.message)
@@ -74,7 +74,7 @@ def suspended(context: Context, cell: Cell, settled: Settled) -> Settled:
     shard = settled.shard
     if not context.run.spec.suspend or shard.phase is not RowPhase.ACTIVE or settled.needs_live:
         return settled
-    pod = latest_pod(context.observed.pods, shard.job_uid or "")
+    pod = latest_pod(context.observed.pods_of(shard.job_uid or ""), shard.job_uid or "")
     if _has_ended(context, shard, pod):
         return settled
     if not context.observed.live:

@@ -6,8 +6,9 @@ Unknown phases and missing fields are values here, never exceptions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from vidbench_api.kinds import RunnerClassSpec, VideoModelSpec
@@ -203,3 +204,25 @@ class Observed:
 
     document: RequestDocument | None = None
     live: bool = False
+
+    def jobs_named(self, name: str) -> Sequence[ObservedJob]:
+        """Return the Jobs of a name, whoever owns them."""
+        return self._jobs_by_name.get(name, ())
+
+    def pods_of(self, job_uid: str) -> Sequence[ObservedPod]:
+        """Return the pods of a Job."""
+        return self._pods_by_job.get(job_uid, ())
+
+    @cached_property
+    def _jobs_by_name(self) -> Mapping[str, Sequence[ObservedJob]]:
+        jobs: dict[str, list[ObservedJob]] = {}
+        for job in self.jobs:
+            jobs.setdefault(job.name, []).append(job)
+        return jobs
+
+    @cached_property
+    def _pods_by_job(self) -> Mapping[str, Sequence[ObservedPod]]:
+        pods: dict[str, list[ObservedPod]] = {}
+        for pod in self.pods:
+            pods.setdefault(pod.job_uid, []).append(pod)
+        return pods

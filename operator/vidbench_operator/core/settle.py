@@ -106,7 +106,9 @@ def settle(context: Context, cell: Cell, shard: ShardStatus) -> Settled:
     job = _find_job(context, name, shard.job_uid)
     if job is None:
         return _settle_absent(context, cell, shard, name)
-    shard = shard.model_copy(update={"job_uid": job.uid, "node": _node_of(context, job) or shard.node})
+    seen = {"job_uid": job.uid, "node": _node_of(context, job) or shard.node}
+    if seen != {"job_uid": shard.job_uid, "node": shard.node}:
+        shard = shard.model_copy(update=seen)
     if job.finished is None:
         return _settle_live(context, cell, shard, job)
     return _settle_finished(context, cell, shard, job)
@@ -115,16 +117,14 @@ def settle(context: Context, cell: Cell, shard: ShardStatus) -> Settled:
 def _find_job(context: Context, name: str, uid: str | None) -> ObservedJob | None:
     """Return the run's Job of that name: the one of that UID, and if none is recorded the latest."""
     jobs = (
-        job
-        for job in context.observed.jobs
-        if job.name == name and job.owner_uid == context.run.uid and uid in (None, job.uid)
+        job for job in context.observed.jobs_named(name) if job.owner_uid == context.run.uid and uid in (None, job.uid)
     )
     return max(jobs, key=lambda job: (job.created_at, job.uid, job.finished is not None), default=None)
 
 
 def _node_of(context: Context, job: ObservedJob) -> str | None:
     """Return the node of the Job's latest pod, once it has one."""
-    pod = latest_pod(context.observed.pods, job.uid)
+    pod = latest_pod(context.observed.pods_of(job.uid), job.uid)
     return pod.node[:_MAX_NODE_NAME] if pod is not None and pod.node else None
 
 
@@ -167,7 +167,7 @@ def _settle_absent(context: Context, cell: Cell, shard: ShardStatus, name: str) 
         name=name, uid=shard.job_uid, owner_uid=context.run.uid, cell=cell.id, shard=shard.index, attempt=shard.attempt,
         created_at=parse_time(shard.started_at) or context.now, finished="Failed", finished_at=context.now,
     )  # fmt: skip
-    pod = ending_pod(deleted, context.observed.pods)
+    pod = ending_pod(deleted, context.observed.pods_of(deleted.uid))
     if pod is not None:
         end = _classify(context, cell, shard, deleted, pod)
         if end.verdict is not None and end.verdict.final and end.reason is not Reason.POD_DELETED:
@@ -200,7 +200,7 @@ def _reason_of_refusal(text: str) -> Reason:
 
 def _settle_finished(context: Context, cell: Cell, shard: ShardStatus, job: ObservedJob) -> Settled:
     """Judge a Job that has ended. A pod that was deleted need not be its last one: that takes a look at the server."""
-    pod = ending_pod(job, context.observed.pods)
+    pod = ending_pod(job, context.observed.pods_of(job.uid))
     late = (job.finished_at or job.created_at) + context.policy.late_pod_seconds
     if pod is None and context.now < late:
         return Settled(shard, running=True, wake_at=late)
@@ -213,7 +213,7 @@ def _settle_finished(context: Context, cell: Cell, shard: ShardStatus, job: Obse
 
 def _settle_live(context: Context, cell: Cell, shard: ShardStatus, job: ObservedJob) -> Settled:
     """Judge an attempt whose Job has not ended: is it within the limit of its state?"""
-    pod = latest_pod(context.observed.pods, job.uid)
+    pod = latest_pod(context.observed.pods_of(job.uid), job.uid)
     if pod is None:
         return _settle_without_pod(context, cell, shard, job)
     if pod.ended:
@@ -245,7 +245,7 @@ def _settle_unfollowed(context: Context, cell: Cell, shard: ShardStatus, job: Ob
     that succeeded, and says so in its verdict, is not waited for: its Job can only become Complete, a second later.
     """
     if pod.completes_its_job:
-        end = classify(job, pod, _expected(context, cell, shard))
+        end = _classify(context, cell, shard, job, pod)
         if end.outcome is Outcome.SUCCEEDED:
             return _end(context, cell, shard, job, end)
     moments = (pod.created_at, pod.scheduled_at, pod.started_at, pod.finished_at, pod.deletes_at)

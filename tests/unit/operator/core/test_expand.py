@@ -382,3 +382,11 @@ def test_ids_of_cells_hash_names_and_the_uid_and_never_content() -> None:
     assert before.id == after.id
     other = observed_run(uid="another")
     assert document_of(other).cells[0].id != before.id
+
+
+def test_a_changed_copy_of_a_document_has_a_digest_of_its_own() -> None:
+    document = document_of(observed_run(run_spec()))
+    before = document.digest
+    changed = document.model_copy(update={"warmup": document.warmup + 1})
+    assert changed.digest == RequestDocument.from_text(changed.to_text()).digest != before
+    assert document.digest == before
