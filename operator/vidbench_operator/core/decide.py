@@ -22,7 +22,7 @@ from .policy import Policy
 from .results import headline_memory, result_labels
 from .settle import Context, Entry, settle
 from .start import Started, start
-from .status import empty_row, is_terminal, summarise, summarise_row
+from .status import empty_row, is_summary_of, is_terminal, summarise, summarise_row
 from .timestamps import parse_time
 
 _MAX_COUNT = 2_147_483_647
@@ -160,7 +160,7 @@ def _add_gpu_seconds(status: BenchmarkRunStatus, entries: Sequence[Entry]) -> Gp
 def _make_row(context: Context, cell: Cell, stored: CellRow | None, entries: Sequence[Entry]) -> CellRow:
     """Return the cell's row. Device and kind of memory are those of its first result, the message of its last failure."""
     shards = tuple(entry.shard for entry in entries)
-    if stored is not None and stored.shards == shards and not context.observed.results:
+    if stored is not None and is_summary_of(stored, shards) and not context.observed.results:
         return stored
     row = empty_row(cell, context.document.shards)
     if stored is not None:

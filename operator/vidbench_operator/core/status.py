@@ -207,7 +207,6 @@ def summarise_row(row: CellRow, shards: Sequence[ShardStatus]) -> CellRow:
     what was measured before the failure. Device, kind of memory and message stay; the message of a success is none.
     """
     finished = all(shard.phase is RowPhase.FINISHED for shard in shards)
-    active = any(shard.phase is RowPhase.ACTIVE for shard in shards)
     succeeded = [shard for shard in shards if shard.outcome is Outcome.SUCCEEDED]
     timed = [shard for shard in succeeded if shard.latency_microseconds is not None]
     means = [shard.latency_microseconds for shard in timed if shard.latency_microseconds is not None]
@@ -217,7 +216,7 @@ def summarise_row(row: CellRow, shards: Sequence[ShardStatus]) -> CellRow:
     spread, spread_of = _spread(timed, means)
     return row.model_copy(
         update={
-            "phase": RowPhase.FINISHED if finished else RowPhase.ACTIVE if active else RowPhase.PENDING,
+            "phase": _phase_of(shards),
             "outcome": worst.outcome if worst else None,
             "validity": _worst_validity(shards) if finished else None,
             "reason": worst.reason if worst else next((shard.reason for shard in shards if shard.reason), None),
@@ -232,6 +231,18 @@ def summarise_row(row: CellRow, shards: Sequence[ShardStatus]) -> CellRow:
             "shards": tuple(shards),
         }
     )
+
+
+def is_summary_of(row: CellRow, shards: Sequence[ShardStatus]) -> bool:
+    """Whether a stored row was derived from these very shards, so that it need not be derived anew."""
+    finished = row.phase is RowPhase.FINISHED
+    return row.shards == shards and row.phase is _phase_of(shards) and finished is (row.outcome is not None)
+
+
+def _phase_of(shards: Sequence[ShardStatus]) -> RowPhase:
+    if all(shard.phase is RowPhase.FINISHED for shard in shards):
+        return RowPhase.FINISHED
+    return RowPhase.ACTIVE if any(shard.phase is RowPhase.ACTIVE for shard in shards) else RowPhase.PENDING
 
 
 def _spread(
