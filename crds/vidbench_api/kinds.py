@@ -27,6 +27,7 @@ from .base import (
     map_list,
     rules,
 )
+from .health import HealthLimits
 from .names import MAX_RUN_NAME
 from .result import BenchmarkResultSpec
 from .run_spec import BenchmarkRunSpec, Toleration
@@ -154,6 +155,7 @@ class RunnerClassSpec(ApiModel):
     env: Annotated[tuple[EnvVar, ...], Field(max_length=32, json_schema_extra=map_list("name"))] = Field(
         default=(), description="Proxy, certificate authority, hub endpoint, thread counts."
     )
+    health: HealthLimits = Field(default_factory=HealthLimits)
     default_tolerations: Annotated[tuple[Toleration, ...], Field(max_length=16, json_schema_extra=ATOMIC)] = ()
     allowed_namespaces: Annotated[
         tuple[Annotated[str, Field(max_length=63, pattern=r"^(\*|[a-z0-9]([-a-z0-9]*[a-z0-9])?)$")], ...],

@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 from pydantic import Field, FiniteFloat
 
 from .base import ATOMIC, SET, ApiModel, Count, Microseconds, ShortText, map_list
+from .health import Health
 from .names import MAX_SAMPLES, Validity
 
 Figure = Annotated[int, Field(ge=-9_007_199_254_740_991, le=9_007_199_254_740_991)]
@@ -173,6 +174,7 @@ class Measured(ApiModel):
     loaded: ModelFacts | None = None
     clip: ClipFacts | None = None
     memory: Memory | None = None
+    health: Health | None = None
     expected_calls: Annotated[dict[Text64, Count], Field(max_length=8)] = Field(
         default_factory=dict, description="Calls a sample should make, by series name; a mismatch makes it Invalid."
     )

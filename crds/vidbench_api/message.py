@@ -27,7 +27,7 @@ from .verdict import Verdict
 _PREFIX = "vb1."
 _MAX_UNPACKED = 64 * 1024
 _MAX_TEXT = 16 * 1024
-_HEAD_PARTS = ("unmeasured", "expectedCalls", "environment", "loaded", "memory", "setup")
+_HEAD_PARTS = ("unmeasured", "expectedCalls", "health", "environment", "loaded", "memory", "setup")
 _KEEP_ORDER = tuple(SeriesName)
 _MAX_DROPPED = 64
 ALL_BUT_HEADLINE = "allButHeadline"

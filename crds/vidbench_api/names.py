@@ -294,3 +294,4 @@ class EventReason(StrEnum):
     REUSED = "Reused"
     BREAKER_OPENED = "BreakerOpened"
     FALLBACK = "Fallback"
+    HEALTH_ALERT = "HealthAlert"

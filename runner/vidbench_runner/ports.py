@@ -160,6 +160,16 @@ class DeviceReading:
     other_processes: int | None = None
     mig: bool | None = None
     ecc: bool | None = None
+    foreign_memory_bytes: int | None = None
+    """What others use of the device's memory."""
+
+    uncorrected_errors: int | None = None
+    """Uncorrected ECC errors since the driver was loaded."""
+
+    xids: int | None = None
+    """Xid errors of the device that the driver told of since this meter was made."""
+
+    last_xid: int | None = None
     reason: str | None = None
 
 
@@ -194,11 +204,25 @@ class HostReading:
     cpu_throttled_microseconds: int | None = None
 
 
+@dataclass(frozen=True)
+class HostLook:
+    """The host as a whole, for its health; None where it does not show it."""
+
+    cpu_percent: int | None = None
+    memory_available_bytes: int | None = None
+    cgroup_memory_bytes: int | None = None
+    scratch_free_bytes: int | None = None
+
+
 class HostMeter(Protocol):
     """Reads the host's side: `meters.host`."""
 
     def read(self) -> HostReading:
         """Take one reading; never raises."""
+        ...
+
+    def look(self) -> HostLook:
+        """Look at the host for a quarter of a second, in which this process does nothing; never raises."""
         ...
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
+from vidbench_api.health import Health, HostHealth
 from vidbench_api.measured import (
     ArtifactsFacts,
     ClipFacts,
@@ -27,7 +28,7 @@ from vidbench_api.measured import (
 )
 from vidbench_api.message import ALL_BUT_HEADLINE, MessageError, decode, encode
 from vidbench_api.names import MAX_SAMPLES, MESSAGE_LIMIT, Outcome, Validity
-from vidbench_api.verdict import Verdict
+from vidbench_api.verdict import Stage, Verdict
 
 LARGEST = 2**52
 TEXT = st.text(max_size=64)
@@ -50,6 +51,14 @@ def series(draw: st.DrawFn, name: SeriesName) -> Series:
     return Series(name=name, unit=unit, statistics=Statistics.of(values), values=tuple(values))
 
 
+LOOKS = made(
+    HostHealth,
+    cpu_percent=st.none() | st.integers(0, 100),
+    scratch_free_bytes=st.none() | st.integers(0, LARGEST),
+    gpu_xids=st.none() | COUNT,
+)
+
+
 @st.composite
 def verdicts(draw: st.DrawFn) -> Verdict:
     names = draw(st.lists(st.sampled_from(list(SeriesName)), unique=True))
@@ -68,7 +77,7 @@ def verdicts(draw: st.DrawFn) -> Verdict:
         ),
         reason=draw(st.none() | TEXT),
         message=draw(st.none() | st.text(max_size=256)),
-        stage=draw(st.none() | st.text(max_size=32)),
+        stage=draw(st.none() | st.sampled_from(Stage)),
         phase=draw(st.none() | st.text(max_size=32)),
         samples_done=draw(COUNT),
         setup=draw(st.none() | made(Setup, load_microseconds=st.none() | st.integers(0, LARGEST), warmups=COUNT)),
@@ -82,6 +91,7 @@ def verdicts(draw: st.DrawFn) -> Verdict:
         ),
         clip=draw(st.none() | made(ClipFacts, height=COUNT, width=COUNT, frames_requested=COUNT, steps=COUNT)),
         memory=draw(st.none() | made(Memory, allocated=st.none() | st.integers(0, LARGEST))),
+        health=draw(st.none() | made(Health, before=st.none() | LOOKS, after=st.none() | LOOKS)),
         expected_calls=draw(st.dictionaries(TEXT, COUNT, max_size=8)),
         output_digest=draw(st.none() | TEXT),
         artifacts=draw(st.none() | made(ArtifactsFacts, uri=st.text(max_size=512), digest=TEXT)),
@@ -91,6 +101,11 @@ def verdicts(draw: st.DrawFn) -> Verdict:
     )  # fmt: skip
 
 
+LOOK = HostHealth(
+    cpu_percent=100, memory_available_bytes=LARGEST, cgroup_memory_bytes=LARGEST - 1, scratch_free_bytes=LARGEST - 3,
+    gpu_temperature_celsius=-50, gpu_foreign_memory_bytes=LARGEST - 7, gpu_uncorrected_errors=2**31 - 1, gpu_xids=2**30,
+    gpu_last_xid=999_999,
+)  # fmt: skip
 WORST = Verdict(
     request_digest="0" * 16,
     cell="0" * 8,
@@ -98,7 +113,8 @@ WORST = Verdict(
     attempt=1,
     reason="\U0001f4a5" * 64,
     message="\U0001f4a5" * 256,
-    stage="\U0001f4a5" * 32,
+    stage=Stage.WARMING_UP,
+    health=Health(before=LOOK, after=LOOK),
     phase="\U0001f4a5" * 32,
     validity=ValidityVerdict(state=Validity.INVALID, reasons=tuple(chr(0x4E00 + n) * 64 for n in range(16))),
     output_digest="".join(chr(0x5000 + 7 * n) for n in range(64)),

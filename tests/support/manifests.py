@@ -243,6 +243,13 @@ def complete_runner_class(name: str = "default") -> Manifest:
         },
         claims=[{"claimName": "weights", "mountPath": "/weights", "readOnly": True}],
         env=[{"name": "HTTPS_PROXY", "value": "proxy.example:3128"}],
+        health={
+            "maxGpuTemperatureCelsius": 85,
+            "minFreeScratchMebibytes": 1024,
+            "minAvailableMemoryMebibytes": 4096,
+            "maxHostCpuPercent": 20,
+            "maxForeignGpuMemoryMebibytes": 0,
+        },
         defaultTolerations=[{"key": "gpu", "operator": "Equal", "value": "yes-it-is", "effect": "NoExecute"}],
         allowedNamespaces=["team-a"],
         allowedSelectorKeys=["nvidia.com/gpu.product"],
@@ -268,6 +275,15 @@ def benchmark_result(name: str = "run-01234567-1", namespace: str | None = None,
     return _object("BenchmarkResult", name, namespace, minimal | spec)
 
 
+def host_health() -> dict[str, Any]:
+    """One look at a host in which every figure is given."""
+    return {
+        "cpuPercent": 3, "memoryAvailableBytes": 900_000_000_000, "cgroupMemoryBytes": 5_000_000_000,
+        "scratchFreeBytes": 9_000_000_000, "gpuTemperatureCelsius": 34, "gpuForeignMemoryBytes": 0,
+        "gpuUncorrectedErrors": 0, "gpuXids": 0, "gpuLastXid": 0,
+    }  # fmt: skip
+
+
 def complete_result(name: str = "run-01234567-1", namespace: str | None = None) -> Manifest:
     """A result in which every field is given."""
     statistics = {
@@ -288,6 +304,7 @@ def complete_result(name: str = "run-01234567-1", namespace: str | None = None) 
         loaded={"pipelineClass": "WanPipeline", "parameters": 1_300_000_000, "dtypes": {"vae": "float32"}, "frameGrid": "4k+1"},
         clip={"height": 480, "width": 832, "framesRequested": 33, "framesDelivered": 33, "steps": 30},
         memory={"allocated": 1, "reserved": 2, "device": 3, "host": 4, "cgroup": 5},
+        health={"before": host_health(), "after": host_health()},
         expectedCalls={"denoiserCalls": 60},
         cpuThrottledPeriods=0,
         outputDigest=DIGEST,

@@ -19,6 +19,7 @@ from vidbench_runner.ports import (
     ClipRequest,
     DeviceReading,
     GeneratedClip,
+    HostLook,
     HostReading,
     LoadedModel,
     ModelFailure,
@@ -165,10 +166,14 @@ class FakeMeter:
 
 @dataclass
 class FakeHost:
-    """A host that was throttled `step` more periods at each reading."""
+    """A host that was throttled `step` more periods at each reading; each look takes the next of `looks`, if any is left."""
 
     step: int = 0
     reads: int = 0
+    looks: Iterator[HostLook] = field(default_factory=lambda: iter(()))
+
+    def look(self) -> HostLook:
+        return next(self.looks, HostLook(3, 2**36, 2**30, 2**35))
 
     def read(self) -> HostReading:
         self.reads += 1

@@ -14,6 +14,7 @@ from vidbench_api.request import Cell, RequestDocument
 from vidbench_api.result import BenchmarkResultSpec
 from vidbench_api.run_status import BenchmarkRunStatus, CellRow, GpuSeconds, ShardStatus
 
+from .alerts import health_alerts
 from .lifecycle import deadline_of, find_stop, is_paused, stopped, suspended, with_pause
 from .observed import Observed, ObservedJob, ObservedRun, latest_pod
 from .placement import placement_of
@@ -220,7 +221,7 @@ def _make_plan(context: Context, entries: Sequence[Entry], status: BenchmarkRunS
         creates=creates,
         deletes=deletes,
         ttls=ttls,
-        events=(*_turning_points(run.status, status), *_events(entries, status)) if changed else (),
+        events=(*_turning_points(run.status, status), *_events(context, entries, status)) if changed else (),
         requeue_after=_requeue_after(context, entries) if not ended else 0.0,
         urgent=ended or bool(creates) or bool(results),
     )
@@ -316,12 +317,13 @@ def _turning_points(before: BenchmarkRunStatus, after: BenchmarkRunStatus) -> tu
     return ()
 
 
-def _events(entries: Sequence[Entry], status: BenchmarkRunStatus) -> tuple[EmitEvent, ...]:
-    events = []
+def _events(context: Context, entries: Sequence[Entry], status: BenchmarkRunStatus) -> tuple[EmitEvent, ...]:
+    events: list[EmitEvent] = []
     for entry in entries:
         end = entry.settled.ended
         if end is None:
             continue
+        events.extend(health_alerts(context.document.runner_class.health, end))
         where = f"{entry.cell.model}/{entry.cell.hardware}/{entry.cell.variant} shard {entry.shard.index}"
         tried = f"{where} attempt {end.attempt} ({end.where})" if end.attempt else where
         if entry.shard.phase is not RowPhase.FINISHED:

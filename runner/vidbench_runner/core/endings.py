@@ -39,6 +39,10 @@ class StorageFailure(Exception):  # noqa: N818 - named as its reason
     """The raw samples or videos could not be stored. The message says where and why."""
 
 
+class HostUnfit(Exception):  # noqa: N818 - named as what it says
+    """The host is not fit for the shard, which has not begun. The message says which limits it crosses."""
+
+
 def ending_of(error: BaseException) -> Ending:
     """Return how an attempt ends that this exception ended."""
     if isinstance(error, ModelFailure):
@@ -47,6 +51,8 @@ def ending_of(error: BaseException) -> Ending:
         return Ending(reason, error.message, error.phase.value if error.phase is not None else None)
     if isinstance(error, StorageFailure):
         return Ending(Reason.STORAGE_FAILED, str(error))
+    if isinstance(error, HostUnfit):
+        return Ending(Reason.HOST_UNHEALTHY, str(error))
     if isinstance(error, Interruption):
         return Ending(Reason.INTERRUPTED, "the runner was told to stop")
     if isinstance(error, MemoryError):

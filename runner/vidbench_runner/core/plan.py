@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vidbench_api.health import HealthLimits
 from vidbench_api.request import Cell, RequestDocument
 from vidbench_runner.ports import ClipRequest, ModelRequest
 
@@ -48,6 +49,7 @@ class TrialPlan:
     warmups: int
     gpus: int
     frames_per_second: int
+    health: HealthLimits
 
     def warmup(self, number: int) -> PlannedSample:
         """Return what warm-up `number` (from 0) generates: the measured samples' clips in turn, as all have one shape."""
@@ -78,6 +80,7 @@ def plan_trial(request: RequestDocument, attempt: Attempt) -> TrialPlan:
         warmups=request.warmup,
         gpus=request.find_hardware(cell.hardware).gpus,
         frames_per_second=cell.frames_per_second,
+        health=request.runner_class.health,
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from vidbench_api.health import Health
 from vidbench_api.measured import (
     ArtifactsFacts,
     ClipFacts,
@@ -29,6 +30,7 @@ from vidbench_runner.core.columns import (
     latency_microseconds,
 )
 from vidbench_runner.core.endings import Ending, Interruption, StorageFailure, concluded, ending_of, shortened
+from vidbench_runner.core.health import Look, look_of, reasons_against, refusal_of
 from vidbench_runner.core.peaks import Failure, peak_memory
 from vidbench_runner.core.plan import PlannedSample, TrialPlan
 from vidbench_runner.core.sample import MeasuredSample, energy_between
@@ -96,12 +98,15 @@ class Trial:
         self._root = hashlib.sha256()
         self._throttled_before: int | None = None
         self._failure: Failure | None = None
+        self._before: Look | None = None
+        self._after: Look | None = None
         self._reading = DeviceReading(reason="not_read")
 
     def run(self) -> Verdict:
         """Run the trial; return its final verdict. Raises nothing but what ends a process."""
         ending: Ending | None = None
         try:
+            self._check_host()
             self._load()
             self._warm_up()
             self._measure()
@@ -110,6 +115,7 @@ class Trial:
             ending = replace_message(ending_of(error), self._where())
             self._failure = Failure(getattr(error, "memory", None), self._world.meter.read())
         failed_in = self._stage
+        self._look_after()
         artifacts, storage_ending = self._store()
         verdict = self.verdict()
         if artifacts is not None:
@@ -134,19 +140,54 @@ class Trial:
             shard=attempt.shard,
             attempt=attempt.attempt,
             stage=self._stage,
-            validity=judge(self._plan, self._samples, lacks_accelerator=self._lacks_accelerator()),
+            validity=judge(
+                self._plan,
+                self._samples,
+                lacks_accelerator=self._lacks_accelerator(),
+                health_reasons=reasons_against(self._plan.health, self._health() or Health()),
+            ),
             samples_done=len(self._samples),
             setup=self._setup(),
             environment=self._environment(),
             loaded=self._model_facts(),
             clip=self._clip_facts(),
             memory=memory,
+            health=self._health(),
             expected_calls=self._expected_calls(),
             cpu_throttled_periods=throttled,
             output_digest=self._root.hexdigest() if self._samples else None,
             series=columns.series,
-            unmeasured=dict(columns.unmeasured) | unmeasured,
+            unmeasured=dict(columns.unmeasured) | unmeasured | self._unseen_health(),
         )
+
+    def _check_host(self) -> None:
+        """Look at the host before anything is loaded; raises HostUnfit."""
+        self._world.listener.beat(self._stage, "look at the host")
+        self._before = look_of(self._world.host.look(), self._world.meter.read())
+        self._world.listener.snapshot(self.verdict())
+        refusal = refusal_of(self._plan.health, self._before.health)
+        if refusal is not None:
+            raise refusal
+
+    def _look_after(self) -> None:
+        """Look again, if the shard began at all: what a refused one would see is what it saw."""
+        if self._loaded is None and self._stage is Stage.STARTING:
+            return
+        self._world.listener.beat(self._stage, "look at the host")
+        try:
+            self._after = look_of(self._world.host.look(), self._world.meter.read())
+        except Interruption:
+            # What is left is to store and to report what was measured: that is what an interruption leads to as well.
+            return
+
+    def _health(self) -> Health | None:
+        if self._before is None:
+            return None
+        return Health(before=self._before.health, after=self._after.health if self._after is not None else None)
+
+    def _unseen_health(self) -> dict[str, str]:
+        looks = [look for look in (self._before, self._after) if look is not None]
+        return {name: reason for look in looks for name, reason in look.unmeasured.items()}
 
     def _load(self) -> None:
         self._enter(Stage.LOADING, "load")

@@ -34,8 +34,14 @@ class ValidityReason(StrEnum):
     """Not every planned sample was measured: Partial, if nothing else is wrong."""
 
 
-def judge(plan: TrialPlan, samples: Sequence[MeasuredSample], *, lacks_accelerator: bool) -> ValidityVerdict:
-    """Return whether the measured samples may be believed as this plan's result."""
+def judge(
+    plan: TrialPlan,
+    samples: Sequence[MeasuredSample],
+    *,
+    lacks_accelerator: bool,
+    health_reasons: Sequence[str] = (),
+) -> ValidityVerdict:
+    """Return whether the measured samples may be believed as this plan's result; `health_reasons` speak against its host."""
     wanted = plan.samples[0].clip
     wrong: list[str] = []
     if any(sample.clip.call_mismatches for sample in samples):
@@ -47,6 +53,7 @@ def judge(plan: TrialPlan, samples: Sequence[MeasuredSample], *, lacks_accelerat
         wrong.append(ValidityReason.SIZE_DIFFERS)
     if lacks_accelerator:
         wrong.append(ValidityReason.NO_ACCELERATOR)
+    wrong.extend(health_reasons)
     fewer = [ValidityReason.FEWER_SAMPLES.value] if len(samples) < len(plan.samples) else []
     if wrong:
         return ValidityVerdict(state=Validity.INVALID, reasons=(*wrong, *fewer))

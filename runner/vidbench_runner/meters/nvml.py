@@ -42,6 +42,11 @@ class NvmlMeter:
             else None
         )
         self._card = parent if parent is not None else handle
+        self._xids = 0
+        self._last_xid: int | None = None
+        self._events: Any = None
+        self._no_events: str | None = None
+        self._listen_for_xids()
 
     def read(self) -> DeviceReading:
         """Take one reading."""
@@ -50,6 +55,8 @@ class NvmlMeter:
         memory = self._try("memory", lambda: nvml.nvmlDeviceGetMemoryInfo(device))
         mig = self._try("mig", lambda: nvml.nvmlDeviceGetMigMode(card)[0] == nvml.NVML_DEVICE_MIG_ENABLE)
         ecc = self._try("ecc", lambda: nvml.nvmlDeviceGetEccMode(card)[0] == nvml.NVML_FEATURE_ENABLED)
+        processes: list[Any] | None = self._try("processes", lambda: nvml.nvmlDeviceGetComputeRunningProcesses(device))
+        xids = self._count_xids()
         if self._slice:
             self._reasons.append("energy, power: the GPU is shared (MIG)")
         return DeviceReading(
@@ -66,9 +73,13 @@ class NvmlMeter:
             ),
             sm_clock_megahertz=self._try("sm clock", lambda: nvml.nvmlDeviceGetClockInfo(card, nvml.NVML_CLOCK_SM)),
             throttle_reasons=self._throttle_reasons(),
-            other_processes=self._other_processes(),
+            other_processes=self._other_processes(processes),
             mig=mig,
             ecc=ecc,
+            foreign_memory_bytes=self._foreign_memory(processes),
+            uncorrected_errors=self._uncorrected_errors(ecc),
+            xids=xids,
+            last_xid=self._last_xid,
             reason="; ".join(self._reasons) or None,
         )
 
@@ -96,11 +107,8 @@ class NvmlMeter:
                 "throttle reasons", lambda: int(nvml.nvmlDeviceGetCurrentClocksThrottleReasons(self._card))
             )
 
-    def _other_processes(self) -> int | None:
+    def _other_processes(self, listed: list[Any] | None) -> int | None:
         """Compute processes on the device that are not this one; None where the list cannot be complete."""
-        listed: list[Any] | None = self._try(
-            "processes", lambda: self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle)
-        )
         if listed is None:
             return None
         ours = sum(1 for process in listed if process.pid == os.getpid())
@@ -110,6 +118,68 @@ class NvmlMeter:
             self._reasons.append("processes: not even this process is listed (PID namespace)")
             return None
         return len(listed) - 1
+
+    def _foreign_memory(self, listed: list[Any] | None) -> int | None:
+        """Bytes that others use: everything, as long as this process uses none; then those of the others in the list."""
+        nvml = self._nvml
+        if not self._holds_context():
+            # The first version of this call counts what the driver keeps for itself as used.
+            memory = self._try(
+                "foreign memory", lambda: nvml.nvmlDeviceGetMemoryInfo(self._handle, version=nvml.nvmlMemory_v2)
+            )
+            return int(memory.used) if memory is not None else None
+        others = [process for process in listed or () if process.pid != os.getpid()]
+        if listed is None or len(others) == len(listed):
+            self._reasons.append("foreign memory: this process is not listed (PID namespace)")
+            return None
+        used: list[int | None] = [process.usedGpuMemory for process in others]
+        known = [number for number in used if number is not None]
+        if len(known) < len(used):
+            self._reasons.append("foreign memory: not given by process")
+            return None
+        return sum(known)
+
+    def _uncorrected_errors(self, ecc: bool | None) -> int | None:
+        nvml = self._nvml
+        if ecc is False:
+            self._reasons.append("ecc errors: ECC is off")
+        if not ecc:
+            return None
+        return self._try(
+            "ecc errors",
+            lambda: int(
+                nvml.nvmlDeviceGetTotalEccErrors(
+                    self._card, nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC
+                )
+            ),
+        )
+
+    def _listen_for_xids(self) -> None:
+        """Have the driver keep the card's Xid errors from now on."""
+        nvml = self._nvml
+        try:
+            events = nvml.nvmlEventSetCreate()
+            nvml.nvmlDeviceRegisterEvents(self._card, nvml.nvmlEventTypeXidCriticalError, events)
+        except nvml.NVMLError as error:
+            self._no_events = f"xids: {error}"
+        else:
+            self._events = events
+
+    def _count_xids(self) -> int | None:
+        """Take the Xid errors that have come; how many there were since this meter was made."""
+        nvml = self._nvml
+        while self._events is not None:
+            try:
+                event = nvml.nvmlEventSetWait_v2(self._events, 0)
+            except nvml.NVMLError as error:
+                if error.value == nvml.NVML_ERROR_TIMEOUT:
+                    return self._xids
+                self._events, self._no_events = None, f"xids: {error}"
+                break
+            self._xids += 1
+            self._last_xid = int(event.eventData)
+        self._reasons.append(self._no_events or "xids: no events")
+        return None
 
 
 def detect_meter(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from vidbench_api.health import Health, HostHealth
 from vidbench_api.measured import (
     ClipFacts,
     Environment,
@@ -41,6 +42,15 @@ def column(name: SeriesName, samples: int, chance: random.Random) -> Series:
     return Series(name=name, unit=unit, statistics=Statistics.of(values), values=values)
 
 
+def look(chance: random.Random) -> HostHealth:
+    return HostHealth(
+        cpu_percent=chance.randrange(100), memory_available_bytes=chance.randrange(2**40),
+        cgroup_memory_bytes=chance.randrange(2**37), scratch_free_bytes=chance.randrange(2**40),
+        gpu_temperature_celsius=chance.randrange(30, 90), gpu_foreign_memory_bytes=chance.randrange(2**36),
+        gpu_uncorrected_errors=0, gpu_xids=0,
+    )  # fmt: skip
+
+
 def full(samples: int) -> Verdict:
     """A GPU shard in which everything was measured."""
     chance = random.Random(samples)
@@ -52,6 +62,7 @@ def full(samples: int) -> Verdict:
             load_microseconds=123_456_789, to_device_microseconds=9_876_543, warmups=2,
             first_warmup_microseconds=98_765_432, warmup_microseconds=165_432_109,
         ),
+        health=Health(before=look(chance), after=look(chance)),
         environment=Environment(
             device="NVIDIA H100 80GB HBM3", device_count=1, gpu_uuid="GPU-1b2c3d4e-5f60-7182-93a4-b5c6d7e8f901",
             driver="580.65.06", power_limit_milliwatts=700_000, cpu="Intel(R) Xeon(R) Platinum 8480CL",

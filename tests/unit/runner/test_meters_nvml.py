@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pynvml
 import pytest
-from unit.runner.nvml_replay import H100, NvmlReplay, error
+from unit.runner.nvml_replay import H100, RESERVED, NvmlReplay, error
 
 from vidbench_runner.meters.null import NullMeter
 from vidbench_runner.meters.nvml import NoDeviceError, NvmlMeter, detect_meter, visible_device
@@ -80,7 +80,7 @@ def test_throttle_reasons_come_by_the_old_name_on_an_old_driver():
 def test_gpu_that_is_lost_reads_all_none_and_does_not_raise():
     device = dict(H100)
     meter = detect(NvmlReplay(device, driver=error("GPU_IS_LOST")))
-    device.update(dict.fromkeys(H100, error("GPU_IS_LOST")))
+    device.update(dict.fromkeys(H100, error("GPU_IS_LOST")), xids=[error("GPU_IS_LOST")])
     reading = meter.read()
     figures = {name: value for name, value in vars(reading).items() if name != "reason"}
     assert set(figures.values()) == {None}
@@ -96,6 +96,10 @@ def test_closed_meter_reads_none_and_closes_again_without_harm():
     meter.close()
 
 
+def process(pid: int, memory: int | None = 7) -> SimpleNamespace:
+    return SimpleNamespace(pid=pid, usedGpuMemory=memory)
+
+
 @pytest.mark.parametrize(
     ("pids", "holds_context", "others"),
     [
@@ -108,10 +112,63 @@ def test_closed_meter_reads_none_and_closes_again_without_harm():
     ],
 )
 def test_other_processes_are_counted_only_where_the_list_can_be_trusted(pids, holds_context, others):
-    device = {**H100, "nvmlDeviceGetComputeRunningProcesses": [SimpleNamespace(pid=pid) for pid in pids]}
+    device = {**H100, "nvmlDeviceGetComputeRunningProcesses": [process(pid) for pid in pids]}
     reading = detect(NvmlReplay(device), holds_context=lambda: holds_context).read()
     assert reading.other_processes == others
-    assert (reading.reason is None) == (others is not None)
+    assert ("processes:" in (reading.reason or "")) == (others is None)
+
+
+US = os.getpid()
+
+
+@pytest.mark.parametrize(
+    ("processes", "holds_context", "foreign"),
+    [
+        pytest.param([], False, 1_073_741_824 - RESERVED, id="before our context: all that is used, but not the driver's"),
+        pytest.param([process(US)], True, 0, id="ours alone"),
+        pytest.param([process(US), process(1, 30), process(2, 12)], True, 42, id="ours, and two more"),
+        pytest.param([process(1)], True, None, id="which one is ours cannot be told"),
+        pytest.param([], True, None, id="none is listed"),
+        pytest.param([process(US), process(1, None)], True, None, id="the driver does not say how much"),
+    ],
+)  # fmt: skip
+def test_memory_of_others_is_told_only_where_it_can_be(processes, holds_context, foreign):
+    device = {**H100, "nvmlDeviceGetComputeRunningProcesses": processes}
+    reading = detect(NvmlReplay(device), holds_context=lambda: holds_context).read()
+    assert reading.foreign_memory_bytes == foreign
+    assert ("foreign memory:" in (reading.reason or "")) == (foreign is None)
+
+
+def test_xids_are_counted_from_the_meters_start_and_the_last_one_is_named():
+    device = {**H100, "xids": []}
+    meter = detect(NvmlReplay(device))
+    assert (meter.read().xids, meter.read().last_xid) == (0, None)
+    device["xids"].extend([31, 79])
+    assert (meter.read().xids, meter.read().last_xid) == (2, 79)
+    device["xids"].append(48)
+    assert (meter.read().xids, meter.read().last_xid) == (3, 48)
+
+
+@pytest.mark.parametrize("code", ["NOT_SUPPORTED", "INSUFFICIENT_RESOURCES"])
+def test_driver_without_events_is_no_count_of_xids(code):
+    reading = detect(NvmlReplay({**H100, "events": error(code)})).read()
+    assert reading.xids is None
+    assert "xids:" in (reading.reason or "")
+
+
+@pytest.mark.parametrize(
+    ("device", "errors", "reason"),
+    [
+        pytest.param({"nvmlDeviceGetTotalEccErrors": 3}, 3, None, id="counted"),
+        pytest.param({"nvmlDeviceGetEccMode": [0, 0]}, None, "ECC is off", id="off"),
+        pytest.param({"nvmlDeviceGetEccMode": error("NOT_SUPPORTED")}, None, "ecc: Not Supported", id="none"),
+        pytest.param({"nvmlDeviceGetTotalEccErrors": error("NOT_SUPPORTED")}, None, "ecc errors", id="not counted"),
+    ],
+)
+def test_uncorrected_errors_are_a_count_or_a_reason(device, errors, reason):
+    reading = detect(NvmlReplay({**H100, **device})).read()
+    assert reading.uncorrected_errors == errors
+    assert (reading.reason is None) if reason is None else (reason in (reading.reason or ""))
 
 
 def test_mig_slice_has_its_own_memory_and_no_energy():

@@ -20,15 +20,15 @@ from support.scripted_model import (
     raise_error,
 )
 
-from vidbench_api.measured import ArtifactsFacts, Environment, SeriesName
+from vidbench_api.measured import ArtifactsFacts, Environment, SeriesName, ValidityVerdict
 from vidbench_api.message import decode, encode
-from vidbench_api.names import Outcome, Reason, Validity
+from vidbench_api.names import ExitCode, Outcome, Reason, Validity
 from vidbench_api.verdict import LoadPhase, Phase, Stage, Verdict
-from vidbench_runner.core.endings import Interruption, StorageFailure
+from vidbench_runner.core.endings import Interruption, StorageFailure, exit_code_of
 from vidbench_runner.core.plan import Attempt, PlanError, plan_trial
 from vidbench_runner.core.sample import MeasuredSample
 from vidbench_runner.core.trial import Trial, World
-from vidbench_runner.ports import AcceleratorMemory, DeviceReading, ModelFailure
+from vidbench_runner.ports import AcceleratorMemory, DeviceReading, HostLook, ModelFailure
 
 ATTEMPT = Attempt("0123456789abcdef", CELL, 1, 1)
 
@@ -114,14 +114,15 @@ def test_trial_keeps_warmups_out_of_the_statistics_but_in_the_record() -> None:
     ]  # fmt: skip
 
 
-def test_trial_reports_after_load_each_warmup_and_each_sample_and_is_partial_until_the_last() -> None:
+def test_trial_reports_after_the_look_the_load_each_warmup_and_each_sample_and_is_partial_until_the_last() -> None:
     _, recorder, _ = run()
-    assert [snapshot.samples_done for snapshot in recorder.snapshots] == [0, 0, 1, 2, 3]
-    assert [snapshot.final for snapshot in recorder.snapshots] == [False] * 5
+    assert [snapshot.samples_done for snapshot in recorder.snapshots] == [0, 0, 0, 1, 2, 3]
+    assert [snapshot.final for snapshot in recorder.snapshots] == [False] * 6
     states = [snapshot.validity.state for snapshot in recorder.snapshots if snapshot.validity is not None]
-    assert states == [Validity.PARTIAL] * 4 + [Validity.VALID]
-    assert recorder.snapshots[0].setup is not None
-    assert recorder.snapshots[0].setup.load_microseconds == 5_000_000
+    assert states == [Validity.PARTIAL] * 5 + [Validity.VALID]
+    assert recorder.snapshots[0].health is not None
+    assert recorder.snapshots[1].setup is not None
+    assert recorder.snapshots[1].setup.load_microseconds == 5_000_000
     assert recorder.snapshots[-2].find_series(SeriesName.LATENCY) is not None
 
 
@@ -262,6 +263,66 @@ def test_trial_that_runs_out_of_memory_says_where_and_how_much_there_was(
 
 def run_out(phase: Phase | LoadPhase) -> Any:
     raise ModelFailure(Reason.OUT_OF_MEMORY_CUDA, "CUDA out of memory", phase=phase, memory=FULL)
+
+
+def limited(**limits: int) -> Any:
+    return request_document(runnerClass={"image": "r", "health": limits})
+
+
+def looks(*scratch_mebibytes: int) -> Any:
+    return FakeHost(looks=iter([HostLook(3, 2**36, 2**30, number * 2**20) for number in scratch_mebibytes]))
+
+
+def test_trial_does_not_begin_on_a_host_beyond_the_limits_of_its_class() -> None:
+    verdict, recorder, model = run(document=limited(minFreeScratchMebibytes=1000), host=looks(999))
+    assert model.calls == []
+    assert (verdict.outcome, verdict.reason, verdict.stage) == (Outcome.FAILED, "HostUnhealthy", "starting")
+    assert verdict.message == "starting: 999 MiB of scratch are free, below health.minFreeScratchMebibytes: 1000"
+    assert verdict.health is not None
+    assert verdict.health.before is not None
+    assert verdict.health.before.scratch_free_bytes == 999 * 2**20
+    assert verdict.health.after is None
+    assert exit_code_of(verdict) is ExitCode.HOST_UNHEALTHY
+    assert recorder.kept == []
+
+
+def test_trial_whose_host_is_beyond_a_limit_in_the_end_is_measured_and_invalid() -> None:
+    verdict, _, _ = run(document=limited(minFreeScratchMebibytes=1000), host=looks(1000, 900))
+    assert (verdict.outcome, verdict.samples_done) == (Outcome.SUCCEEDED, 3)
+    assert verdict.validity == ValidityVerdict(state=Validity.INVALID, reasons=("DiskLow",))
+    assert verdict.health is not None
+    assert verdict.health.after is not None
+    assert verdict.health.after.scratch_free_bytes == 900 * 2**20
+    assert verdict.unmeasured["healthGpu"] == "no_gpu"
+
+
+def test_trial_without_limits_keeps_the_history_all_the_same() -> None:
+    verdict, _, _ = run(host=looks(5, 4))
+    assert verdict.validity is not None
+    assert verdict.validity.state is Validity.VALID
+    assert verdict.health is not None
+    found = [look.scratch_free_bytes for look in (verdict.health.before, verdict.health.after) if look is not None]
+    assert found == [5 * 2**20, 4 * 2**20]
+
+
+def test_trial_that_fails_is_looked_at_afterwards_too() -> None:
+    verdict, _, _ = run(clip, fail(Reason.DEVICE_FAULT, Phase.DENOISE), host=looks(5, 4))
+    assert verdict.health is not None
+    assert verdict.health.after is not None
+    assert verdict.stage is Stage.SAMPLING
+
+
+def test_trial_told_to_stop_while_it_looks_at_the_host_keeps_what_was_measured() -> None:
+    class Interrupting(FakeHost):
+        def look(self) -> HostLook:
+            if self.reads > 1:
+                raise Interruption
+            return super().look()
+
+    verdict, _, _ = run(host=Interrupting())
+    assert (verdict.final, verdict.outcome, verdict.samples_done) == (True, Outcome.SUCCEEDED, 3)
+    assert verdict.health is not None
+    assert verdict.health.after is None
 
 
 def test_trial_check_sees_every_clip_before_any_time_is_spent() -> None:
@@ -417,7 +478,7 @@ def test_trial_storage_failure_does_not_hide_why_the_trial_failed() -> None:
 def test_trial_beats_name_the_stages_in_order() -> None:
     _, recorder, _ = run()
     stages = list(dict.fromkeys(stage for stage, _ in recorder.beats))
-    assert stages == [Stage.LOADING, Stage.WARMING_UP, Stage.SAMPLING, Stage.STORING]
+    assert stages == [Stage.STARTING, Stage.LOADING, Stage.WARMING_UP, Stage.SAMPLING, Stage.STORING]
 
 
 @pytest.mark.parametrize(
