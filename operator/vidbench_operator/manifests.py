@@ -68,11 +68,23 @@ HARVEST_SECONDS: Final = 300
 """What a harvest gets beyond the image pull: it mounts a claim and reads two small files."""
 
 GRACE_SECONDS: Final = 30
+SILENT_NODE_SECONDS: Final = 10
+"""How long a pod stays on a node that is not ready before it is told to go; the default of Kubernetes is 300."""
+
 _HARVEST_RESOURCES: Final = {
     "requests": {"cpu": "100m", "memory": "512Mi"},
     "limits": {"cpu": "1", "memory": "512Mi"},
 }
 _HARVEST_SCRATCH: Final = "64Mi"
+_SILENT_NODE: Final = [
+    {
+        "key": f"node.kubernetes.io/{state}",
+        "operator": "Exists",
+        "effect": "NoExecute",
+        "tolerationSeconds": SILENT_NODE_SECONDS,
+    }
+    for state in ("not-ready", "unreachable")
+]
 _CLAIM_SCHEME: Final = "claim://"
 _ANYWHERE: Final = Placement()
 _WEIGHT_OF_PREFERENCE: Final = 20
@@ -325,7 +337,10 @@ def _pod(
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
-        "tolerations": [entry.to_wire() for entry in (*runner_class.default_tolerations, *hardware.tolerations)],
+        "tolerations": [
+            *(entry.to_wire() for entry in (*runner_class.default_tolerations, *hardware.tolerations)),
+            *_SILENT_NODE,
+        ],
         "volumes": volumes,
         "containers": [
             {

@@ -3,15 +3,14 @@ without a stated reason."""
 
 from __future__ import annotations
 
-from support.e2e_cluster import OPERATOR_NAMESPACE, E2ECluster, Manifest, RunView
+from e2e.operator_pods import restarts, scale_operator
+from support.e2e_cluster import E2ECluster, Manifest, RunView
 from support.e2e_node import NodeAccess
 from support.e2e_runs import folder_model, real_run, scripted_run
 
 from vidbench_api.identity import attempt_name, result_name
 from vidbench_api.message import MessageError, decode
 from vidbench_api.names import RUNNER_CONTAINER, Outcome, RowPhase, RunPhase
-
-OPERATOR = "deployment/vidbench-operator"
 
 
 def test_operator_killed_twice_loses_and_repeats_nothing(
@@ -25,7 +24,7 @@ def test_operator_killed_twice_loses_and_repeats_nothing(
     assert [row.shards[0].attempt for row in view.status.rows] == [1] * 20
     assert {result.outcome for result in view.results.values()} == {Outcome.SUCCEEDED}
     _assert_made_once(node, namespace, "many", view)
-    assert _restarts(cluster) >= 2
+    assert restarts(cluster) >= 2
 
 
 def test_pods_that_end_while_the_operator_is_away_count_once(
@@ -33,7 +32,7 @@ def test_pods_that_end_while_the_operator_is_away_count_once(
 ) -> None:
     cluster.apply(*scripted_run(namespace, "orphaned", scripted_class, cells=4, seconds=6, parallelism=4))
     cluster.wait_for("four Jobs", lambda: len(cluster.objects("Job", namespace)) == 4, 60, namespace)
-    _scale_operator(cluster, namespace, 0)
+    replicas = scale_operator(cluster, namespace, 0)
     try:
 
         def all_jobs_ended() -> bool:
@@ -43,7 +42,7 @@ def test_pods_that_end_while_the_operator_is_away_count_once(
         cluster.wait_for("the Jobs to end without the operator", all_jobs_ended, 60, namespace)
         assert not cluster.run(namespace, "orphaned").results, "nobody was there to write a result"
     finally:
-        _scale_operator(cluster, namespace, 1)
+        scale_operator(cluster, namespace, replicas)
     view = cluster.wait_until_ended(namespace, "orphaned", 60)
     assert view.status.phase is RunPhase.SUCCEEDED
     _assert_made_once(node, namespace, "orphaned", view)
@@ -137,22 +136,3 @@ def _kill_operator_after(cluster: E2ECluster, node: NodeAccess, namespace: str, 
 
     pod = cluster.wait_for(f"{results} results and a ready operator", ready, 120, namespace)
     assert node.kill(pod), "the operator's process"
-
-
-def _scale_operator(cluster: E2ECluster, namespace: str, replicas: int) -> None:
-    cluster.kubectl("scale", OPERATOR, "-n", OPERATOR_NAMESPACE, f"--replicas={replicas}")
-    wanted = bool(replicas)
-    cluster.wait_for(
-        f"the operator to have {replicas} replicas",
-        lambda: bool(cluster.operator_pod()) is wanted and (wanted or not _operator_pods(cluster)),
-        60,
-        namespace,
-    )
-
-
-def _operator_pods(cluster: E2ECluster) -> list[Manifest]:
-    return cluster.objects("Pod", OPERATOR_NAMESPACE, "app.kubernetes.io/component=operator")
-
-
-def _restarts(cluster: E2ECluster) -> int:
-    return sum(entry["restartCount"] for pod in _operator_pods(cluster) for entry in pod["status"]["containerStatuses"])

@@ -45,6 +45,12 @@ from vidbench_operator.manifests import (
 Manifest = dict[str, Any]
 
 
+SILENT_NODE = [
+    {"key": f"node.kubernetes.io/{state}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 10}
+    for state in ("not-ready", "unreachable")
+]
+
+
 def job(**changes: Any) -> Manifest:
     return job_manifest(request_document(**changes), CELL, 2, 3)
 
@@ -211,7 +217,8 @@ def test_pod_goes_where_its_hardware_says() -> None:
         ],
     )
     assert spec["nodeSelector"] == {"gpu": "h100"}
-    assert spec["tolerations"] == [
+    assert spec["tolerations"][-2:] == SILENT_NODE
+    assert spec["tolerations"][:-2] == [
         {"key": "nvidia.com/gpu", "operator": "Exists"},
         {"key": "team", "operator": "Equal", "value": "a", "effect": "NoSchedule"},
     ]
@@ -370,7 +377,7 @@ def test_harvest_takes_no_gpu_and_no_node_of_its_own() -> None:
     assert "nodeSelector" not in spec
     assert "runtimeClassName" not in spec
     assert {"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"} in made["env"]
-    assert spec["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists"}], (
+    assert spec["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists"}, *SILENT_NODE], (
         "the claim may be on a tainted node"
     )
 
