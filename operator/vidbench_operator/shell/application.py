@@ -38,6 +38,7 @@ _log = structlog.get_logger("vidbench.operator")
 _SHUTDOWN_SECONDS = 8.0
 _CRD_CHECK_SECONDS = 2.0
 _GAUGE_SECONDS = 5.0
+_FIRST_LIST_SECONDS = 0.2
 
 
 class Operator:
@@ -124,6 +125,9 @@ class Operator:
         """Do one pass, with the run's name in every log line of it. A follower only lets the key go."""
         if not self._leader.is_leading():
             return None
+        if not self._resync.has_listed:
+            # Before that it is not known which nodes there are, nor which of a run's children.
+            return _FIRST_LIST_SECONDS
         started = time.monotonic()
         result = "error"
         with structlog.contextvars.bound_contextvars(run=f"{key.namespace}/{key.name}"):

@@ -75,6 +75,11 @@ class Resync:
             return float("inf")
         return asyncio.get_running_loop().time() - self._succeeded_at
 
+    @property
+    def has_listed(self) -> bool:
+        """Whether a list has gone through since the process began."""
+        return self._succeeded_at is not None
+
     def ask(self) -> None:
         """Ask for a list soon."""
         self._asked.set()
