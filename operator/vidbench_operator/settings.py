@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -50,6 +51,18 @@ class Settings(BaseSettings):
     capacity_cooldown_seconds: Annotated[float, Field(ge=1, le=86400)] = Policy.capacity_cooldown_seconds
     """How long Jobs of a hardware entry find no node before half as many may wait; longer than a new node takes."""
 
+    node_breaker_failures: Annotated[int, Field(ge=1, le=100)] = Policy.node_breaker_failures
+    """Failed attempts in a row on a node after which a run leaves it alone."""
+
+    node_breaker_seconds: Annotated[float, Field(ge=1, le=86_400)] = Policy.node_breaker_seconds
+    """How long a run leaves a node alone before it probes it; doubled by each probe that fails."""
+
+    model_breaker_failures: Annotated[int, Field(ge=1, le=1000)] = Policy.model_breaker_failures
+    """Failed shards in a row after which a run starts no other shard of the model."""
+
+    model_breaker_seconds: Annotated[float, Field(ge=1, le=86_400)] = Policy.model_breaker_seconds
+    """How long, before it probes the model; doubled by each probe that fails."""
+
     leader_election: bool = False
     """Whether several operators may run, of which the holder of a Lease acts. Needs `lease_namespace`."""
 
@@ -96,7 +109,5 @@ class Settings(BaseSettings):
     def to_policy(self) -> Policy:
         """Return what the core is to be told."""
         return Policy(
-            node_lost_seconds=self.node_lost_seconds,
-            refusal_check_seconds=self.refusal_check_seconds,
-            capacity_cooldown_seconds=self.capacity_cooldown_seconds,
+            **{entry.name: getattr(self, entry.name) for entry in fields(Policy) if hasattr(self, entry.name)}
         )

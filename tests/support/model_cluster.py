@@ -31,7 +31,13 @@ from vidbench_operator.core.plan import CreateJob, CreateResult, DeleteJob, Patc
 from vidbench_operator.core.policy import Policy
 from vidbench_operator.core.status import is_terminal
 
-POLICY = Policy(refusal_check_seconds=20.0, retry_base_seconds=10.0, retry_cap_seconds=20.0)
+POLICY = Policy(
+    refusal_check_seconds=20.0,
+    retry_base_seconds=10.0,
+    retry_cap_seconds=20.0,
+    node_breaker_seconds=40.0,
+    breaker_cap_seconds=100.0,
+)
 LOOKS = 4
 
 

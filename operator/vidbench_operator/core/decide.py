@@ -15,6 +15,8 @@ from vidbench_api.result import BenchmarkResultSpec
 from vidbench_api.run_status import BenchmarkRunStatus, CellRow, GpuSeconds, ShardStatus
 
 from .alerts import health_alerts
+from .avoidance import breakers_of, end_of_broken_models, held_by_breakers, surroundings_of
+from .breaker import breaker_text, opened
 from .lifecycle import deadline_of, find_stop, is_paused, stopped, suspended, with_pause
 from .observed import Observed, ObservedJob, ObservedRun, latest_pod
 from .placement import placement_of
@@ -42,15 +44,17 @@ def decide(run: ObservedRun, observed: Observed, now: float, policy: Policy) -> 
         raise ValueError("an accepted run is decided with its request document")
     context = _make_context(run, document, observed, now, policy)
     entries = _settle_all(context)
+    breakers = breakers_of(context, entries)
+    entries = end_of_broken_models(context, entries, breakers)
     missing = _needs(entries, observed)
     if missing is not None:
         return missing
     if run.spec.suspend or run.spec.cancel != "None":
-        started = Started(entries, LimitedBy.SUSPENDED if run.spec.suspend else LimitedBy.NOTHING)
+        started = Started(entries, LimitedBy.SUSPENDED if run.spec.suspend else LimitedBy.NOTHING, breakers=breakers)
     else:
-        started = start(context, entries)
+        started = start(context, entries, breakers, held_by_breakers(context, entries, breakers))
     status = _make_status(context, started)
-    return _make_plan(context, started.entries, status)
+    return _make_plan(context, started, status)
 
 
 def _make_context(
@@ -132,7 +136,13 @@ def _make_status(context: Context, started: Started) -> BenchmarkRunStatus:
     for entry in entries:
         mine.setdefault(entry.cell.id, []).append(entry)
     rows = tuple(_make_row(context, cell, before.get(cell.id), mine[cell.id]) for cell in context.document.cells)
-    status = run.status.model_copy(update={"rows": rows, "gpu_seconds": _add_gpu_seconds(run.status, entries)})
+    status = run.status.model_copy(
+        update={
+            "rows": rows,
+            "gpu_seconds": _add_gpu_seconds(run.status, entries),
+            "breakers": started.breakers.to_status(context.now),
+        }
+    )
     parallelism = started.to_status()
     paused = is_paused(run.spec, (entry.shard for entry in entries), queued=parallelism.queued)
     status = summarise(run, with_pause(status, paused=paused, now=context.now), parallelism, context.now)
@@ -187,8 +197,8 @@ def _result_of(context: Context, entry: Entry) -> BenchmarkResultSpec | None:
     return entry.settled.result or context.observed.results.get(name)
 
 
-def _make_plan(context: Context, entries: Sequence[Entry], status: BenchmarkRunStatus) -> Plan:
-    run, observed = context.run, context.observed
+def _make_plan(context: Context, started: Started, status: BenchmarkRunStatus) -> Plan:
+    run, observed, entries = context.run, context.observed, started.entries
     results = tuple(
         CreateResult(
             result_name(run.name, entry.cell.id, entry.shard.index),
@@ -198,15 +208,7 @@ def _make_plan(context: Context, entries: Sequence[Entry], status: BenchmarkRunS
         for entry in entries
         if entry.settled.result is not None
     )
-    held_back = observed.refused_jobs.keys() - observed.due_jobs
-    tried = {job.name for job in observed.jobs if job.owner_uid == run.uid} | held_back
-    creates = tuple(
-        CreateJob(name, entry.cell.id, entry.shard.index, entry.shard.attempt, placement_of(context, entry, entries))
-        for entry in entries
-        if entry.shard.phase is RowPhase.ACTIVE
-        and entry.shard.job_uid is None
-        and (name := attempt_name(run.name, entry.cell.id, entry.shard.index, entry.shard.attempt)) not in tried
-    )
+    creates = _creates(context, started)
     active = {
         attempt_name(run.name, entry.cell.id, entry.shard.index, entry.shard.attempt): entry.shard.job_uid
         for entry in entries
@@ -221,9 +223,40 @@ def _make_plan(context: Context, entries: Sequence[Entry], status: BenchmarkRunS
         creates=creates,
         deletes=deletes,
         ttls=ttls,
-        events=(*_turning_points(run.status, status), *_events(context, entries, status)) if changed else (),
-        requeue_after=_requeue_after(context, entries) if not ended else 0.0,
+        events=(
+            *_turning_points(run.status, status),
+            *_breaker_events(run.status, status),
+            *_events(context, entries, status),
+        )
+        if changed
+        else (),
+        requeue_after=_requeue_after(context, started) if not ended else 0.0,
         urgent=ended or bool(creates) or bool(results),
+    )
+
+
+def _creates(context: Context, started: Started) -> tuple[CreateJob, ...]:
+    """Return the Jobs of current attempts that nobody has made, with the nodes that they keep away from."""
+    run, observed = context.run, context.observed
+    held_back = observed.refused_jobs.keys() - observed.due_jobs
+    tried = {job.name for job in observed.jobs if job.owner_uid == run.uid} | held_back
+    wanted = {
+        name: entry
+        for entry in started.entries
+        if entry.shard.phase is RowPhase.ACTIVE
+        and entry.shard.job_uid is None
+        and (name := attempt_name(run.name, entry.cell.id, entry.shard.index, entry.shard.attempt)) not in tried
+    }
+    around = surroundings_of(context) if wanted else {}
+    return tuple(
+        CreateJob(
+            name,
+            entry.cell.id,
+            entry.shard.index,
+            entry.shard.attempt,
+            placement_of(context, entry, started.entries, started.breakers, around[entry.cell.hardware]),
+        )
+        for name, entry in wanted.items()
     )
 
 
@@ -317,6 +350,13 @@ def _turning_points(before: BenchmarkRunStatus, after: BenchmarkRunStatus) -> tu
     return ()
 
 
+def _breaker_events(before: BenchmarkRunStatus, after: BenchmarkRunStatus) -> tuple[EmitEvent, ...]:
+    return tuple(
+        EmitEvent("Warning", EventReason.BREAKER_OPENED, breaker_text(breaker))
+        for breaker in opened(before.breakers, after.breakers)
+    )
+
+
 def _events(context: Context, entries: Sequence[Entry], status: BenchmarkRunStatus) -> tuple[EmitEvent, ...]:
     events: list[EmitEvent] = []
     for entry in entries:
@@ -349,11 +389,13 @@ def last_event(status: BenchmarkRunStatus) -> EmitEvent:
     return EmitEvent("Normal", reason, status.message or "")
 
 
-def _requeue_after(context: Context, entries: Sequence[Entry]) -> float:
+def _requeue_after(context: Context, started: Started) -> float:
     """Return seconds until the first limit runs out; a run that is not ended always has one: its own.
 
     A retry whose time has come but which has no slot waits for what frees one, not for the clock.
     """
-    wakes = [entry.settled.wake_at for entry in entries if entry.settled.wake_at is not None]
+    wakes = [entry.settled.wake_at for entry in started.entries if entry.settled.wake_at is not None]
     wakes.append(deadline_of(context.run, context.now))
+    half_open_at = started.breakers.wake_at(context.now)
+    wakes.extend([half_open_at] if half_open_at is not None else [])
     return max(0.1, min((wake - context.now for wake in wakes if wake > context.now), default=0.0))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 from .observed import ObservedNode
 
@@ -21,17 +22,22 @@ _FAULT = re.compile(
 _SILENT_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable", "node.kubernetes.io/out-of-service")
 
 
+@lru_cache(maxsize=1024)
+def _names_device(text: str) -> bool:
+    return _DEVICE.search(text) is not None
+
+
 def device_fault(node: ObservedNode | None) -> str | None:
     """Return the condition or taint that says that a GPU of the node is faulty, in words; None if nothing does."""
     if node is None:
         return None
     for condition in node.conditions:
-        if _DEVICE.search(condition.type):
+        if _names_device(condition.type):
             bad = "False" if _GOOD_WHEN_TRUE.search(condition.type) else "True"
             if condition.status == bad:
                 return f"condition {condition.type}={condition.status}"
     for taint in node.taints:
-        if _DEVICE.search(taint.key) and (_FAULT.search(taint.key) or _FAULT.search(taint.value)):
+        if _names_device(taint.key) and (_FAULT.search(taint.key) or _FAULT.search(taint.value)):
             return f"taint {taint.key}" + (f"={taint.value}" if taint.value else "")
     return None
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .avoidance import Surroundings, keep_away
+from .breaker import Breakers
 from .plan import Placement
 from .settle import Context, Entry
 
 
-def placement_of(_context: Context, _entry: Entry, _entries: Sequence[Entry]) -> Placement:
+def placement_of(
+    context: Context, entry: Entry, entries: Sequence[Entry], breakers: Breakers, around: Surroundings
+) -> Placement:
     """Return where the current attempt of a shard may run."""
-    return Placement()
+    return keep_away(context, entry, entries, breakers, around)

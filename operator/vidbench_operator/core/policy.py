@@ -32,3 +32,21 @@ class Policy:
 
     retry_cap_seconds: float = 300.0
     """Longest wait before any retry."""
+
+    node_breaker_failures: int = 2
+    """Failed attempts in a row on a node, not by the model's fault, after which the run leaves it alone."""
+
+    node_breaker_seconds: float = 300.0
+    """How long, before one attempt may probe it; twice as long after each probe that failed."""
+
+    model_breaker_failures: int = 3
+    """Shards of a model that failed in a row, after which the run starts no other one."""
+
+    model_breaker_seconds: float = 60.0
+    """How long, before one shard may probe it; twice as long after each probe that failed."""
+
+    model_breaker_probes: int = 2
+    """Failed probes after which the remaining shards of the model end without being tried."""
+
+    breaker_cap_seconds: float = 3600.0
+    """Longest cool-down."""

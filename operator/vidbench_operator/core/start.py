@@ -7,11 +7,13 @@ an attempt is judged, nor of how a run as a whole is held or stopped.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from vidbench_api.names import LimitedBy, RowPhase
 from vidbench_api.run_status import HardwareWindow, ParallelismStatus, ShardStatus
 
+from .avoidance import Key
+from .breaker import Breakers
 from .capacity import room_in
 from .settle import Context, Entry
 from .timestamps import format_time, parse_time
@@ -21,6 +23,7 @@ _ORDER_OF_LIMITS = (
     LimitedBy.QUOTA,
     LimitedBy.CAPACITY,
     LimitedBy.PARALLELISM,
+    LimitedBy.BREAKER,
     LimitedBy.BACK_OFF,
 )
 """Where several things hold shards back, the first of these is told."""
@@ -33,6 +36,7 @@ class Started:
     entries: tuple[Entry, ...]
     limited_by: LimitedBy
     windows: tuple[HardwareWindow, ...] = ()
+    breakers: Breakers = field(default_factory=Breakers)
 
     def to_status(self) -> ParallelismStatus:
         """Return how many Jobs there are and why not more; an attempt whose Job was refused has none and waits."""
@@ -47,10 +51,11 @@ class Started:
         )
 
 
-def start(context: Context, entries: Sequence[Entry]) -> Started:
+def start(context: Context, entries: Sequence[Entry], breakers: Breakers, held: frozenset[Key]) -> Started:
     """Write down the next attempts: shard 1 of every cell first, then shard 2; within, in the order of the cell ids.
 
-    Cell ids are hashes of the run's UID, so that order is a shuffle with a seed of its own for every run.
+    Cell ids are hashes of the run's UID, so that order is a shuffle with a seed of its own for every run. The shards of
+    `held` wait for a circuit breaker.
     """
     active = sum(entry.shard.phase is RowPhase.ACTIVE for entry in entries)
     slots = max(0, context.run.spec.parallelism - active)
@@ -65,6 +70,9 @@ def start(context: Context, entries: Sequence[Entry]) -> Started:
     started = {}
     for entry in sorted(ready, key=lambda entry: (entry.shard.index, entry.cell.id)):
         hardware = entry.cell.hardware
+        if (entry.cell.id, entry.shard.index) in held:
+            limits.add(LimitedBy.BREAKER)
+            continue
         if LimitedBy.QUOTA in limits:
             break
         if slots == 0:
@@ -78,7 +86,7 @@ def start(context: Context, entries: Sequence[Entry]) -> Started:
             rooms[hardware] -= 1
         started[(entry.cell.id, entry.shard.index)] = _next_attempt(entry.shard, context.now)
     limited_by = next((limit for limit in _ORDER_OF_LIMITS if limit in limits), LimitedBy.NOTHING)
-    return Started(_with_started(context, entries, started), limited_by, windows)
+    return Started(_with_started(context, entries, started), limited_by, windows, breakers)
 
 
 def _limit_of_active(entry: Entry) -> LimitedBy | None:

@@ -426,6 +426,8 @@ def _progress_text(
         return ConditionReason.WAITING_FOR_CAPACITY, f"{text}; no node fits for some of them now"
     if parallelism.limited_by is LimitedBy.QUOTA:
         return ConditionReason.WAITING_FOR_CAPACITY, f"{text}; a quota or an admission rule refuses pods"
+    if parallelism.limited_by is LimitedBy.BREAKER:
+        return ConditionReason.RUNNING, f"{text}; some wait for a circuit breaker (status.breakers)"
     return (ConditionReason.RUNNING if started else ConditionReason.PENDING), text
 
 

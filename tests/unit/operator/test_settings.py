@@ -88,3 +88,11 @@ def test_operator_process_needs_nothing_of_the_runner() -> None:
     loaded = {name.partition(".")[0] for name in listed.stdout.split()}
     assert "kopf" in loaded
     assert not loaded & {"torch", "diffusers", "transformers", "numpy", "vidbench_runner"}
+
+
+def test_settings_of_breakers_reach_the_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("node_breaker_failures", "node_breaker_seconds", "model_breaker_failures", "model_breaker_seconds")
+    for number, name in enumerate(names, start=5):
+        monkeypatch.setenv(f"VIDBENCH_OPERATOR_{name.upper()}", str(number))
+    policy = Settings().to_policy()
+    assert [getattr(policy, name) for name in names] == [5, 6, 7, 8]
