@@ -14,8 +14,9 @@ from pathlib import Path
 
 from vidbench_api.identity import digest_of
 from vidbench_api.message import MessageError, decode
-from vidbench_api.names import MESSAGE_LIMIT
+from vidbench_api.names import ENV_HARVEST, MESSAGE_LIMIT
 from vidbench_runner.assignment import Assignment
+from vidbench_runner.harvest import harvest
 from vidbench_runner.supervisor import supervise
 
 UNKNOWN_DIGEST = "0" * 64
@@ -26,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     parsed = _parser().parse_args(arguments)
+    if parsed.command == "harvest" or (parsed.command is None and os.environ.get(ENV_HARVEST) == "true"):
+        return harvest(os.environ)
     if parsed.command is None:
         return supervise(os.environ)
     return _run(parsed)
@@ -66,7 +69,12 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m vidbench_runner",
         description="Measures one shard of a benchmark. Without a command: as the VIDBENCH_... variables say.",
     )
-    run = parser.add_subparsers(dest="command").add_parser("run", help="measure one shard without a pod")
+    commands = parser.add_subparsers(dest="command")
+    commands.add_parser(
+        "harvest",
+        help="report the verdict that an attempt has stored, as the VIDBENCH_... variables say; measures nothing",
+    )
+    run = commands.add_parser("run", help="measure one shard without a pod")
     run.add_argument("--request", type=Path, required=True, help="request document (JSON)")
     run.add_argument("--cell", required=True, help="id of the cell in it, 8 hex digits")
     run.add_argument("--shard", type=int, default=1, help="default 1")

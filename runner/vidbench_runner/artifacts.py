@@ -1,7 +1,7 @@
 """Raw samples and lossless videos, into a directory that fsspec can reach.
 
-Below the given directory: `<run>/<cell>/<shard>/<attempt>/`, with `samples.jsonl` (one line a sample, warm-ups marked) and
-`<sample>.mkv` (FFV1). A video is read back and compared before it is stored, since its writer does not tell of errors.
+Below the given directory: `<run>/<cell>/<shard>/<attempt>/`, with `samples.jsonl` (one line a sample, warm-ups marked),
+`<sample>.mkv` (FFV1) and, last of all, `verdict.json`. A video is read back and compared before it is stored, since its writer does not tell of errors.
 Nothing is written while a sample runs, and the first sample's video only at the end, so that no sample starts on a device
 that had more rest than the others.
 """
@@ -17,10 +17,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vidbench_api.measured import ArtifactsFacts
+from vidbench_api.request import RequestDocument
+from vidbench_api.verdict import Verdict
 from vidbench_runner.core.endings import StorageFailure
+from vidbench_runner.core.plan import Attempt
 from vidbench_runner.core.sample import MeasuredSample
+from vidbench_runner.core.stored import SAMPLES_FILE, VERDICT_FILE, document_of
 
-SAMPLES_FILE = "samples.jsonl"
 KeepVideos = Literal["None", "First", "All"]
 
 
@@ -33,6 +36,9 @@ class NoArtifacts:
     def store(self) -> None:
         """Store nothing."""
 
+    def store_verdict(self, verdict: Verdict) -> None:
+        """Store nothing."""
+
 
 @dataclass(frozen=True)
 class Destination:
@@ -42,6 +48,22 @@ class Destination:
     uri: str
     path: str
     """`<run>/<cell>/<shard>/<attempt>`, below both."""
+
+    @classmethod
+    def of(cls, directory: str, request: RequestDocument, attempt: Attempt) -> Destination:
+        """Return where an attempt's artifacts are, for who writes them and for who reads them."""
+        path = f"{request.run.name}/{attempt.cell}/{attempt.shard}/{attempt.attempt}"
+        return cls(directory, request.artifacts.storage_uri or directory, path)
+
+    @property
+    def folder(self) -> str:
+        """Return the attempt's folder, where this process reaches it."""
+        return f"{self.directory.rstrip('/')}/{self.path}"
+
+    @property
+    def public(self) -> str:
+        """Return the attempt's folder as users know it."""
+        return f"{self.uri.rstrip('/')}/{self.path}"
 
 
 class ArtifactStore:
@@ -84,12 +106,16 @@ class ArtifactStore:
         content = "".join(
             json.dumps(sample.to_line(self._videos.get(sample.name)), sort_keys=True) + "\n" for sample in self._samples
         ).encode()
-        with tempfile.TemporaryDirectory(prefix="vidbench-") as folder:
-            file = Path(folder) / SAMPLES_FILE
-            file.write_bytes(content)
-            self._put(file)
-        uri = f"{self._destination.uri.rstrip('/')}/{self._destination.path}"
-        return ArtifactsFacts(uri=uri, digest=hashlib.sha256(content).hexdigest())
+        self._put_content(SAMPLES_FILE, content)
+        return ArtifactsFacts(uri=self._destination.public, digest=hashlib.sha256(content).hexdigest())
+
+    def store_verdict(self, verdict: Verdict) -> None:
+        """Store the whole verdict, last of all, so that it can be found again if the termination message is lost.
+
+        Raises:
+            StorageFailure: it could not be stored.
+        """
+        self._put_content(VERDICT_FILE, document_of(verdict).encode())
 
     def _store_video(self, sample: MeasuredSample, frames: Any) -> None:
         with tempfile.TemporaryDirectory(prefix="vidbench-") as folder:
@@ -100,11 +126,17 @@ class ArtifactStore:
             self._put(file)
         self._videos[sample.name] = {"file": file.name, "sha256": digest}
 
+    def _put_content(self, name: str, content: bytes) -> None:
+        with tempfile.TemporaryDirectory(prefix="vidbench-") as folder:
+            file = Path(folder) / name
+            file.write_bytes(content)
+            self._put(file)
+
     def _put(self, file: Path) -> None:
         """Copy a local file to the destination."""
         import fsspec
 
-        target = f"{self._destination.directory.rstrip('/')}/{self._destination.path}"
+        target = self._destination.folder
         try:
             system, path = fsspec.core.url_to_fs(target)
             system.makedirs(path, exist_ok=True)

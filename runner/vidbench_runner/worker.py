@@ -25,9 +25,9 @@ from vidbench_runner.assignment import Assignment
 from vidbench_runner.backends import create_model
 from vidbench_runner.backends.boundaries import MonotonicClock
 from vidbench_runner.backends.library_logs import set_environment
-from vidbench_runner.core.endings import Interruption, blank_verdict, concluded, ending_of, exit_code_of
+from vidbench_runner.core.endings import Interruption, StorageFailure, blank_verdict, concluded, ending_of, exit_code_of
 from vidbench_runner.core.plan import DIGEST_CHARACTERS, Attempt, TrialPlan, plan_trial
-from vidbench_runner.core.trial import SampleKeeper, Trial, World
+from vidbench_runner.core.trial import Trial, World
 from vidbench_runner.meters.host import CgroupMeter
 from vidbench_runner.meters.nvml import detect_meter
 from vidbench_runner.ports import Progress, VideoModel
@@ -134,27 +134,30 @@ def _run(
 ) -> Verdict:
     request = RequestDocument.from_text(Path(assignment.request_path).read_text(encoding="utf-8"))
     plan = plan_trial(request, attempt)
+    keeper = _keeper(assignment, request, plan)
     world = World(
         model=create(plan.model.backend, progress),
         meter=detect_meter(holds_context=_holds_context),
         clock=MonotonicClock(),
         host=CgroupMeter(),
         listener=line,
-        keeper=_keeper(assignment, request, plan),
+        keeper=keeper,
         environment=find_environment(),
         pretended_gpus=assignment.pretended_gpus,
     )
-    return Trial(plan, world).run()
+    verdict = Trial(plan, world).run()
+    try:
+        keeper.store_verdict(verdict)
+    except StorageFailure as failure:
+        # The message still says all this: only a harvest, should the message be lost, would have needed the file.
+        line.failed(failure)
+    return verdict
 
 
-def _keeper(assignment: Assignment, request: RequestDocument, plan: TrialPlan) -> SampleKeeper:
+def _keeper(assignment: Assignment, request: RequestDocument, plan: TrialPlan) -> ArtifactStore | NoArtifacts:
     if assignment.artifacts is None:
         return NoArtifacts()
-    destination = Destination(
-        directory=assignment.artifacts,
-        uri=request.artifacts.storage_uri or assignment.artifacts,
-        path=f"{request.run.name}/{assignment.cell}/{assignment.shard}/{assignment.attempt}",
-    )
+    destination = Destination.of(assignment.artifacts, request, plan.attempt)
     return ArtifactStore(destination, request.artifacts.keep_videos, plan.frames_per_second)
 
 

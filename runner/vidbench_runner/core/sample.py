@@ -5,12 +5,15 @@ Pure. The line holds nanoseconds as they were read; rounding is the columns' mat
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from vidbench_runner.ports import DeviceReading, GeneratedClip
+from vidbench_api.verdict import Phase
+from vidbench_runner.ports import CallMismatch, DeviceReading, GeneratedClip
 
 SCHEMA = "vidbench.io/sample/1"
+_PHASES = tuple(Phase)
 NANOSECONDS_PER_SECOND = 1_000_000_000
 SHORTEST_ENERGY_WINDOW_NANOSECONDS = NANOSECONDS_PER_SECOND
 """The driver's energy counter moves in steps of some 10 to 100 ms: over less than a second it says too little."""
@@ -82,6 +85,63 @@ class MeasuredSample:
             "device": asdict(self.device),
         }
         return line if video is None else line | {"video": video}
+
+    @classmethod
+    def from_line(cls, line: Mapping[str, Any]) -> MeasuredSample:
+        """Return the sample of a line; how many calls its class should make is not in there.
+
+        Raises:
+            ValueError, KeyError, TypeError, AttributeError: it is no line of this schema.
+        """
+        if line["schema"] != SCHEMA:
+            raise ValueError(f"schema {line['schema']!r}, not {SCHEMA}")
+        clip = GeneratedClip(
+            latency_nanoseconds=_whole(line["latencyNanoseconds"]),
+            phase_nanoseconds={phase: _optional(taken) for phase, taken in _by_phase(line["phaseNanoseconds"])},
+            phase_calls={phase: _whole(calls) for phase, calls in _by_phase(line["phaseCalls"])},
+            denoiser_forward_calls=_whole(line["denoiserForwardCalls"]),
+            step_nanoseconds=tuple(_whole(step) for step in line["stepNanoseconds"]),
+            delivered_frames=_whole(line["frames"]),
+            delivered_height=_whole(line["height"]),
+            delivered_width=_whole(line["width"]),
+            frames=None,
+            finite=True,
+            memory_allocated_bytes=_optional(line["memoryAllocatedBytes"]),
+            memory_reserved_bytes=_optional(line["memoryReservedBytes"]),
+            memory_reason=line["memoryReason"],
+            call_mismatches=tuple(
+                CallMismatch(Phase(entry["phase"]), _whole(entry["expected"]), _whole(entry["seen"]))
+                for entry in line["callMismatches"]
+            ),
+        )
+        return cls(
+            number=_whole(line["number"]),
+            warmup=bool(line["warmup"]),
+            prompt=str(line["prompt"]),
+            seed=_whole(line["seed"]),
+            clip=clip,
+            digest=str(line["framesSha256"]),
+            energy=Energy(
+                _optional(line["energyMillijoules"]), _whole(line["energyWindowNanoseconds"]), line["energyReason"]
+            ),
+            device=DeviceReading(**line["device"]),
+        )
+
+
+def _by_phase(values: Mapping[str, Any]) -> list[tuple[Phase, Any]]:
+    """In the order of the phases, which the line does not keep: rounding to microseconds goes by it."""
+    return sorted(((Phase(name), value) for name, value in values.items()), key=lambda entry: _PHASES.index(entry[0]))
+
+
+def _whole(value: Any) -> int:
+    """A number that is a whole one, and no boolean."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{type(value).__name__} where a whole number was expected")
+    return value
+
+
+def _optional(value: Any) -> int | None:
+    return None if value is None else _whole(value)
 
 
 def energy_between(before: DeviceReading, after: DeviceReading, window_nanoseconds: int) -> Energy:

@@ -33,6 +33,9 @@ class ValidityReason(StrEnum):
     FEWER_SAMPLES = "FewerSamplesThanPlanned"
     """Not every planned sample was measured: Partial, if nothing else is wrong."""
 
+    VERDICT_LOST = "VerdictLost"
+    """Only the stored samples are left of the attempt: what else would speak against them is not known."""
+
 
 def judge(
     plan: TrialPlan,
