@@ -23,6 +23,9 @@ LABEL_SHARD: Final = "vidbench.io/shard"
 LABEL_ATTEMPT: Final = "vidbench.io/attempt"
 LABEL_OUTCOME: Final = "vidbench.io/outcome"
 LABEL_VALIDITY: Final = "vidbench.io/validity"
+LABEL_KEEP: Final = "vidbench.io/keep"
+"""`true` on a result: the ledger's limits are not for it."""
+
 LABEL_GENERATION: Final = "vidbench.io/generation"
 """The first digits of a result's generation hash: how reuse finds it."""
 

@@ -12,6 +12,7 @@ from vidbench_api.names import FIELD_MANAGER
 
 from .core.leadership import LONGEST_DURATION_SECONDS, Limits
 from .core.policy import Policy
+from .core.retention import RetentionLimits
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -63,6 +64,12 @@ class Settings(BaseSettings):
     model_breaker_seconds: Annotated[float, Field(ge=1, le=86_400)] = Policy.model_breaker_seconds
     """How long, before it probes the model; doubled by each probe that fails."""
 
+    ledger_max_age_seconds: Annotated[float, Field(ge=1)] | None = None
+    """Age at which results are deleted. Unset: never. Needs the verb delete on benchmarkresults."""
+
+    ledger_max_per_namespace: Annotated[int, Field(ge=1)] | None = None
+    """Results that a namespace may hold; the oldest beyond it are deleted. Unset: any number."""
+
     leader_election: bool = False
     """Whether several operators may run, of which the holder of a Lease acts. Needs `lease_namespace`."""
 
@@ -105,6 +112,10 @@ class Settings(BaseSettings):
             renew_deadline=self.renew_deadline_seconds,
             renew_period=self.renew_period_seconds,
         )
+
+    def to_retention(self) -> RetentionLimits:
+        """Return how much the ledger may hold."""
+        return RetentionLimits(self.ledger_max_age_seconds, self.ledger_max_per_namespace)
 
     def to_policy(self) -> Policy:
         """Return what the core is to be told."""

@@ -59,6 +59,23 @@ class TestRenderedObjects:
         env = {entry["name"]: entry.get("value") for entry in container_of(documents)["env"]}
         assert [rule["resourceNames"] for rule in named] == [[env["VIDBENCH_OPERATOR_LEASE_NAME"]]]
 
+    def test_results_can_be_deleted_only_where_the_ledger_has_a_limit(self, helm: Helm) -> None:
+        def deletes(values: Manifest) -> bool:
+            rules = only(helm.render(values), "ClusterRole", OPERATOR_ACCOUNT)["rules"]
+            return any("benchmarkresults" in rule["resources"] and "delete" in rule["verbs"] for rule in rules)
+
+        def limits(values: Manifest) -> Manifest:
+            env = {entry["name"]: entry.get("value") for entry in container_of(helm.render(values))["env"]}
+            prefix = "VIDBENCH_OPERATOR_LEDGER_"
+            return {name.removeprefix(prefix): value for name, value in env.items() if name.startswith(prefix)}
+
+        assert not deletes({})
+        assert limits({}) == {}
+        assert deletes({"ledger": {"maxAgeSeconds": 7776000}})
+        assert limits({"ledger": {"maxAgeSeconds": 7776000}}) == {"MAX_AGE_SECONDS": "7776000"}
+        assert deletes({"ledger": {"maxPerNamespace": 10000}})
+        assert limits({"ledger": {"maxPerNamespace": 10000}}) == {"MAX_PER_NAMESPACE": "10000"}
+
     def test_one_replica_needs_no_budget_and_no_spread(self, helm: Helm) -> None:
         documents = helm.render({"replicas": 1})
         assert names_of(documents, "PodDisruptionBudget") == []
@@ -95,6 +112,7 @@ class TestRenderedObjects:
             "VIDBENCH_OPERATOR_HEALTH_PORT": "8080",
             "VIDBENCH_OPERATOR_METRICS_PORT": "8081",
             "VIDBENCH_OPERATOR_RESYNC_SECONDS": "60",
+            "VIDBENCH_OPERATOR_CAPACITY_COOLDOWN_SECONDS": "180",
             "VIDBENCH_OPERATOR_LEADER_ELECTION": "true",
             "VIDBENCH_OPERATOR_LEASE_NAME": "vidbench-operator",
             "X": "z",
@@ -198,6 +216,7 @@ class TestRunnerClasses:
     ("values", "place"),
     [
         pytest.param({"copies": 2}, "additional properties 'copies' not allowed", id="a value that does not exist"),
+        pytest.param({"ledger": {"maxAgeSeconds": 5}}, "at '/ledger/maxAgeSeconds'", id="results that live for seconds"),
         pytest.param({"replicas": -1}, "at '/replicas'", id="less than no replica"),
         pytest.param({"replicas": "two"}, "at '/replicas'", id="a text for a number"),
         pytest.param({"image": {"pullPolicy": "Sometimes"}}, "at '/image/pullPolicy'", id="a pull policy"),

@@ -346,6 +346,21 @@ class TestRights:
         for word in ("secrets", "exec", "roles", "impersonate", "escalate", "*.*"):
             assert word not in said
 
+    def test_operator_may_delete_results_once_the_ledger_has_a_limit(
+        self, admin: KubeApi, helm: Helm, operator: KubeApi
+    ) -> None:
+        result = benchmark_result(namespace=TEAM)
+        assert admin.impersonate("restore", "system:masters").create(result, dry_run=True).status == 422
+        assert operator.create(result).accepted
+        assert operator.delete(result).status == 403
+        helm.install({"ledger": {"maxPerNamespace": 100}})
+        try:
+            wait_for(lambda: _as_answer(may(admin, "delete", OURS, "benchmarkresults")), accepted=True)
+            assert operator.delete(result).accepted
+        finally:
+            helm.install()
+        wait_for(lambda: _as_answer(may(admin, "delete", OURS, "benchmarkresults")), accepted=False)
+
     def test_named_namespaces_bound_the_operator(self, admin: KubeApi, helm: Helm) -> None:
         helm.install({"watchNamespaces": [TEAM]})
         try:

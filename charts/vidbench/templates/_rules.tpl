@@ -16,7 +16,7 @@
   verbs: [get, list, watch]
 - apiGroups: [vidbench.io]
   resources: [benchmarkresults]
-  verbs: [get, list, create]
+  verbs: [get, list, create{{ if or .Values.ledger.maxAgeSeconds .Values.ledger.maxPerNamespace }}, delete{{ end }}]
 - apiGroups: [""]
   # Request documents. They are immutable, and the garbage collector removes them.
   resources: [configmaps]

@@ -108,13 +108,13 @@ class Api:
             accept=METADATA_ONLY,
         )
 
-    async def delete(self, path: str, uid: str) -> None:
-        """DELETE in the background if the object still has that UID; gone already, or another by now, is success."""
+    async def delete(self, path: str, uid: str, version: str | None = None) -> None:
+        """DELETE in the background if the object still has that UID (and version); gone or changed already is success."""
         options = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
             "propagationPolicy": "Background",
-            "preconditions": {"uid": uid},
+            "preconditions": {"uid": uid, **({"resourceVersion": version} if version else {})},
         }
         try:
             await self._call("DELETE", path, options)

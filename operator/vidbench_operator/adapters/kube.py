@@ -46,6 +46,7 @@ from vidbench_operator.core.observed import (
     References,
 )
 from vidbench_operator.core.plan import EmitEvent
+from vidbench_operator.core.retention import LedgerEntry
 from vidbench_operator.core.timestamps import format_time
 from vidbench_operator.manifests import event_manifest, request_manifest, result_manifest
 from vidbench_operator.ports import AlreadyExists, Conflict, Gone, Refused, RunKey, Unavailable
@@ -310,6 +311,29 @@ class KubeCluster:
             async for raw in self._api.items(_path(BENCHMARK_RUN, namespace), accept=METADATA_LIST)
         ]
         return [key for key in keys if key is not None]
+
+    async def list_run_uids(self) -> frozenset[str]:
+        """List the UIDs of all runs, without their bodies."""
+        return frozenset(
+            [
+                raw["metadata"]["uid"]
+                for namespace in self._namespaces or (None,)
+                async for raw in self._api.items(_path(BENCHMARK_RUN, namespace), accept=METADATA_LIST)
+            ]
+        )
+
+    async def list_ledger(self) -> list[LedgerEntry]:
+        """List all results, without their bodies."""
+        entries = [
+            projections.project_ledger_entry(raw)
+            for namespace in self._namespaces or (None,)
+            async for raw in self._api.items(_path(BENCHMARK_RESULT, namespace), accept=METADATA_LIST)
+        ]
+        return [entry for entry in entries if entry is not None]
+
+    async def delete_result(self, entry: LedgerEntry) -> None:
+        """DELETE a result as it was listed; one that was changed since, e.g. labelled to be kept, stays."""
+        await self._api.delete(_path(BENCHMARK_RESULT, entry.namespace, entry.name), entry.uid, entry.version)
 
     async def list_all_jobs(self) -> list[tuple[RunKey, ObservedJob]]:
         """List the Jobs of all runs."""

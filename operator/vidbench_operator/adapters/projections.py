@@ -22,12 +22,15 @@ from vidbench_api.names import (
     ANNOTATION_SECONDS,
     GROUP,
     LABEL_HARDWARE,
+    LABEL_KEEP,
     LABEL_MODEL,
     LABEL_OUTCOME,
     LABEL_RUN,
+    LABEL_RUN_UID,
     LABEL_VARIANT,
     MAX_RUN_NAME,
     RUNNER_CONTAINER,
+    ConditionType,
     Outcome,
     RunPhase,
 )
@@ -45,6 +48,7 @@ from vidbench_operator.core.observed import (
     ObservedPod,
     ObservedRun,
 )
+from vidbench_operator.core.retention import LedgerEntry
 from vidbench_operator.core.timestamps import parse_time
 from vidbench_operator.ports import BrokenRun, RunKey
 
@@ -85,6 +89,7 @@ class RunHead:
     deleting: bool
     accepted: bool
     phase: str
+    ended: bool = False
     breakers: tuple[str, ...] = ()
     """Kinds of the circuit breakers that are not closed, one entry each; none once the run has ended."""
 
@@ -98,12 +103,40 @@ def project_head(raw: Any) -> RunHead:
         deleting=metadata.get("deletionTimestamp") is not None,
         accepted=bool(_text(status.get("requestDigest"))),
         phase=_text(status.get("phase"), 64) or RunPhase.PENDING.value,
-        breakers=() if _text(status.get("completionTime")) else _breaker_kinds(status.get("breakers")),
+        ended=(ended := _has_ended(status.get("conditions"))),
+        breakers=() if ended else _breaker_kinds(status.get("breakers")),
+    )
+
+
+def _has_ended(conditions: Any) -> bool:
+    return any(
+        entry.get("type") in (ConditionType.COMPLETE, ConditionType.FAILED) and entry.get("status") == "True"
+        for entry in _entries(conditions)
     )
 
 
 def _breaker_kinds(raw: Any) -> tuple[str, ...]:
     return tuple(kind for entry in _entries(raw) if (kind := _text(entry.get("kind"), 64)))
+
+
+def project_ledger_entry(raw: Any) -> LedgerEntry | None:
+    """Return a result as the ledger's limits see it; None for one that cannot be told from others."""
+    metadata = _mapping(_get(raw, "metadata"))
+    namespace, name = _text(metadata.get("namespace")), _text(metadata.get("name"))
+    uid, version = _text(metadata.get("uid")), _text(metadata.get("resourceVersion"))
+    created_at = parse_time(_text(metadata.get("creationTimestamp")))
+    if not (namespace and name and uid and version) or created_at is None:
+        return None
+    labels = _mapping(metadata.get("labels"))
+    return LedgerEntry(
+        namespace=namespace,
+        name=name,
+        uid=uid,
+        version=version,
+        created_at=created_at,
+        run_uid=_text(labels.get(LABEL_RUN_UID)),
+        kept=labels.get(LABEL_KEEP) == "true",
+    )
 
 
 def project_run(raw: Mapping[str, Any]) -> ObservedRun:

@@ -30,6 +30,7 @@ from .leadership import Leader, Leadership, SoleLeader, make_identity
 from .mailbox import Mailbox
 from .probes import find_problem, serve_probes
 from .resync import Resync
+from .retention import Retention
 from .supervision import keep_alive
 from .watching import Watches
 from .workqueue import QueuePolicy, WorkQueue
@@ -70,6 +71,13 @@ class Operator:
             done=self._listed,
             restart_watches=self._restart_watches.set,
         )
+        self._retention = Retention(
+            cluster,
+            settings.to_retention(),
+            may_act=leader.is_leading,
+            ended_runs=self._store.ended_uids,
+            period_seconds=settings.resync_seconds,
+        )
         self._started_at = time.monotonic()
 
     async def run(self) -> None:
@@ -79,6 +87,7 @@ class Operator:
         others = [
             asyncio.create_task(self._keep("watches", self._watch)),
             asyncio.create_task(self._keep("resync", self._resync.run)),
+            asyncio.create_task(self._keep("retention", self._retention.run)),
             asyncio.create_task(self._keep("gauges", self._measure)),
         ]
         try:

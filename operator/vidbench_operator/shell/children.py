@@ -210,6 +210,10 @@ class ChildStore:
         """Return the runs that the watches have shown."""
         return frozenset(self._heads)
 
+    def ended_uids(self) -> frozenset[str]:
+        """Return the UIDs of the runs that have ended; they have for ever, so that a late view of it is right."""
+        return frozenset(head.uid for head in self._heads.values() if head.ended)
+
     def phases(self) -> dict[str, int]:
         """Count the runs by phase."""
         return dict(Counter(head.phase for head in self._heads.values()))

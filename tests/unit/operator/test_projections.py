@@ -196,6 +196,38 @@ def test_run_head_is_read_off_a_run_that_does_not_fit() -> None:
     assert (head.uid, head.generation, head.accepted, head.phase) == ("run-1", 2, False, "Pending")
 
 
+def test_head_counts_breakers_until_the_run_has_ended() -> None:
+    breakers = [
+        {"kind": "Node", "name": "node-1", "state": "Open", "failures": 3},
+        {"kind": "Model", "name": "wan", "state": "HalfOpen", "failures": 3},
+        {"kind": 7},
+        "nonsense",
+    ]
+    ended = [{"type": "Failed", "status": "True", "reason": "NoResult"}]
+    head = projections.project_head(raw_run(phase="Running", breakers=breakers))
+    assert (head.ended, head.breakers) == (False, ("Node", "Model"))
+    head = projections.project_head(raw_run(phase="Failed", breakers=breakers, conditions=ended))
+    assert (head.ended, head.breakers) == (True, ())
+
+
+def test_ledger_entry_is_a_results_metadata() -> None:
+    metadata = {
+        "namespace": "team",
+        "name": "nightly-0123abcd-1",
+        "uid": "u",
+        "resourceVersion": "7",
+        "creationTimestamp": CREATED,
+        "labels": {"vidbench.io/run-uid": "run-1", "vidbench.io/keep": "true"},
+    }
+    entry = projections.project_ledger_entry({"metadata": metadata})
+    assert entry is not None
+    assert (entry.run_uid, entry.kept, entry.created_at) == ("run-1", True, parse_time(CREATED))
+    bare = projections.project_ledger_entry({"metadata": metadata | {"labels": {"vidbench.io/keep": "yes"}}})
+    assert bare is not None
+    assert (bare.run_uid, bare.kept) == (None, False)
+    assert projections.project_ledger_entry({"metadata": metadata | {"resourceVersion": None}}) is None
+
+
 def test_refusal_is_the_job_controllers_word() -> None:
     event = {
         "involvedObject": {"kind": "Job", "uid": "job-1"},
@@ -262,6 +294,7 @@ def test_nonsense_never_raises(raw: Any) -> None:
     projections.project_result(raw)
     projections.project_refusal(raw)
     projections.project_head(raw)
+    projections.project_ledger_entry(raw)
     projections.run_key_of(raw)
     projections.run_key_of_child(raw)
 
