@@ -15,6 +15,7 @@ from vidbench_operator.ports import Refused, RunKey, Unavailable
 from vidbench_operator.reconciler import Reconciler
 from vidbench_operator.shell.children import ChildStore
 from vidbench_operator.shell.intake import Intake
+from vidbench_operator.shell.mailbox import Mailbox
 from vidbench_operator.shell.resync import Resync
 
 from .connection import Connection, CrashError
@@ -93,7 +94,7 @@ class OperatorProcess:
         self._failed = failed
         self.store = ChildStore()
         self.reconciler = make_reconciler(connection, self.store, count_end)
-        self._intake = Intake(self.store, self, lambda call: call(), self._ask_for_list)
+        self._intake = Intake(self.store, self, Mailbox(lambda call: call()), self._ask_for_list)
         self._resync = Resync(
             connection, self.store, self, period_seconds=RESYNC_SECONDS, done=_nothing, restart_watches=_nothing
         )
