@@ -48,6 +48,7 @@ specs = st.fixed_dictionaries(
         "hardware": st.sampled_from(([{"name": "gpu"}], [{"name": "gpu"}, {"name": "cpu", "gpus": 0}])),
         "measurement": st.sampled_from(({"shards": 1}, {"shards": 2})),
         "parallelism": st.sampled_from((0, 1, 2, 4, 4)),
+        "scheduling": st.sampled_from(({}, {}, {"queueName": "lab"})),
         "autoscaling": st.sampled_from(({"mode": "Off"}, {"mode": "Capacity"}, {"mode": "Capacity", "min": 2})),
         "failurePolicy": st.sampled_from(({"infrastructureRetries": 0}, {"infrastructureRetries": 2})),
         "timeouts": st.sampled_from((TIMEOUTS | {"runSeconds": SHORT}, TIMEOUTS | {"runSeconds": LONG})),
@@ -130,6 +131,7 @@ def check_end_of(cluster: ModelCluster) -> None:
     """Wait for the end of the run, and for the rest after it."""
     begin = cluster.now
     run_is_held(cluster, 1, 0)
+    cluster.open_queue()
     wait_alone(cluster)
     run = cluster.scene.run
     paused = cluster.status.paused_seconds

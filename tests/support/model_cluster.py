@@ -82,6 +82,9 @@ class ModelCluster:
     requeued: set[str] = field(default_factory=set)
     """UIDs of Jobs that lost their pod to a queue and get another one."""
 
+    queue_is_open: bool = False
+    """Whether the run's queue, if it has one, lets every Job in at once."""
+
     writes: int = 0
     serial: int = 0
     views: list[View] = field(default_factory=lambda: [View()])
@@ -112,6 +115,17 @@ class ModelCluster:
         job = self.jobs.pop(name)
         for pod in [pod for pod in self.pods.values() if pod.job_uid == job.uid]:
             self.drop_pod(pod.uid, seen=seen)
+
+    def let_go(self, job: ObservedJob) -> None:
+        """Let a Job make a pod that its queue held."""
+        self.jobs[job.name] = replace(job, suspended=False, started_at=self.now)
+
+    def open_queue(self) -> None:
+        """Let every Job go, also those to come."""
+        self.queue_is_open = True
+        for job in list(self.jobs.values()):
+            if job.suspended:
+                self.let_go(job)
 
     # What the operator may call.
 
@@ -222,7 +236,8 @@ class ModelCluster:
             entry.name, f"job-{self.serial}", self.scene.run.uid, entry.cell, entry.shard, entry.attempt, self.now
         )
         before.append(job.uid)
-        self.jobs[job.name] = job
+        queued = bool(self.scene.run.spec.scheduling.queue_name) and not self.queue_is_open
+        self.jobs[job.name] = replace(job, suspended=queued, started_at=None if queued else self.now)
         return "Created"
 
     def delete_job(self, entry: DeleteJob) -> None:

@@ -55,7 +55,7 @@ def two_replicas_look(cluster: ModelCluster, first: int, _second: int) -> None:
 def job_controller_works(cluster: ModelCluster, _first: int, _second: int) -> None:
     """Every Job without a pod gets one; every Job whose pod has ended, or was deleted, ends."""
     for job in list(cluster.jobs.values()):
-        if job.finished is not None:
+        if job.finished is not None or job.suspended:
             continue
         pod = latest_pod(cluster.pods.values(), job.uid)
         ever = latest_pod(cluster.pods_ever.values(), job.uid)
@@ -203,6 +203,27 @@ def job_is_requeued(cluster: ModelCluster, first: int, second: int) -> None:
         cluster.drop_pod(pod.uid, seen=second % 2 == 0)
 
 
+def queue_lets_go(cluster: ModelCluster, first: int, _second: int) -> None:
+    job = _pick([job for job in cluster.jobs.values() if job.suspended and not job.finished], first)
+    if job is not None:
+        cluster.let_go(job)
+
+
+def queue_takes_back(cluster: ModelCluster, first: int, second: int) -> None:
+    """Evict a Job: it is held again, and its pod goes with what it had written."""
+    if not cluster.scene.run.spec.scheduling.queue_name:
+        return
+    job = _pick([job for job in cluster.jobs.values() if not job.suspended and not job.finished], first)
+    pod = latest_pod(cluster.pods.values(), job.uid) if job is not None else None
+    if job is None or (pod is not None and pod.ended):
+        return
+    cluster.jobs[job.name] = replace(job, suspended=True)
+    cluster.requeued.add(job.uid)
+    if pod is not None:
+        cluster.put_pod(replace(_ended(cluster, job, pod, 4), deleting=True))
+        cluster.drop_pod(pod.uid, seen=second % 2 == 0)
+
+
 def node_falls_silent(cluster: ModelCluster, first: int, _second: int) -> None:
     pod = _pick([pod for pod in cluster.pods.values() if pod.node is not None and not pod.ended], first)
     if pod is not None and pod.node is not None:
@@ -280,6 +301,7 @@ ACCIDENTS: tuple[Event, ...] = (
     job_is_deleted,
     job_is_replaced,
     job_is_requeued,
+    queue_takes_back,
     node_falls_silent,
     run_is_scaled,
     run_is_held,
@@ -298,6 +320,7 @@ PROGRESS: tuple[Event, ...] = (
     scheduler_works,
     container_starts,
     all_goes_well,
+    queue_lets_go,
     runner_ends,
     runner_ends,
 )

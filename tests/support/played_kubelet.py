@@ -63,12 +63,23 @@ def model_of(pod: Pod) -> str:
 
 
 class PlayedKubelet:
-    """One ready node of a namespace's own, and the ends of the pods on it. Use as a context manager."""
+    """One ready node of a namespace's own, and the ends of the pods on it. Use as a context manager.
 
-    def __init__(self, api: KubeApi, namespace: str, script: Script, *, allocatable: dict[str, str] | None = None):
+    A namespace that needs more nodes gives each a name of its own.
+    """
+
+    def __init__(
+        self,
+        api: KubeApi,
+        namespace: str,
+        script: Script,
+        *,
+        allocatable: dict[str, str] | None = None,
+        node: str | None = None,
+    ):
         self._api = api
         self._namespace = namespace
-        self.node = f"node-{namespace}"
+        self.node = node or f"node-{namespace}"
         self.script = script
         self.is_away = False
         """Set to let the node's pods be: nothing starts, nothing ends."""

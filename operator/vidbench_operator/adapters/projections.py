@@ -172,7 +172,8 @@ def project_job(raw: Any) -> ObservedJob | None:
     match = _ATTEMPT_NAME.match(name or "")
     if name is None or not uid or created_at is None or match is None:
         return None
-    finished, condition = _job_end(_mapping(_get(raw, "status")))
+    spec, status = _mapping(_get(raw, "spec")), _mapping(_get(raw, "status"))
+    finished, condition = _job_end(status)
     return ObservedJob(
         name=name,
         uid=uid,
@@ -185,7 +186,10 @@ def project_job(raw: Any) -> ObservedJob | None:
         finished_at=parse_time(_text(condition.get("lastTransitionTime"))),
         finished_reason=_text(condition.get("reason"), _DETAIL_CHARACTERS) or "",
         finished_message=_text(condition.get("message"), _DETAIL_CHARACTERS) or "",
-        ttl_seconds=_number(_mapping(_get(raw, "spec")).get("ttlSecondsAfterFinished")),
+        ttl_seconds=_number(spec.get("ttlSecondsAfterFinished")),
+        # Until the Job controller has followed, a Job that was let go on still has the start time of its last round.
+        suspended=spec.get("suspend") is True or _is_true(_condition(status, "Suspended")),
+        started_at=parse_time(_text(status.get("startTime"))),
         deleting=metadata.get("deletionTimestamp") is not None,
     )
 

@@ -18,7 +18,7 @@ from vidbench_api.run_status import BenchmarkRunStatus, ShardStatus
 from .evidence import AttemptEnd
 from .observed import ObservedPod, ObservedRun, latest_pod
 from .results import held_gpu_seconds
-from .settle import Context, Settled, give_up
+from .settle import Context, Settled, current_pod, give_up
 from .timestamps import format_time, parse_time
 
 _MAX_COUNT = 2_147_483_647
@@ -89,7 +89,12 @@ def suspended(context: Context, cell: Cell, settled: Settled) -> Settled:
 def _has_ended(context: Context, shard: ShardStatus, pod: ObservedPod | None) -> bool:
     """Whether the attempt's runner has ended: what it left is judged within moments, and counts."""
     finished = any(job.uid == shard.job_uid and job.finished is not None for job in context.observed.jobs)
-    return finished or (pod is not None and pod.ended)
+    evicted = any(
+        job.uid == shard.job_uid and current_pod(context, job) is None
+        for job in context.observed.jobs
+        if job.finished is None
+    )
+    return finished or (pod is not None and pod.ended and not evicted)
 
 
 def deadline_of(run: ObservedRun, now: float) -> float:

@@ -48,6 +48,12 @@ class ObservedJob:
     finished_reason: str = ""
     finished_message: str = ""
     ttl_seconds: int | None = None
+    suspended: bool = False
+    """Somebody, a queue say, holds it: it has no pod, or loses the one that it has."""
+
+    started_at: float | None = None
+    """When it began to make pods; anew each time that it is let go on after having been held."""
+
     deleting: bool = False
 
 

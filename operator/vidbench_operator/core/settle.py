@@ -71,6 +71,9 @@ class Settled:
     """UID of a Job without a pod, whose Events are to be read."""
 
     running: bool = False
+    queued: bool = False
+    """A queue holds the Job: none of our limits counts."""
+
     unschedulable: bool = False
     refused: bool = False
     wake_at: float | None = None
@@ -213,7 +216,9 @@ def _settle_finished(context: Context, cell: Cell, shard: ShardStatus, job: Obse
 
 def _settle_live(context: Context, cell: Cell, shard: ShardStatus, job: ObservedJob) -> Settled:
     """Judge an attempt whose Job has not ended: is it within the limit of its state?"""
-    pod = latest_pod(context.observed.pods_of(job.uid), job.uid)
+    if is_queued(context.run, job):
+        return Settled(shard, queued=True)
+    pod = current_pod(context, job)
     if pod is None:
         return _settle_without_pod(context, cell, shard, job)
     if pod.ended:
@@ -238,6 +243,23 @@ def _settle_live(context: Context, cell: Cell, shard: ShardStatus, job: Observed
     return give_up(context, cell, shard, job, pod, Reason.SHARD_DEADLINE, message)
 
 
+def is_queued(run: ObservedRun, job: ObservedJob) -> bool:
+    """Whether the run's queue holds the Job back, or has taken its node away: it goes on in the same attempt."""
+    return bool(run.spec.scheduling.queue_name) and job.suspended and job.finished is None
+
+
+def current_pod(context: Context, job: ObservedJob) -> ObservedPod | None:
+    """Return the latest pod of a Job that has not ended; none if that was evicted before the queue let the Job go on."""
+    pod = latest_pod(context.observed.pods_of(job.uid), job.uid)
+    evicted = pod is not None and pod.ended and (job.suspended or pod.created_at < _round_began(context, job))
+    return None if evicted and context.run.spec.scheduling.queue_name else pod
+
+
+def _round_began(context: Context, job: ObservedJob) -> float:
+    """Return since when the Job may have a pod: with a queue, since that let it go on."""
+    return max(job.created_at, job.started_at or 0.0) if context.run.spec.scheduling.queue_name else job.created_at
+
+
 def _settle_unfollowed(context: Context, cell: Cell, shard: ShardStatus, job: ObservedJob, pod: ObservedPod) -> Settled:
     """Wait for the Job to end after its pod did; if it does not in time, judge by the pod.
 
@@ -259,8 +281,9 @@ def _settle_unfollowed(context: Context, cell: Cell, shard: ShardStatus, job: Ob
 
 def _settle_without_pod(context: Context, cell: Cell, shard: ShardStatus, job: ObservedJob) -> Settled:
     """Judge a Job that has no pod: quota, LimitRange and admission show only as Events of the Job."""
-    policy, limit = context.policy, _limit_of_permission(context, job.created_at)
-    look_at = job.created_at + policy.refusal_check_seconds
+    began = _round_began(context, job)
+    policy, limit = context.policy, _limit_of_permission(context, began)
+    look_at = began + policy.refusal_check_seconds
     if context.now < min(look_at, limit):
         return Settled(shard, wake_at=min(look_at, limit))
     refusal = next((entry for entry in context.observed.refusals if entry.job_uid == job.uid), None)

@@ -21,6 +21,7 @@ from .windows import loads_of, windows_of
 
 _ORDER_OF_LIMITS = (
     LimitedBy.QUOTA,
+    LimitedBy.QUEUE,
     LimitedBy.CAPACITY,
     LimitedBy.PARALLELISM,
     LimitedBy.BREAKER,
@@ -46,6 +47,7 @@ class Started:
             active=len(active) - without_job,
             running=sum(entry.settled.running for entry in self.entries),
             waiting=sum(entry.shard.phase is RowPhase.PENDING for entry in self.entries) + without_job,
+            queued=sum(entry.settled.queued for entry in self.entries),
             limited_by=self.limited_by,
             windows=self.windows,
         )
@@ -93,6 +95,8 @@ def _limit_of_active(entry: Entry) -> LimitedBy | None:
     """Return what keeps an attempt that is under way from running."""
     if entry.settled.refused:
         return LimitedBy.QUOTA
+    if entry.settled.queued:
+        return LimitedBy.QUEUE
     return LimitedBy.CAPACITY if entry.settled.unschedulable else None
 
 

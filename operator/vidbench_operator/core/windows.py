@@ -20,9 +20,9 @@ from .settle import Context, Entry
 def windows_of(
     context: Context, loads: Mapping[str, Load], ready: Sequence[Entry], slots: int
 ) -> tuple[HardwareWindow, ...]:
-    """Return the windows of the hardware entries, or none if the run's Jobs do not follow capacity."""
+    """Return the windows of the hardware entries, or none if the run's Jobs do not follow capacity but a queue, or nothing."""
     spec, observed = context.run.spec, context.observed
-    if spec.autoscaling.mode != "Capacity":
+    if spec.autoscaling.mode != "Capacity" or spec.scheduling.queue_name:
         return ()
     bounds = Bounds(spec.autoscaling.min, spec.parallelism, context.policy.capacity_cooldown_seconds)
     parallelism = context.run.status.parallelism

@@ -75,6 +75,33 @@ def test_job_of_another_name_is_none_of_ours() -> None:
     assert projections.project_job(raw_job("backup")) is None
 
 
+@pytest.mark.parametrize(
+    ("spec", "status", "suspended"),
+    [
+        pytest.param({}, {}, False, id="never held"),
+        pytest.param({"suspend": False}, {"startTime": LATER}, False, id="let go"),
+        pytest.param({"suspend": True}, {}, True, id="held from the start"),
+        pytest.param(
+            {"suspend": False},
+            {"conditions": [{"type": "Suspended", "status": "True"}]},
+            True,
+            id="let go, but the Job controller has not followed",
+        ),
+        pytest.param(
+            {"suspend": False}, {"conditions": [{"type": "Suspended", "status": "False"}]}, False, id="it has followed"
+        ),
+        pytest.param({"suspend": "yes"}, {"conditions": "none"}, False, id="nonsense"),
+    ],
+)
+def test_job_is_held_until_the_job_controller_lets_it_go(spec: Raw, status: Raw, *, suspended: bool) -> None:
+    raw = raw_job()
+    raw["spec"] = {**raw.get("spec", {}), **spec}
+    raw["status"] = status
+    job = projections.project_job(raw)
+    assert job is not None
+    assert (job.suspended, job.started_at) == (suspended, parse_time(status.get("startTime")))
+
+
 def test_pod_end_is_the_runner_containers() -> None:
     pod = projections.project_pod(ended_pod(exit_code=85, message="what it said"))
     assert pod is not None
