@@ -12,13 +12,14 @@ import itertools
 import random
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import structlog
 
 Key = TypeVar("Key", bound=Hashable)
 
 _log = structlog.get_logger("vidbench.queue")
+_STALE_ENTRIES: Final = 64
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,14 @@ class WorkQueue(Generic[Key]):
             return
         self._due[key] = due
         heapq.heappush(self._heap, (due, next(self._numbers), key))
+        self._drop_stale()
         self._wake.set()
+
+    def _drop_stale(self) -> None:
+        """Forget entries that an earlier time has replaced, once they are the most: some were due in a day only."""
+        if len(self._heap) > 2 * len(self._due) + _STALE_ENTRIES:
+            self._heap = [entry for entry in self._heap if self._due.get(entry[2]) == entry[0]]
+            heapq.heapify(self._heap)
 
     async def run(self) -> None:
         """Work until cancelled; passes that are under way are finished first."""

@@ -213,6 +213,25 @@ async def test_queue_works_on_no_more_keys_at_once_than_it_has_workers() -> None
 
 
 @in_virtual_time
+async def test_queue_remembers_no_times_that_were_replaced() -> None:
+    """Each pass asks for another one in a day, and an event comes long before."""
+    passes = 0
+
+    async def work(key: str) -> float:
+        nonlocal passes
+        passes += 1
+        return 86_400.0
+
+    async with running(work) as queue:
+        for number in range(5000):
+            queue.add(str(number % 10))
+            await asyncio.sleep(0.001)
+        assert passes > 1000
+        assert len(queue._heap) <= 2 * queue.depth + 64
+        assert queue.depth == 10
+
+
+@in_virtual_time
 async def test_queue_makes_one_pass_of_a_burst() -> None:
     passes = 0
 
