@@ -27,7 +27,10 @@ PATH_PATTERN = r"^(/[a-zA-Z0-9_][a-zA-Z0-9._-]*)+$"
 class ApiModel(BaseModel):
     """A part of an API object or document: immutable, closed, camelCase outside and snake_case inside."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="forbid")
+    # What a user wrote, a prompt perhaps, must not get into logs by way of a traceback.
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, frozen=True, extra="forbid", hide_input_in_errors=True
+    )
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON object with camelCase keys, without what is None."""
