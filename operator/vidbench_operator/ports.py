@@ -180,6 +180,6 @@ class Children(Protocol):
         """Keep in mind a Job's time to live, until the watch shows it."""
         ...
 
-    def forget_pods(self, job_uids: frozenset[str]) -> None:
+    def forget_pods(self, run: ObservedRun, job_uids: frozenset[str]) -> None:
         """Drop remembered pods of Jobs whose attempts are settled in the status."""
         ...

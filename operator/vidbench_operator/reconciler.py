@@ -110,6 +110,15 @@ class Reconciler:
             # The run or its namespace went while we looked: there is nobody left to do anything for.
             return None
 
+    async def let_go(self, key: RunKey) -> None:
+        """Drop from memory what the stored status has taken in. For who watches only; writes nothing."""
+        try:
+            run = await self._cluster.get_run(key)
+        except BrokenRun:
+            return
+        if run is not None:
+            self._forget_settled(run, self._observe(run, None))
+
     async def _report(self, key: RunKey, broken: BrokenRun) -> None:
         """Tell people of a run that cannot be served, once for each thing that is wrong."""
         message = str(broken)
@@ -376,7 +385,7 @@ class Reconciler:
             if pod.job_uid not in wanted and (pod.gone or (pod.ended and pod.message is not None))
         )
         if spent:
-            self._children.forget_pods(spent)
+            self._children.forget_pods(run, spent)
 
     async def _document_of(self, run: ObservedRun) -> RequestDocument:
         """Return the document whose digest the status holds; a lost one is rebuilt, if that gives the same bytes."""

@@ -12,6 +12,7 @@ from support.virtual_time import in_virtual_time
 
 from vidbench_operator.adapters.kube import KubeCluster
 from vidbench_operator.adapters.metrics import Metrics
+from vidbench_operator.core.observed import ObservedPod
 from vidbench_operator.ports import RunKey
 from vidbench_operator.settings import Settings
 from vidbench_operator.shell.application import Operator
@@ -120,6 +121,17 @@ async def test_leader_that_lost_the_lease_does_no_further_pass() -> None:
     before = len(scene.cluster.read)
     await asyncio.sleep(700)
     assert len(scene.cluster.read) == before > 0
+    await scene.stop()
+
+
+@in_virtual_time
+async def test_follower_lets_go_of_last_words_that_are_settled() -> None:
+    """The run is gone here, so that only its being looked at can be seen; what is dropped is for the reconciler's tests."""
+    scene = Scene()
+    pod = ObservedPod("a-1", "pod-1", "job-1", "Succeeded", 0.0, exit_code=0, message="verdict")
+    scene.operator._store.put_pod(KEYS[0], pod)
+    await asyncio.sleep(130)
+    assert scene.cluster.read == [KEYS[0], KEYS[0]]
     await scene.stop()
 
 

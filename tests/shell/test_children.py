@@ -95,7 +95,7 @@ def test_store_forgets_settled_pods_and_their_messages(store: ChildStore) -> Non
     other = replace(ENDED, uid="pod-2")
     store.end_pod(KEY, ENDED)
     store.put_pod(KEY, other)
-    store.forget_pods(frozenset({"job-1"}))
+    store.forget_pods(RUN, frozenset({"job-1"}))
     assert store.pods_of(RUN) == (replace(other, message=None),)
     assert not store.put_pod(KEY, other), "the message of a settled pod is no news"
     store.end_pod(KEY, other)
@@ -104,8 +104,19 @@ def test_store_forgets_settled_pods_and_their_messages(store: ChildStore) -> Non
 
 def test_store_keeps_what_is_not_settled(store: ChildStore) -> None:
     store.end_pod(KEY, ENDED)
-    store.forget_pods(frozenset({"job-2"}))
+    store.forget_pods(RUN, frozenset({"job-2"}))
     assert len(store.pods_of(RUN)) == 1
+
+
+def test_runs_whose_last_words_are_kept_are_known(store: ChildStore) -> None:
+    store.put_pod(KEY, POD)
+    assert store.remembering() == frozenset()
+    store.put_pod(KEY, ENDED)
+    other = RunKey("team", "other")
+    store.end_pod(other, replace(POD, uid="pod-2", job_uid="job-2"))
+    assert store.remembering() == {KEY, other}
+    store.forget_pods(RUN, frozenset({"job-1", "job-2"}))
+    assert store.remembering() == {other}, "of one run at a time"
 
 
 def test_run_is_news_if_somebody_else_changed_it(store: ChildStore) -> None:

@@ -340,6 +340,6 @@ class FakeChildren:
         if uid in self._jobs:
             self._jobs[uid] = replace(self._jobs[uid], ttl_seconds=seconds)
 
-    def forget_pods(self, job_uids: frozenset[str]) -> None:
+    def forget_pods(self, run: ObservedRun, job_uids: frozenset[str]) -> None:
         self.forgotten |= job_uids
         self._pods = {uid: pod for uid, pod in self._pods.items() if not (pod.gone and pod.job_uid in job_uids)}

@@ -39,6 +39,7 @@ _log = structlog.get_logger("vidbench.operator")
 _SHUTDOWN_SECONDS = 8.0
 _CRD_CHECK_SECONDS = 2.0
 _GAUGE_SECONDS = 5.0
+_LETTING_GO_SECONDS = 60.0
 _FIRST_LIST_SECONDS = 0.2
 
 
@@ -88,6 +89,7 @@ class Operator:
             asyncio.create_task(self._keep("watches", self._watch)),
             asyncio.create_task(self._keep("resync", self._resync.run)),
             asyncio.create_task(self._keep("retention", self._retention.run)),
+            asyncio.create_task(self._keep("letting go", self._let_go)),
             asyncio.create_task(self._keep("gauges", self._measure)),
         ]
         try:
@@ -111,6 +113,13 @@ class Operator:
         for key in self._store.run_keys():
             self._queue.add(key)
         self._resync.ask()
+
+    async def _let_go(self) -> None:
+        """Bound the memory of a follower: it keeps last words, and only a look at the status says which are settled."""
+        while True:
+            await asyncio.sleep(_LETTING_GO_SECONDS)
+            for key in () if self._leader.is_leading() else self._store.remembering():
+                await self._reconciler.let_go(key)
 
     def find_problem(self) -> str | None:
         """Return why the process should be restarted; None if it gets on."""

@@ -123,16 +123,17 @@ class ChildStore:
         if uid in jobs:
             jobs[uid] = replace(jobs[uid], ttl_seconds=seconds)
 
-    def forget_pods(self, job_uids: frozenset[str]) -> None:
+    def forget_pods(self, run: ObservedRun, job_uids: frozenset[str]) -> None:
         """Drop remembered pods of these Jobs, and the messages of pods that are still there."""
-        for family in self._families.values():
-            mine = [pod for pod in family.pods.values.values() if pod.job_uid in job_uids]
-            for pod in mine:
-                family.settled.add(pod.job_uid)
-                if pod.gone:
-                    family.pods.drop(pod.uid)
-                else:
-                    family.pods.values[pod.uid] = replace(pod, message=None)
+        family = self._families.get(RunKey(run.namespace, run.name))
+        if family is None:
+            return
+        for pod in [pod for pod in family.pods.values.values() if pod.job_uid in job_uids]:
+            family.settled.add(pod.job_uid)
+            if pod.gone:
+                family.pods.drop(pod.uid)
+            else:
+                family.pods.values[pod.uid] = replace(pod, message=None)
 
     # What the watches say. Each returns the runs to look at, or whether its run is to be looked at.
 
@@ -209,6 +210,14 @@ class ChildStore:
     def run_keys(self) -> frozenset[RunKey]:
         """Return the runs that the watches have shown."""
         return frozenset(self._heads)
+
+    def remembering(self) -> frozenset[RunKey]:
+        """Return the runs of which last words are kept: of pods that are gone, or that ended and left a message."""
+        return frozenset(
+            key
+            for key, family in self._families.items()
+            if any(pod.gone or (pod.ended and pod.message is not None) for pod in family.pods.values.values())
+        )
 
     def ended_uids(self) -> frozenset[str]:
         """Return the UIDs of the runs that have ended; they have for ever, so that a late view of it is right."""

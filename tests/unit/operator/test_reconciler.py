@@ -15,6 +15,7 @@ from vidbench_api.names import ConditionType, EventReason
 from vidbench_api.request import RunIdentity
 from vidbench_api.run_status import BenchmarkRunStatus
 from vidbench_operator.core.estimates import LedgerHead
+from vidbench_operator.core.gpu_time import GpuTime
 from vidbench_operator.core.observed import ObservedJob, ObservedNode, References
 from vidbench_operator.core.policy import Policy
 from vidbench_operator.core.status import is_terminal
@@ -38,13 +39,17 @@ class Bench:
         asked = run_spec(**(SPEC | spec))
         self.cluster = FakeCluster(observed_run(asked), references(asked))
         self.ended: list[str] = []
+        self.spent = GpuTime()
         self.restart()
 
     def restart(self) -> None:
         """Start a process with empty memory."""
         self.cluster.restart_operator()
         self.children = FakeChildren(self.cluster)
-        self.reconciler = Reconciler(self.cluster, self.children, {}, Policy(), self.ended.append)
+        self.reconciler = Reconciler(self.cluster, self.children, {}, Policy(), self.ended.append, self._spend)
+
+    def _spend(self, spent: GpuTime) -> None:
+        self.spent += spent
 
     async def reconcile(self) -> float | None:
         """Let the watches catch up and do a pass, a while after the one before."""
@@ -105,6 +110,35 @@ async def test_run_comes_to_its_end(shards: int) -> None:
     await bench.run_to_end()
     bench.assert_complete(2 * shards)
     assert bench.ended == ["Succeeded"] * 2 * shards
+
+
+async def test_gpu_time_that_is_counted_is_what_the_status_says() -> None:
+    bench = Bench()
+    await bench.run_to_end()
+    told = bench.status.gpu_seconds
+    assert told is not None
+    assert told.used > 0
+    assert bench.spent.useful > 0
+    assert bench.spent.useful + bench.spent.overhead + bench.spent.idle == pytest.approx(told.used)
+    assert bench.spent.wasted == told.wasted
+
+
+async def test_follower_lets_go_of_what_the_leader_has_settled_and_writes_nothing() -> None:
+    leader = Bench()
+    await leader.accept()
+    follower = FakeChildren(leader.cluster)
+    reconciler = Reconciler(leader.cluster, follower, {}, Policy())
+    leader.cluster.start_pods()
+    leader.cluster.end_pods()
+    follower.see()
+    await reconciler.let_go(KEY)
+    assert follower.forgotten == set(), "nobody has taken the verdicts in"
+    await leader.run_to_end()
+    follower.see()
+    calls = len(leader.cluster.calls)
+    await reconciler.let_go(KEY)
+    assert follower.forgotten == {stored.job.uid for stored in leader.cluster.jobs.values()}
+    assert leader.cluster.calls[calls:] == [], "nothing was written"
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
