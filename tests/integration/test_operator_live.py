@@ -67,6 +67,8 @@ def served(
         assert api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}).accepted
     directory = tmp_path_factory.mktemp("operator")
     settings = {"watch_namespaces": ",".join(names), "refusal_check_seconds": "1", "node_lost_seconds": "3"}
+    settings |= {"node_breaker_seconds": "2", "model_breaker_seconds": "2"}
+    settings |= {"node_breaker_seconds": "2", "model_breaker_seconds": "2"}
     with OperatorProcess(directory, control_plane.admin_kubeconfig, names[0], **settings) as operator:
         yield operator, names
 

@@ -37,6 +37,8 @@ _WITHOUT_A_POD = frozenset(
 """Ends that cost no GPU time and say nothing about a model."""
 
 Kind = Literal["Node", "Model"]
+Event = tuple[float, bool, str]
+"""When an attempt ended, whether that speaks for node or model, and of which shard it was."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,11 @@ class Trial:
     cell: str
     model: str
     shard: ShardStatus
+
+    @property
+    def name(self) -> str:
+        """Cell and index: which shard it is."""
+        return f"{self.cell}/{self.shard.index}"
 
 
 @dataclass(frozen=True)
@@ -120,32 +127,36 @@ def is_exhausted(circuit: Circuit, policy: Policy) -> bool:
 
 
 def _follow(
-    kind: Kind, name: str, events: Iterable[tuple[float, bool]], threshold: int, seconds: float, policy: Policy
+    kind: Kind, name: str, events: Iterable[Event], threshold: int, seconds: float, policy: Policy
 ) -> Circuit | None:
     """Follow the ends of attempts through the states; what ended within a cool-down was under way before it.
 
-    Of ends in the same second successes come last: they have the benefit of the doubt.
+    Failures of one shard, which has nowhere else to go, open nothing: they may be its own. Of ends in the same second
+    successes come last: they have the benefit of the doubt.
     """
     in_a_row, probes, until = 0, 0, None
-    for ended_at, succeeded in sorted(events):
+    shards: set[str] = set()
+    for ended_at, succeeded, shard in sorted(events):
         if succeeded:
             in_a_row, probes, until = 0, 0, None
+            shards.clear()
             continue
         in_a_row += 1
+        shards.add(shard)
         if until is None:
-            until = ended_at + seconds if in_a_row >= threshold else None
+            until = ended_at + seconds if len(shards) >= threshold else None
         elif ended_at >= until:
             probes += 1
             until = ended_at + min(policy.breaker_cap_seconds, seconds * 2.0 ** min(probes, 32))
     return None if until is None else Circuit(kind, name, in_a_row, until, probes)
 
 
-def _events_of_nodes(trials: Sequence[Trial]) -> dict[str, list[tuple[float, bool]]]:
+def _events_of_nodes(trials: Sequence[Trial]) -> dict[str, list[Event]]:
     """Return, by node, when an attempt ended there and whether that speaks for the node.
 
     What fails without an explanation on several nodes, and is of one cell, speaks against none of them.
     """
-    events: dict[str, list[tuple[float, bool]]] = {}
+    events: dict[str, list[Event]] = {}
     unexplained: dict[str, set[str]] = {}
     for trial in trials:
         for failure in trial.shard.failures:
@@ -158,21 +169,21 @@ def _events_of_nodes(trials: Sequence[Trial]) -> dict[str, list[tuple[float, boo
             if failure.node is None or failure_class not in _OF_THE_PLACE:
                 continue
             if not (everywhere and failure_class in _UNEXPLAINED):
-                events.setdefault(failure.node, []).append((parse_time(failure.ended_at) or 0.0, False))
+                events.setdefault(failure.node, []).append((parse_time(failure.ended_at) or 0.0, False, trial.name))
         shard = trial.shard
         if shard.node is not None and _gave_an_answer(shard):
-            events.setdefault(shard.node, []).append((parse_time(shard.ended_at) or 0.0, True))
+            events.setdefault(shard.node, []).append((parse_time(shard.ended_at) or 0.0, True, trial.name))
     return events
 
 
-def _events_of_models(trials: Sequence[Trial]) -> dict[str, list[tuple[float, bool]]]:
+def _events_of_models(trials: Sequence[Trial]) -> dict[str, list[Event]]:
     """Return, by model, when a shard of it ended and whether that speaks for the model."""
-    events: dict[str, list[tuple[float, bool]]] = {}
+    events: dict[str, list[Event]] = {}
     for trial in trials:
         shard = trial.shard
         failed = shard.phase is RowPhase.FINISHED and shard.outcome is Outcome.FAILED and shard.attempt > 0
         if _gave_an_answer(shard) or (failed and shard.reason not in _WITHOUT_A_POD):
-            events.setdefault(trial.model, []).append((parse_time(shard.ended_at) or 0.0, not failed))
+            events.setdefault(trial.model, []).append((parse_time(shard.ended_at) or 0.0, not failed, trial.name))
     return events
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 import pytest
@@ -18,12 +19,20 @@ from vidbench_operator.core.timestamps import format_time
 POLICY = Policy(node_breaker_seconds=100, model_breaker_seconds=60, breaker_cap_seconds=1000)
 
 
+_INDEXES = count()
+
+
+def next_index() -> int:
+    """Every failure here is of another shard, unless a test says otherwise."""
+    return next(_INDEXES) % 64 + 1
+
+
 def failed_on(
     node: str | None, at: float, reason: Reason = Reason.DEVICE_FAULT, cell: str = "c", model: str = "m"
 ) -> Trial:
     """A shard that waits for another attempt after one that failed on a node."""
     failure = AttemptFailure(attempt=1, reason=reason.value, node=node, ended_at=format_time(NOW + at))
-    return Trial(cell, model, ShardStatus(index=1, attempt=1, failures=(failure,)))
+    return Trial(cell, model, ShardStatus(index=next_index(), attempt=1, failures=(failure,)))
 
 
 def ended(
@@ -36,7 +45,7 @@ def ended(
 ) -> Trial:
     """A shard that has ended."""
     shard = ShardStatus(
-        index=1, attempt=1, phase=RowPhase.FINISHED, outcome=outcome, node=node, ended_at=format_time(NOW + at),
+        index=next_index(), attempt=1, phase=RowPhase.FINISHED, outcome=outcome, node=node, ended_at=format_time(NOW + at),
         reason=reason.value if reason else None,
     )  # fmt: skip
     return Trial("c", model, shard.model_copy(update=changes))
@@ -88,6 +97,16 @@ def test_a_node_is_left_alone_after_two_failures_in_a_row(
     else:
         assert circuit is not None
         assert (circuit.failures, circuit.until - NOW, circuit.failed_probes) == expected
+
+
+def test_one_shard_that_has_nowhere_else_to_go_opens_nothing() -> None:
+    trial = failed_on("n", 0)
+    failures = tuple(trial.shard.failures[0].model_copy(update={"attempt": attempt}) for attempt in (1, 2, 3))
+    alone = Trial("c", "m", trial.shard.model_copy(update={"failures": failures}))
+    assert node_of(alone) is None
+    circuit = node_of(alone, failed_on("n", 9))
+    assert circuit is not None
+    assert circuit.failures == 4
 
 
 MODELS: list[Any] = [

@@ -1,0 +1,181 @@
+"""Recovery on a real API server, with two played nodes: breakers of nodes and models, other nodes, late verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from integration.live_runs import (
+    Manifest,
+    apply,
+    assert_one_result_a_shard,
+    create_class,
+    has_ended,
+    jobs_of,
+    make_run,
+    results_of,
+    shards_of,
+    wait_until,
+)
+from integration.operator_process import OperatorProcess
+from support.kube_api import KubeApi
+from support.played_kubelet import STRATEGIC, Ending, PlayedKubelet, Pod, Script, model_of, succeeds
+
+from localcluster.controlplane import ControlPlane
+from vidbench_api.names import ExitCode
+
+NAMES = tuple(f"recovery-{number}" for number in range(6))
+NODE_COOL_DOWN = 8
+MODEL_COOL_DOWN = 3
+DEVICE_FAULT = Ending(int(ExitCode.DEVICE_FAULT), None, "Error")
+LOAD_FAILED = Ending(int(ExitCode.MODEL_LOAD_FAILED), None, "Error")
+Play = Callable[[str, str, Script], PlayedKubelet]
+
+
+@pytest.fixture(scope="module")
+def namespaces(
+    control_plane: ControlPlane, api: KubeApi, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[str]]:
+    """Namespaces that an operator with short cool-downs serves."""
+    create_class(api)
+    for name in NAMES:
+        assert api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}).accepted
+    settings = {
+        "watch_namespaces": ",".join(NAMES),
+        "node_lost_seconds": "2",
+        "node_breaker_seconds": str(NODE_COOL_DOWN),
+        "model_breaker_seconds": str(MODEL_COOL_DOWN),
+    }
+    directory = tmp_path_factory.mktemp("operator")
+    with OperatorProcess(directory, control_plane.admin_kubeconfig, NAMES[0], **settings):
+        yield list(NAMES)
+
+
+@pytest.fixture
+def namespace(namespaces: list[str]) -> str:
+    return namespaces.pop()
+
+
+@pytest.fixture
+def play(api: KubeApi) -> Iterator[Play]:
+    """Starts a played node of a namespace."""
+    kubelets: list[PlayedKubelet] = []
+
+    def start(namespace: str, name: str, script: Script) -> PlayedKubelet:
+        kubelet = PlayedKubelet(api, namespace, script, node=f"{name}-{namespace}")
+        kubelets.append(kubelet.__enter__())
+        return kubelet
+
+    yield start
+    for kubelet in kubelets:
+        kubelet.__exit__(None, None, None)
+        assert kubelet.errors == []
+
+
+def breakers_of(body: Manifest) -> list[tuple[str, str]]:
+    return [(entry["kind"], entry["state"]) for entry in body.get("status", {}).get("breakers", [])]
+
+
+def events_of(api: KubeApi, namespace: str, reason: str) -> list[str]:
+    items = api.request("GET", f"/api/v1/namespaces/{namespace}/events").body["items"]
+    return [item["message"] for item in items if item["reason"] == reason]
+
+
+def pods_on(api: KubeApi, kubelet: PlayedKubelet) -> list[Pod]:
+    return [pod for pod in kubelet.pods() if pod["spec"].get("nodeName") == kubelet.node]
+
+
+def test_node_whose_pods_always_fail_is_left_alone_by_the_third_shard_and_recovers_half_open(
+    api: KubeApi, namespace: str, play: Play
+) -> None:
+    repaired = False
+
+    def bad_script(pod: Pod) -> Ending:
+        return succeeds(pod) if repaired else DEVICE_FAULT
+
+    bad = play(namespace, "bad", bad_script)
+    run = make_run(namespace, models=14, parallelism=2)
+    apply(api, run)
+    body = wait_until(api, run, lambda body: breakers_of(body) == [("Node", "Open")])
+    assert body["status"]["parallelism"]["limitedBy"] == "Breaker"
+    failed = len(pods_on(api, bad))
+    play(namespace, "good", lambda pod: succeeds(pod, after_seconds=1.0))
+    wait_until(api, run, lambda body: body["status"]["shards"]["finished"] >= 6)
+    assert len(pods_on(api, bad)) == failed, "a broken node is left alone"
+    repaired = True
+    body = wait_until(api, run, has_ended)
+    print(f"attempts on the broken node before it was left alone: {failed}, of {len(shards_of(body))} shards")
+    assert failed <= 3
+    assert body["status"]["phase"] == "Succeeded"
+    assert breakers_of(body) == []
+    assert any(shard["node"] == bad.node for shard in shards_of(body)), "it was probed, and trusted again"
+    assert any(bad.node in text for text in events_of(api, namespace, "BreakerOpened"))
+    assert_one_result_a_shard(api, run, body)
+
+
+def variants(count: int) -> list[Manifest]:
+    return [{"name": f"v{number}", "steps": number + 1} for number in range(count)]
+
+
+def test_model_that_fails_everywhere_stops_at_its_breaker(api: KubeApi, namespace: str, play: Play) -> None:
+    play(namespace, "node", lambda pod: LOAD_FAILED if model_of(pod) == "m0" else succeeds(pod))
+    run = make_run(namespace, models=2, variants=variants(8), parallelism=1)
+    apply(api, run)
+    body = wait_until(api, run, has_ended)
+    rows = [row for row in body["status"]["rows"] if row["model"] == "m0"]
+    reasons = sorted(row["reason"] for row in rows)
+    assert reasons == ["BreakerOpen"] * 3 + ["ModelLoadFailed"] * 5, "three, two probes, and no more"
+    unmeasured = {row["id"] for row in rows if row["reason"] == "BreakerOpen"}
+    assert not [job for job in jobs_of(api, namespace) if job["metadata"]["labels"]["vidbench.io/cell"] in unmeasured]
+    assert {row["outcome"] for row in body["status"]["rows"] if row["model"] == "m1"} == {"Succeeded"}
+    assert_one_result_a_shard(api, run, body)
+
+
+def test_model_that_is_mended_recovers_half_open(api: KubeApi, namespace: str, play: Play) -> None:
+    mended = False
+
+    def script(pod: Pod) -> Ending:
+        return succeeds(pod) if mended else LOAD_FAILED
+
+    play(namespace, "node", script)
+    run = make_run(namespace, models=1, variants=variants(8), parallelism=1)
+    apply(api, run)
+    wait_until(api, run, lambda body: breakers_of(body) == [("Model", "Open")])
+    mended = True
+    body = wait_until(api, run, has_ended)
+    outcomes = sorted(row["outcome"] for row in body["status"]["rows"])
+    assert outcomes == ["Failed"] * 3 + ["Succeeded"] * 5
+    assert breakers_of(body) == []
+
+
+def test_verdict_that_comes_back_with_a_lost_node_is_refused(api: KubeApi, namespace: str, play: Play) -> None:
+    back = released = False
+    first = play(namespace, "lost", lambda pod: succeeds(pod) if back else None)
+    run = make_run(namespace)
+    apply(api, run)
+    wait_until(api, run, lambda body: body.get("status", {}).get("parallelism", {}).get("running") == 1)
+    [old] = pods_on(api, first)
+    first.is_away = True
+    silent = {"status": {"conditions": [{"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown"}]}}
+    api.request("PATCH", f"/api/v1/nodes/{first.node}/status", silent, content_type=STRATEGIC)
+    second = play(namespace, "other", lambda pod: succeeds(pod) if released else None)
+    path = f"/api/v1/namespaces/{namespace}/pods/{old['metadata']['name']}"
+    assert api.request("DELETE", path, {"gracePeriodSeconds": 1}).accepted
+    body = wait_until(api, run, lambda body: shards_of(body)[0]["attempt"] == 2 and running_on(api, second))
+    assert shards_of(body)[0]["failures"][0]["reason"] == "NodeLost"
+    assert shards_of(body)[0]["failures"][0]["node"] == first.node
+    back, first.is_away = True, False
+    wait_until(api, run, lambda _: api.request("GET", path).status == 404)
+    [shard] = shards_of(api.get(run).body)
+    assert (shard["phase"], shard["attempt"]) == ("Active", 2)
+    assert results_of(api, run) == []
+    released = True
+    body = wait_until(api, run, has_ended)
+    [result] = results_of(api, run)
+    assert result["spec"]["origin"]["node"] == second.node
+    assert result["spec"]["origin"]["podUid"] != old["metadata"]["uid"]
+    assert_one_result_a_shard(api, run, body)
+
+
+def running_on(api: KubeApi, kubelet: PlayedKubelet) -> bool:
+    return any(pod["status"].get("phase") == "Running" for pod in pods_on(api, kubelet))
