@@ -29,7 +29,7 @@ from .core.preflight import PREFLIGHT_REASONS, check_before_start
 from .core.refusals import HeldCreations, after_creations
 from .core.reuse import Reusable, find_reusable
 from .core.status import accepted_status, failed_status, is_terminal, waiting_status
-from .manifests import job_manifest
+from .manifests import harvest_manifest, job_manifest
 from .ports import AlreadyExists, BrokenRun, Children, Cluster, Conflict, Gone, Refused, RunKey
 
 STATUS_SPACING_SECONDS: Final = 1.0
@@ -329,7 +329,12 @@ class Reconciler:
             return frozenset(), {}
 
         async def create(entry: CreateJob) -> None:
-            manifest = job_manifest(document, entry.cell, entry.shard, entry.attempt, entry.placement)
+            which = (entry.cell, entry.shard, entry.attempt)
+            manifest = (
+                harvest_manifest(document, *which)
+                if entry.harvests
+                else job_manifest(document, *which, entry.placement)
+            )
             self._children.remember_job(run, await self._cluster.create_job(run, manifest))
 
         answers = await _in_parallel((create(entry) for entry in creates), AlreadyExists, Refused)

@@ -62,7 +62,9 @@ class _MisfitError(ValueError):
 _MESSAGE_CHARACTERS: Final = 4096
 _DETAIL_CHARACTERS: Final = 1024
 _SYSTEM_FACTS: Final = frozenset({"architecture", "kernelVersion", "machineID"})
-_ATTEMPT_NAME: Final = re.compile(r"^.+-(?P<cell>[0-9a-f]{8})-(?P<shard>[0-9]{1,4})-(?P<attempt>[0-9]{1,6})$")
+_ATTEMPT_NAME: Final = re.compile(
+    r"^.+-(?P<cell>[0-9a-f]{8})-(?P<shard>[0-9]{1,4})-(?P<attempt>[0-9]{1,6})(?P<harvests>-h)?$"
+)
 
 
 def run_key_of(raw: Any) -> RunKey | None:
@@ -191,6 +193,7 @@ def project_job(raw: Any) -> ObservedJob | None:
         suspended=spec.get("suspend") is True or _is_true(_condition(status, "Suspended")),
         started_at=parse_time(_text(status.get("startTime"))),
         deleting=metadata.get("deletionTimestamp") is not None,
+        harvests=match["harvests"] is not None,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from vidbench_api.identity import attempt_name, result_name
+from vidbench_api.identity import attempt_name, harvest_name, result_name
 from vidbench_api.names import EventReason, LimitedBy, Outcome, Reason, RowPhase, RunPhase
 from vidbench_api.request import Cell, RequestDocument
 from vidbench_api.result import BenchmarkResultSpec
@@ -209,11 +209,8 @@ def _make_plan(context: Context, started: Started, status: BenchmarkRunStatus) -
         if entry.settled.result is not None
     )
     creates = _creates(context, started)
-    active = {
-        attempt_name(run.name, entry.cell.id, entry.shard.index, entry.shard.attempt): entry.shard.job_uid
-        for entry in entries
-        if entry.shard.phase is RowPhase.ACTIVE
-    }
+    active = {_attempt_of(run, entry): entry.shard.job_uid for entry in entries if entry.shard.phase is RowPhase.ACTIVE}
+    active |= {harvest_name(_attempt_of(run, entry)): None for entry in entries if _harvests(entry)}
     deletes, ttls = _clean_up(run, observed, active)
     ended = is_terminal(status)
     changed = status if _is_news(run.status, status) else None
@@ -245,10 +242,17 @@ def _creates(context: Context, started: Started) -> tuple[CreateJob, ...]:
         for entry in started.entries
         if entry.shard.phase is RowPhase.ACTIVE
         and entry.shard.job_uid is None
-        and (name := attempt_name(run.name, entry.cell.id, entry.shard.index, entry.shard.attempt)) not in tried
+        and (name := _attempt_of(run, entry)) not in tried
     }
     around = surroundings_of(context) if wanted else {}
-    return tuple(
+    harvests = tuple(
+        CreateJob(name, entry.cell.id, entry.shard.index, entry.shard.attempt, harvests=True)
+        for entry in started.entries
+        if _harvests(entry)
+        and (name := harvest_name(_attempt_of(run, entry))) not in tried
+        and name not in observed.conflicts
+    )
+    return harvests + tuple(
         CreateJob(
             name,
             entry.cell.id,
@@ -258,6 +262,15 @@ def _creates(context: Context, started: Started) -> tuple[CreateJob, ...]:
         )
         for name, entry in wanted.items()
     )
+
+
+def _attempt_of(run: ObservedRun, entry: Entry) -> str:
+    return attempt_name(run.name, entry.cell.id, entry.shard.index, entry.shard.attempt)
+
+
+def _harvests(entry: Entry) -> bool:
+    """Whether the artifacts of the shard's attempt are being looked into."""
+    return entry.shard.phase is RowPhase.ACTIVE and entry.shard.harvest_at is not None
 
 
 def _is_news(stored: BenchmarkRunStatus, status: BenchmarkRunStatus) -> bool:

@@ -113,7 +113,7 @@ def classify(
         return _end_without_pod(job, ended_at)
     verdict, garbage = read_verdict(pod, expected)
     if verdict is not None and verdict.final and verdict.outcome is not None:
-        reason, message = _reason_of(verdict), verdict.message or ""
+        reason, message = reason_of(verdict), verdict.message or ""
         if reason is Reason.INTERRUPTED:
             reason = _disruption_of(pod, node) or (Reason.POD_DELETED if pod.deleting or pod.gone else reason)
     else:
@@ -146,7 +146,7 @@ def read_verdict(pod: ObservedPod, expected: Expected) -> tuple[Verdict | None, 
     return verdict, None
 
 
-def _reason_of(verdict: Verdict) -> Reason | None:
+def reason_of(verdict: Verdict) -> Reason | None:
     """Return the reason that a final verdict gives, if it is one that a runner can know; None is success."""
     if verdict.outcome is Outcome.SUCCEEDED:
         return None

@@ -55,6 +55,8 @@ class ObservedJob:
     """When it began to make pods; anew each time that it is let go on after having been held."""
 
     deleting: bool = False
+    harvests: bool = False
+    """It measures nothing: it reads what the attempt has stored."""
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,8 @@ class CreateJob:
     shard: int
     attempt: int
     placement: Placement = Placement()
+    harvests: bool = False
+    """It reads what the attempt has stored, instead of making another one."""
 
 
 @dataclass(frozen=True)

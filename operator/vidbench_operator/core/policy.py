@@ -33,6 +33,9 @@ class Policy:
     retry_cap_seconds: float = 300.0
     """Longest wait before any retry."""
 
+    harvest_seconds: float = 2400.0
+    """How long a look into an attempt's artifacts may take, the pull of its image and a full node included."""
+
     node_breaker_failures: int = 2
     """Failed attempts in a row on a node, not by the model's fault, after which the run leaves it alone."""
 

@@ -18,6 +18,7 @@ from vidbench_api.run_status import ShardStatus
 
 from .evidence import AttemptEnd, Expected, classify, ending_pod
 from .failures import REASON_OF_WAITING
+from .harvest import is_worthwhile, look, told_by
 from .observed import Observed, ObservedJob, ObservedPod, ObservedRun, latest_pod
 from .policy import Policy
 from .results import finished_shard, held_gpu_seconds, make_result
@@ -211,7 +212,30 @@ def _settle_finished(context: Context, cell: Cell, shard: ShardStatus, job: Obse
     told = pod is not None and not pod.deleting and not pod.gone and end.verdict is not None and end.verdict.final
     if not told and not context.observed.live:
         return Settled(shard, needs_live=True)
+    if is_worthwhile(context.document, end):
+        return _settle_harvest(context, cell, shard, job, end)
     return _end(context, cell, shard, job, end)
+
+
+def _settle_harvest(context: Context, cell: Cell, shard: ShardStatus, job: ObservedJob, end: AttemptEnd) -> Settled:
+    """Look into the artifacts before the attempt is given up; that it was begun is written down ahead."""
+    begun_at = parse_time(shard.harvest_at)
+    if begun_at is None:
+        begun = shard.model_copy(update={"harvest_at": format_time(context.now)})
+        return Settled(begun, wake_at=context.now + context.policy.refusal_check_seconds)
+    harvest = look(
+        context.observed,
+        context.run.uid,
+        job.name,
+        begun_at,
+        _expected(context, cell, shard),
+        context.now,
+        context.policy,
+    )
+    if harvest.wait_until is not None:
+        look_at = context.now + context.policy.refusal_check_seconds
+        return Settled(shard, wake_at=min(harvest.wait_until, look_at))
+    return _end(context, cell, shard, job, told_by(end, harvest.verdict, job.name) if harvest.verdict else end)
 
 
 def _settle_live(context: Context, cell: Cell, shard: ShardStatus, job: ObservedJob) -> Settled:
@@ -343,9 +367,12 @@ def _lost_at(context: Context, pod: ObservedPod) -> float | None:
 def _classify(
     context: Context, cell: Cell, shard: ShardStatus, job: ObservedJob, pod: ObservedPod | None
 ) -> AttemptEnd:
-    digest = context.run.status.request_digest or context.document.digest
     node = (context.observed.nodes or {}).get(pod.node or "") if pod is not None else None
-    return classify(job, pod, Expected(cell.id, shard.index, shard.attempt, digest), node)
+    return classify(job, pod, _expected(context, cell, shard), node)
+
+
+def _expected(context: Context, cell: Cell, shard: ShardStatus) -> Expected:
+    return Expected(cell.id, shard.index, shard.attempt, context.run.status.request_digest or context.document.digest)
 
 
 def give_up(
@@ -372,7 +399,8 @@ def _end(context: Context, cell: Cell, shard: ShardStatus, job: ObservedJob | No
     gpu_seconds = held_gpu_seconds(end, context.document.find_hardware(cell.hardware).gpus)
     identity = f"{context.run.uid}/{cell.id}/{shard.index}"
     retry = next_attempt(end, shard, context.run.spec.failure_policy, context.policy, identity)
-    shard = shard.model_copy(update={"failures": remember_failure(shard.failures, end, shard.node)})
+    failures = remember_failure(shard.failures, end, shard.node)
+    shard = shard.model_copy(update={"failures": failures, "harvest_at": None})
     if retry is None:
         node = (context.observed.nodes or {}).get(end.pod.node or "") if end.pod else None
         spec = make_result(context.run, context.document, cell, shard, job, end, node)

@@ -119,6 +119,7 @@ def _next_attempt(shard: ShardStatus, now: float) -> ShardStatus:
             "attempt": shard.attempt + 1,
             "job_uid": None,
             "node": None,
+            "harvest_at": None,
             "started_at": format_time(now),
             "not_before": None,
         }

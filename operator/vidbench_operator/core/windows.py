@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from vidbench_api.names import RowPhase
 from vidbench_api.run_spec import Hardware
-from vidbench_api.run_status import HardwareWindow
+from vidbench_api.run_status import HardwareWindow, ShardStatus
 
 from .capacity import Bounds, Load, first_window, next_window, takes_pods
 from .observed import ObservedPod, latest_pod
@@ -51,7 +51,7 @@ def loads_of(context: Context, entries: Sequence[Entry]) -> dict[str, Load]:
     for name in dict.fromkeys(entry.cell.hardware for entry in entries):
         hardware = context.document.find_hardware(name)
         own = [entry for entry in entries if entry.cell.hardware == name]
-        pods = [latest.get(entry.shard.job_uid or "") for entry in own if entry.shard.phase is RowPhase.ACTIVE]
+        pods = [latest.get(entry.shard.job_uid or "") for entry in own if _wants_node(entry.shard)]
         without_node = [pod for pod in pods if pod is not None and pod.node is None]
         reported = [pod.created_at for pod in without_node if pod.unschedulable_message is not None]
         loads[name] = Load(
@@ -61,6 +61,11 @@ def loads_of(context: Context, entries: Sequence[Entry]) -> dict[str, Load]:
             freed=sum(_frees(context, entry, hardware) for entry in own),
         )
     return loads
+
+
+def _wants_node(shard: ShardStatus) -> bool:
+    """Whether the shard's attempt is under way: one that has ended and is only looked into holds no place."""
+    return shard.phase is RowPhase.ACTIVE and shard.harvest_at is None
 
 
 def latest_pods(context: Context) -> dict[str, ObservedPod]:
@@ -74,7 +79,8 @@ def latest_pods(context: Context) -> dict[str, ObservedPod]:
 def _scheduled_at(context: Context, latest: Mapping[str, ObservedPod]) -> dict[str, list[float]]:
     """Return, by hardware entry, when each pod of the run got its node; those that have ended are told as well."""
     hardware_of = {cell.id: cell.hardware for cell in context.document.cells}
-    jobs = {job.uid: job.cell for job in context.observed.jobs if job.owner_uid == context.run.uid}
+    mine = (job for job in context.observed.jobs if job.owner_uid == context.run.uid and not job.harvests)
+    jobs = {job.uid: job.cell for job in mine}
     moments: dict[str, list[float]] = {}
     for uid, cell in jobs.items():
         pod = latest.get(uid)

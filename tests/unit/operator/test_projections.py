@@ -187,6 +187,13 @@ def test_pod_says_why_its_node_ended_it() -> None:
     assert (pod.pod_reason, len(pod.pod_message or "")) == ("Evicted", 256)
 
 
+def test_job_that_harvests_is_told_by_its_name() -> None:
+    job, harvest = (projections.project_job(raw_job(f"nightly-0123abcd-12-3{end}")) for end in ("", "-h"))
+    assert job is not None
+    assert harvest is not None
+    assert (job.harvests, harvest.harvests, harvest.attempt) == (False, True, 3)
+
+
 def test_run_is_read_whole() -> None:
     run = projections.project_run(raw_run(phase="Running", requestDigest="0" * 64))
     assert (run.namespace, run.name, run.uid, run.generation, run.resource_version) == (
