@@ -453,5 +453,4 @@ def _disrupt(sim: Simulation, chance: Random, reason: str) -> bool:
 
 def _suspend(sim: Simulation, job: StoredJob, *, suspended: bool) -> None:
     if sim.server.jobs.get(job.seen.name) is job and job.seen.finished is None:
-        job.suspended = suspended
-        sim.jobs.work.ask(job.seen.name)
+        sim.server.by("people", lambda: sim.server.suspend_job(job.seen.name, suspended=suspended))

@@ -254,7 +254,7 @@ class Connection:
         answer = "ok"
         try:
             self._before(fault, verb, subject)
-            result = do()
+            result = self.server.by("operator", do)
             self._after(fault, verb)
         except Exception as error:
             answer = type(error).__name__

@@ -84,8 +84,11 @@ class JobController:
         server = self._server
         job = server.jobs.get(name)
         uid = job.seen.uid if job is not None else None
-        for pod in [pod for pod in server.pods.values() if pod.job_name == name and pod.seen.job_uid != uid]:
-            server.untrack_pod(pod.seen.uid)
+        going = job is None or job.seen.deleting
+        for pod in [pod for pod in server.pods.values() if pod.job_name == name]:
+            # A Job that waits for its pods to go counts them no more.
+            if going or pod.seen.job_uid != uid:
+                server.untrack_pod(pod.seen.uid)
         if job is None or job.seen.deleting:
             return
         mine = [pod for pod in server.pods.values() if pod.seen.job_uid == uid]
@@ -166,10 +169,9 @@ class GarbageCollector:
         server.subscribe(self._on)
 
     def _on(self, change: Change) -> None:
-        if change.kind == "run" or (change.kind == "job" and change.type == "DELETED"):
+        if change.kind != "node":
             self.work.ask("everything")
-        elif change.kind == "job":
-            self.work.ask("everything")
+        if change.kind == "job" and change.type != "DELETED":
             job = change.value
             if job.finished is not None and job.ttl_seconds is not None:
                 late = job.finished_at + job.ttl_seconds - self._server.clock.api
@@ -182,18 +184,31 @@ class GarbageCollector:
                 server.remove_job(job.seen.name)
             return
         owners = {stored.seen.uid: stored for stored in server.runs.values()}
-        for job in list(server.jobs.values()):
-            owner = owners.get(job.seen.owner_uid or "")
-            if job.seen.owner_uid is not None and (owner is None or owner.deleting):
-                server.remove_job(job.seen.name)
-        for name, (uid, _) in list(server.configmaps.items()):
-            if uid not in owners or owners[uid].deleting:
-                del server.configmaps[name]
-        jobs = {job.seen.uid for job in server.jobs.values()}
-        for pod in [pod for pod in server.pods.values() if pod.seen.job_uid not in jobs]:
+        self._collect_of_runs({uid for uid, stored in owners.items() if not stored.deleting}, set(owners))
+        going = {job.seen.uid for job in server.jobs.values() if job.seen.deleting}
+        staying = {job.seen.uid for job in server.jobs.values()} - going
+        for pod in [pod for pod in server.pods.values() if pod.seen.job_uid not in staying]:
             server.delete_pod(pod.seen.uid)
-        for key in [key for key, stored in server.runs.items() if stored.deleting]:
+        left = {pod.seen.job_uid for pod in server.pods.values()}
+        for job in [job for job in server.jobs.values() if job.seen.uid in going - left]:
+            server.remove_job(job.seen.name)
+        owning = {job.seen.owner_uid for job in server.jobs.values()}
+        for key in [key for key, stored in server.runs.items() if stored.deleting and stored.seen.uid not in owning]:
             server.remove_run(key)
+
+    def _collect_of_runs(self, staying: set[str], there: set[str]) -> None:
+        """Delete what runs own: at once if the run is gone; if it waits for its children, so do they for theirs."""
+        server = self._server
+        for job in list(server.jobs.values()):
+            owner = job.seen.owner_uid
+            if owner is None or owner in staying:
+                continue
+            if owner not in there:
+                server.remove_job(job.seen.name)
+            elif not job.seen.deleting:
+                server.change_job(job.seen.name, deleting=True)
+        for name in [name for name, (uid, _) in server.configmaps.items() if uid not in staying]:
+            del server.configmaps[name]
 
 
 class PodCollector:

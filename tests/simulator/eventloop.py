@@ -64,6 +64,7 @@ class SeededLoop(asyncio.AbstractEventLoop):  # what it leaves out, nothing that
         if self._driving or not self._ready:
             return
         self._driving = True
+        outer = asyncio._get_running_loop()
         asyncio._set_running_loop(self)
         try:
             while self._ready:
@@ -72,7 +73,7 @@ class SeededLoop(asyncio.AbstractEventLoop):  # what it leaves out, nothing that
                 if not handle.cancelled():
                     handle._run()
         finally:
-            asyncio._set_running_loop(None)
+            asyncio._set_running_loop(outer)
             self._driving = False
 
 

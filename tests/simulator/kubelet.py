@@ -154,7 +154,7 @@ class Kubelets:
             container.ended_at = float(int(self._server.clock.api + self.skew.get(container.node, 0.0)))
             self._happened(f"told to go: {container.fate.on_signal if started else 'not started'}")
             self._report(uid)
-        self._server.release_pod(uid)
+        self._server.by("kubelet", lambda: self._server.release_pod(uid))
 
     def _report(self, uid: str) -> None:
         """Write what is so into the pod's status, if the node answers and it is not said yet."""
@@ -182,7 +182,7 @@ class Kubelets:
             )
         if seen != pod.seen:
             changes = {name: getattr(seen, name) for name in _TOLD if getattr(seen, name) != getattr(pod.seen, name)}
-            self._server.change_pod(uid, **changes)
+            self._server.by("kubelet", lambda: self._server.change_pod(uid, **changes))
 
 
 _TOLD = (

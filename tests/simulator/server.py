@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from vidbench_api.identity import digest_of
 from vidbench_api.names import LABEL_ATTEMPT, LABEL_CELL, LABEL_RUN, LABEL_SHARD, RunPhase
@@ -29,6 +29,8 @@ from .clock import Clock
 NAMESPACE = "lab"
 Manifest = dict[str, Any]
 Kind = Literal["run", "job", "pod", "node"]
+Actor = Literal["controllers", "kubelet", "operator", "people"]
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,9 @@ class Server:
         self.writes = 0
         """Mutating calls of operators that the server has carried out, Events included."""
 
+        self.actor: Actor = "controllers"
+        """Who it is that changes objects just now."""
+
         self._serial = 0
         self._listeners: list[Callable[[Change], None]] = []
 
@@ -128,6 +133,14 @@ class Server:
     def unsubscribe(self, listener: Callable[[Change], None]) -> None:
         """Tell somebody of nothing more."""
         self._listeners.remove(listener)
+
+    def by(self, actor: Actor, do: Callable[[], Answer]) -> Answer:
+        """Let somebody do something."""
+        before, self.actor = self.actor, actor
+        try:
+            return do()
+        finally:
+            self.actor = before
 
     # What an operator reads
 
@@ -284,6 +297,13 @@ class Server:
     def change_job(self, name: str, **changes: Any) -> None:
         job = self.jobs[name]
         job.seen = replace(job.seen, **changes)
+        job.version = self._bump()
+        self._tell(Change("job", "MODIFIED", job.key, job.seen))
+
+    def suspend_job(self, name: str, *, suspended: bool) -> None:
+        """Set `spec.suspend`, as a queue does."""
+        job = self.jobs[name]
+        job.suspended = suspended
         job.version = self._bump()
         self._tell(Change("job", "MODIFIED", job.key, job.seen))
 

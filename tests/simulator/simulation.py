@@ -48,6 +48,7 @@ class Code:
 
     reconciler: type[Reconciler] = Reconciler
     connection: type[Connection] = Connection
+    server: type[Server] = Server
 
 
 REAL = Code()
@@ -60,7 +61,7 @@ class Simulation:
         self.seed = seed
         self._code = code
         self.clock = Clock()
-        self.server = Server(self.clock)
+        self.server = code.server(self.clock)
         self.counts: Counter[str] = Counter()
         self.calls: list[Call] = []
         self.scenario = scenario or make_scenario(self.chance("scenario"))
@@ -79,7 +80,9 @@ class Simulation:
         self._started = 0
         self._faultless = False
         self._pods_of_job: Counter[str] = Counter()
-        self._begin()
+        self.server.by("people", self._begin)
+        for _ in range(self.scenario.replicas):
+            self.start_operator()
 
     def chance(self, *what: object) -> Random:
         """Return dice of their own for something, so that other things do not change its fate."""
@@ -90,8 +93,6 @@ class Simulation:
             self.server.put_node(node)
         for run, found, broken in zip(self.scenario.runs, self.scenario.references, self.scenario.broken, strict=True):
             self.server.add_run(replace(run, created_at=float(int(NOW))), found, broken)
-        for _ in range(self.scenario.replicas):
-            self.start_operator()
 
     # Time
 
@@ -180,6 +181,9 @@ class Simulation:
 
     def meddle(self, how: str, verb: str, subject: str) -> bool:
         """Let somebody write just before a call: a label on every run, or another object of the name that it is about."""
+        return self.server.by("people", lambda: self._meddle(how, verb, subject))
+
+    def _meddle(self, how: str, verb: str, subject: str) -> bool:
         if how == "edited before":
             for key in list(self.server.runs):
                 self.server.edit_run(key)
@@ -235,9 +239,11 @@ class Simulation:
     # Questions
 
     def terminal(self, key: RunKey) -> bool:
-        """Whether a run has ended, is gone, or cannot be read."""
+        """Whether a run has ended, is gone or going, or cannot be read."""
         stored = self.server.runs.get(key)
-        return stored is None or stored.broken is not None or is_terminal(stored.seen.status)
+        if stored is None or stored.deleting or stored.broken is not None:
+            return True
+        return is_terminal(stored.seen.status)
 
     def all_terminal(self) -> bool:
         """Whether every run has ended."""

@@ -16,7 +16,7 @@ from vidbench_api.names import Outcome
 from vidbench_operator.core.lifecycle import deadline_of
 from vidbench_operator.ports import RunKey
 
-from .actions import BY_NAME, FAULTS, PEOPLE, WORLD, reconnect
+from .actions import BY_NAME, FAULTS, PEOPLE, WORLD, reconnect, wait
 from .invariants import Violation
 from .scenario import LONG, LONGEST_ATTEMPT, make_node
 from .simulation import REAL, Code, Simulation, Step
@@ -81,7 +81,8 @@ def play(seed: int, trace: Sequence[Step] | None = None, code: Code = REAL) -> S
 
 def take(sim: Simulation, step: Step) -> None:
     """Let one step happen, and its first consequences."""
-    if BY_NAME[step.action](sim, Random(step.number)):
+    action, chance = BY_NAME[step.action], Random(step.number)
+    if action(sim, chance) if action is wait else sim.server.by("people", lambda: action(sim, chance)):
         sim.count(f"step: {step.action}")
     sim.drive()
 
@@ -190,7 +191,8 @@ def _check_children(sim: Simulation) -> None:
     for job in sim.server.jobs.values():
         if job.seen.owner_uid not in (None, *owners):
             raise Violation(f"I5: Job {job.seen.name} outlives its run")
-        if job.seen.owner_uid is not None and job.seen.finished is None and sim.violation is None:
+        going = job.seen.deleting or job.seen.owner_uid is None
+        if not going and job.seen.finished is None and sim.violation is None:
             raise Violation(f"I9: Job {job.seen.name} is there, not finished, after the end of its run")
     for name, (uid, _) in sim.server.configmaps.items():
         if uid not in owners:

@@ -1,0 +1,74 @@
+"""The simulated cluster does what a real one does: records of seeds are played to the real control plane."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from random import Random
+
+import pytest
+from integration.simulator_replay import Replay
+from integration.test_operator_cluster import connect
+from simulator import actions
+from simulator.recording import RecordingServer
+from simulator.scenario import make_node, make_scenario
+from simulator.simulation import Code, Simulation, Step
+from simulator.story import take
+from support.kube_api import KubeApi
+
+from localcluster.controlplane import ControlPlane
+from vidbench_operator.adapters.api import Api
+from vidbench_operator.adapters.kube import KubeCluster
+
+# Those of which most happens: see `MANY`.
+SEEDS = (1, 2, 5, 8, 12, 15, 16, 19, 24, 31, 33)
+STEPS = 14
+MANY = 15
+PLAYABLE = (
+    actions.pod_is_evicted, actions.pod_is_preempted, actions.pod_is_deleted_by_hand, actions.job_is_deleted_by_hand,
+    actions.job_is_restored, actions.name_of_job_is_taken, actions.queue_takes_a_job_back, actions.run_is_scaled,
+    actions.run_is_suspended, actions.run_is_resumed, actions.run_is_labelled, actions.run_is_deleted,
+    actions.run_is_applied_again, actions.time_to_live_is_changed, actions.call_goes_wrong, actions.operator_is_killed,
+    actions.second_operator_starts, actions.operators_look_at_once,
+)  # fmt: skip
+"""What can be done to a control plane without kubelets, and takes no time of its own."""
+
+
+@pytest.fixture
+async def connected(control_plane: ControlPlane) -> AsyncIterator[tuple[Api, KubeCluster]]:
+    api, cluster = await connect(control_plane.admin_kubeconfig)
+    yield api, cluster
+    await api.close()
+
+
+def simulated(seed: int) -> Simulation:
+    """Play a seed of one run on one node, with what can be done again for real, and let it come to rest."""
+    chance = Random(f"{seed}/honesty")
+    scenario = make_scenario(chance)
+    while scenario.broken != (None,) or scenario.references[0].runner_class is None:
+        scenario = make_scenario(chance)
+    scenario = replace(scenario, nodes=(make_node("node-0", 8),), unhappy_node=None, calm=0.5)
+    sim = Simulation(seed, Code(server=RecordingServer), scenario)
+    for _ in range(STEPS):
+        action = actions.wait if chance.random() < 0.5 else chance.choice(PLAYABLE)
+        take(sim, Step(action.__name__, chance.randrange(2**32)))
+    sim.advance(60.0)
+    assert sim.violation is None, sim.violation
+    return sim
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_real_control_plane_answers_and_acts_as_the_simulated_one_did(
+    seed: int, api: KubeApi, connected: tuple[Api, KubeCluster], namespace: str
+) -> None:
+    server = simulated(seed).server
+    assert isinstance(server, RecordingServer)
+    replay = Replay(api, *connected, namespace)
+    try:
+        await replay.play(server.record)
+        for run in {job.key for job in server.jobs.values()}:
+            await replay.compare_children(run.name, *server.list_children(run))
+    finally:
+        replay.tear_down()
+    assert replay.compared >= MANY
