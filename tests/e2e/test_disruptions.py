@@ -11,6 +11,7 @@ from e2e.operator_pods import scale_operator
 from support.e2e_cluster import E2ECluster, Manifest
 from support.e2e_node import NodeAccess
 from support.e2e_runs import scripted_run
+from support.played_kubelet import PlayedKubelet
 
 from vidbench_api.names import LABEL_RUN, LimitedBy, Outcome, RunPhase
 
@@ -52,20 +53,23 @@ def test_a_drained_and_cordoned_node_charges_nobody(cluster: E2ECluster, namespa
 def test_a_node_that_falls_silent_costs_an_attempt_and_its_late_verdict_is_refused(
     cluster: E2ECluster, node: NodeAccess, namespace: str, scripted_class: str
 ) -> None:
-    cluster.apply(*scripted_run(namespace, "silent", scripted_class, cells=1, seconds=25))
-    pod = one_running(cluster, namespace)
-    started = time.monotonic()
-    node.stop_kubelet()
-    try:
+    here = [{"name": "cpu", "gpus": 0, "nodeSelector": {"kubernetes.io/hostname": node_name(cluster)}}]
 
-        def given_up() -> bool:
-            [row] = cluster.run(namespace, "silent").status.rows
-            return bool(row.shards[0].failures)
+    def given_up() -> bool:
+        [row] = cluster.run(namespace, "silent").status.rows
+        return bool(row.shards[0].failures)
 
-        cluster.wait_for("the attempt on the silent node to be given up", given_up, 280, namespace)
-        print(f"the attempt was given up {time.monotonic() - started:.0f} s after its kubelet stopped")
-    finally:
-        node.start_kubelet()
+    # If no node is ready any more, Kubernetes takes it for its own trouble and evicts nothing. So there is a second one.
+    with PlayedKubelet(cluster.api, namespace, lambda _pod: None):
+        cluster.apply(*scripted_run(namespace, "silent", scripted_class, cells=1, seconds=25, hardware=here))
+        pod = one_running(cluster, namespace)
+        started = time.monotonic()
+        node.stop_kubelet()
+        try:
+            cluster.wait_for("the attempt on the silent node to be given up", given_up, 280, namespace)
+            print(f"the attempt was given up {time.monotonic() - started:.0f} s after its kubelet stopped")
+        finally:
+            node.start_kubelet()
     view = cluster.wait_until_ended(namespace, "silent", 180)
     [row] = view.status.rows
     assert [failure.reason for failure in row.shards[0].failures] == ["NodeLost"]
@@ -113,8 +117,14 @@ def test_a_namespace_deleted_in_mid_run_goes_and_disturbs_nobody(
 def test_finished_children_that_are_removed_while_the_operator_is_away_are_measured_again(
     cluster: E2ECluster, namespace: str, scripted_class: str
 ) -> None:
-    cluster.apply(*scripted_run(namespace, "swept", scripted_class, cells=2, seconds=4, parallelism=2))
-    cluster.wait_for("two Jobs", lambda: len(cluster.objects("Job", namespace)) == 2, 60, namespace)
+    cluster.apply(*scripted_run(namespace, "swept", scripted_class, cells=2, seconds=20, parallelism=2))
+
+    def both_are_known() -> bool:
+        rows = cluster.run(namespace, "swept").status.rows
+        return bool(rows) and all(row.shards[0].job_uid for row in rows)
+
+    # Of an attempt whose Job was never seen, the same Job is made again: see `settle.py`.
+    cluster.wait_for("two Jobs that the status names", both_are_known, 60, namespace)
     replicas = scale_operator(cluster, namespace, 0)
     try:
         cluster.wait_for(
@@ -123,6 +133,7 @@ def test_finished_children_that_are_removed_while_the_operator_is_away_are_measu
             90,
             namespace,
         )
+        assert not cluster.run(namespace, "swept").results, "nobody was there to write a result"
         cluster.kubectl("delete", "jobs", "--all", "-n", namespace)
         cluster.wait_for("their pods to be gone", lambda: not cluster.objects("Pod", namespace), 60, namespace)
     finally:
