@@ -25,7 +25,9 @@ from .metrics import Metrics
 
 CALL_SECONDS: Final = 30.0
 CONNECT_SECONDS: Final = 5.0
-CHUNK: Final = 500
+CHUNK: Final = 100
+"""Objects that are in memory as JSON at the same time; a thousand pods of them are 50 MiB."""
+
 MERGE_PATCH: Final = "application/merge-patch+json"
 METADATA_ONLY: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"

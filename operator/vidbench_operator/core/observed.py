@@ -32,7 +32,7 @@ class ObservedRun:
     status: BenchmarkRunStatus
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ObservedJob:
     """A Job that carries the run's label. Whether it is ours is told by `owner_uid` alone."""
 
@@ -59,7 +59,7 @@ class ObservedJob:
     """It measures nothing: it reads what the attempt has stored."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ObservedPod:
     """A pod of one of the run's Jobs; `gone` if it was deleted and is only remembered by its last event."""
 
@@ -140,7 +140,7 @@ class NodeTaint:
     value: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ObservedNode:
     """A node, as far as a decision needs it."""
 
@@ -158,7 +158,7 @@ class ObservedNode:
     taints: tuple[NodeTaint, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CreationRefusal:
     """What the Job controller says, by an Event, about a Job that it can make no pod for."""
 

@@ -20,7 +20,9 @@ from vidbench_api.names import GROUP, LABEL_RUN, VERSION
 
 from .intake import Intake
 
-LIST_CHUNK: Final = 500
+LIST_CHUNK: Final = 100
+"""Objects that are in memory as JSON at the same time; a thousand pods of them are 50 MiB."""
+
 _SERVER_SECONDS: Final = 300
 _CLIENT_SECONDS: Final = 310
 _CONNECT_SECONDS: Final = 10
@@ -91,7 +93,8 @@ def make_settings() -> kopf.OperatorSettings:
     settings.networking.error_backoffs = EndlessBackoffs()
     settings.persistence.diffbase_storage = NoDiffBase()
     settings.persistence.progress_storage = NoProgress()
-    settings.queueing.idle_timeout = 1.0
+    # Until then, the worker of an object holds its last event as JSON.
+    settings.queueing.idle_timeout = 0.1
     settings.queueing.exit_timeout = 0.5
     # Kopf would kill the process that it does not own.
     settings.process.ultimate_exiting_timeout = None

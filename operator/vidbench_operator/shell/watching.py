@@ -10,12 +10,31 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import kopf
+from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 
 from vidbench_api.names import FIELD_MANAGER
 
 _STOP_SECONDS = 3.0
+
+
+class NoMemories(ResourceMemories):
+    """Remembers nothing of any object: Kopf keeps kilobytes of each for handlers of other kinds than ours."""
+
+    async def recall(
+        self,
+        raw_body: kopf.RawBody,
+        *,
+        memobase: Any = None,
+        noticed_by_listing: bool = False,
+        ephemeral: bool = True,  # noqa: ARG002 - Kopf's signature
+    ) -> ResourceMemory:
+        """Return a new memory, which is gone after the event."""
+        return await super().recall(
+            raw_body, memobase=memobase, noticed_by_listing=noticed_by_listing, ephemeral=True
+        )
 
 
 class WatchesEndedError(Exception):
@@ -70,6 +89,7 @@ class Watches:
         tasks = await kopf.spawn_tasks(
             registry=self._registry,
             settings=self._settings,
+            memories=NoMemories(),
             standalone=True,
             # Without one, Kopf makes it from the name of the user, and a container's arbitrary uid has none. The type is
             # a str by another name, which Kopf does not export.
