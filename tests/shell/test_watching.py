@@ -21,7 +21,7 @@ from vidbench_operator.adapters.projections import RunHead
 from vidbench_operator.core.observed import ObservedRun
 from vidbench_operator.ports import RunKey
 from vidbench_operator.shell.children import ChildStore, Listed
-from vidbench_operator.shell.handlers import make_registry, make_settings
+from vidbench_operator.shell.handlers import LIST_CHUNK, make_registry, make_settings
 from vidbench_operator.shell.intake import Intake
 from vidbench_operator.shell.mailbox import Mailbox
 from vidbench_operator.shell.supervision import keep_alive
@@ -171,7 +171,7 @@ async def test_watches_ask_the_server_for_labelled_children_only_and_in_chunks(s
         if request.resource is None or request.resource.plural not in ("jobs", "pods"):
             continue
         assert request.params["labelSelector"] == LABEL_RUN
-        assert request.params.get("limit") == "500" or request.params.get("watch") == "true"
+        assert request.params.get("limit") == str(LIST_CHUNK) or request.params.get("watch") == "true"
 
 
 async def test_watches_leave_namespaces_and_definitions_alone(scene: Scene) -> None:
