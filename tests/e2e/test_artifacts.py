@@ -12,7 +12,10 @@ from support.e2e_cluster import E2ECluster, Manifest
 from support.e2e_node import NodeAccess
 from support.e2e_runs import folder_model, real_run
 
-from vidbench_api.names import Outcome
+from vidbench_api.message import decode
+from vidbench_api.names import REQUEST_KEY, Outcome
+from vidbench_api.request import RequestDocument
+from vidbench_operator.manifests import harvest_manifest
 
 
 @pytest.fixture
@@ -70,3 +73,25 @@ def test_samples_and_first_video_are_stored_and_match_the_result(
     (video,) = directory.glob("*.mkv")
     described = next(line["video"] for line in lines if line.get("video"))
     assert described == {"file": video.name, "sha256": hashlib.sha256(video.read_bytes()).hexdigest()}
+    harvested = decode(harvest(cluster, namespace, "stored", result.cell.id))
+    assert (harvested.final, harvested.outcome, harvested.samples_done) == (True, Outcome.SUCCEEDED, 2)
+    assert harvested.series == result.series
+    assert harvested.health == result.health
+
+
+def harvest(cluster: E2ECluster, namespace: str, run: str, cell: str) -> str:
+    """Run the Job that harvests attempt 1 of shard 1, as nobody's, so that the operator leaves it alone; return its message."""
+    configmaps = cluster.objects("ConfigMap", namespace, f"vidbench.io/run={run}")
+    document = RequestDocument.from_text(configmaps[0]["data"][REQUEST_KEY])
+    job = harvest_manifest(document, cell, 1, 1)
+    del job["metadata"]["ownerReferences"], job["metadata"]["labels"]
+    job["spec"]["template"]["metadata"]["labels"] = {"e2e": "harvest"}
+    cluster.apply(job)
+
+    def said() -> str | None:
+        pods = cluster.objects("Pod", namespace, "e2e=harvest")
+        states = [status.get("state", {}) for pod in pods for status in pod["status"].get("containerStatuses", ())]
+        return next((state["terminated"].get("message", "") for state in states if "terminated" in state), None)
+
+    message: str = cluster.wait_for("the harvest to end", said, 120, namespace)
+    return message

@@ -14,6 +14,7 @@ from support.e2e_runs import CPU, LIMITS, folder_model, real_run, scripted_model
 from vidbench_api.measured import SeriesName
 from vidbench_api.message import MessageError, decode
 from vidbench_api.names import RUNNER_CONTAINER, Outcome, Reason, Validity
+from vidbench_api.verdict import Stage
 
 SCHEDULING_SECONDS = 6
 
@@ -95,6 +96,10 @@ def test_memory_limit_that_is_hit_is_out_of_memory_of_that_cell(
     big, small = view.results["mid-wan/cpu/one"], view.results["tiny-wan/cpu/one"]
     assert (big.outcome, big.reason) == (Outcome.OUT_OF_MEMORY, Reason.OUT_OF_MEMORY_HOST)
     assert big.attempts == 1
+    assert big.stage in {Stage.LOADING, Stage.WARMING_UP}, "where the limit was hit: by this a fallback goes"
+    assert big.memory is not None
+    assert big.memory.host is not None
+    assert big.memory.host > 500 * 1024 * 1024, "what the killed worker had"
     assert (small.outcome, small.validity.state) == (Outcome.SUCCEEDED, Validity.VALID)
     assert view.status.cells is not None
     assert (view.status.cells.out_of_memory, view.status.cells.failed) == (1, 0)

@@ -82,4 +82,4 @@ def test_worker_model_that_does_not_load_is_its_own_reason(tmp_path: Path) -> No
     code, verdict, stored = measure(tmp_path, {"backend": "diffusers", "source": {"path": str(tmp_path / "model")}})
     assert (code, verdict.reason, verdict.stage) == (ExitCode.MODEL_LOAD_FAILED, "ModelLoadFailed", "loading")
     assert verdict.samples_done == 0
-    assert not stored.exists()
+    assert [file.name for file in stored.iterdir()] == ["verdict.json"], "there is no sample, but an answer"
