@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from .settings import Settings
 from .shell.application import run_operator
+from .shell.heap import find_setter, keep_heap_small
 from .shell.logs import configure_logs
 
 
@@ -21,6 +22,7 @@ def main() -> int:
             variable = "_".join(str(part) for part in ("VIDBENCH_OPERATOR", *entry["loc"])).upper()
             print(f"{variable}: {entry['msg']}", file=sys.stderr)  # noqa: T201 - logs are not set up yet
         return 2
+    keep_heap_small(find_setter())
     configure_logs(settings.log_level, settings.log_format)
     asyncio.run(run_operator(settings))
     return 0

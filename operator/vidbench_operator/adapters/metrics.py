@@ -45,6 +45,7 @@ class Metrics:
         self._runs = self._gauge("vidbench_runs", "Runs by phase.", "phase")
         self._breakers = self._gauge("vidbench_breakers_open", "Circuit breakers that are not closed.", "kind")
         self._depth = self._gauge("vidbench_queue_depth", "Runs that wait for a pass.")
+        self._tasks = self._gauge("vidbench_asyncio_tasks", "Tasks of an event loop.", "loop")
         self._leader = self._gauge("vidbench_leader", "1 while this process acts, 0 while it follows.")
         self._last_success = time.monotonic()
         self._gauge("vidbench_last_success_age_seconds", "Seconds since a pass or a resync succeeded.").set_function(
@@ -107,6 +108,10 @@ class Metrics:
     def set_queue_depth(self, depth: int) -> None:
         """Say how many runs wait."""
         self._depth.set(depth)
+
+    def set_tasks(self, loop: str, number: int) -> None:
+        """Say how many tasks an event loop has."""
+        self._tasks.labels(loop).set(number)
 
     def set_leading(self, is_leading: Callable[[], bool]) -> None:
         """Ask this at each scrape whether this process leads."""

@@ -79,6 +79,7 @@ class Operator:
             ended_runs=self._store.ended_uids,
             period_seconds=settings.resync_seconds,
         )
+        self._watches: Watches | None = None
         self._started_at = time.monotonic()
 
     async def run(self) -> None:
@@ -165,7 +166,7 @@ class Operator:
         mailbox = Mailbox(loop.call_soon_threadsafe)
         intake = Intake(self._store, self._queue, mailbox, self._resync.ask, self._metrics.heard)
         registry = make_registry(intake, nodes=await self._cluster.can_list_nodes())
-        watches = Watches(registry, make_settings(), self._settings.watch_namespaces)
+        watches = self._watches = Watches(registry, make_settings(), self._settings.watch_namespaces)
         self._restart_watches.clear()
         # What was deleted while nobody watched is found by a list, not by the new watches.
         self._resync.ask()
@@ -187,6 +188,8 @@ class Operator:
             self._metrics.set_queue_depth(self._queue.depth)
             self._metrics.set_runs(self._store.phases())
             self._metrics.set_breakers(self._store.breakers())
+            self._metrics.set_tasks("main", len(asyncio.all_tasks()))
+            self._metrics.set_tasks("watches", self._watches.tasks if self._watches else 0)
             await asyncio.sleep(_GAUGE_SECONDS)
 
 

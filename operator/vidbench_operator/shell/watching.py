@@ -32,9 +32,7 @@ class NoMemories(ResourceMemories):
         ephemeral: bool = True,  # noqa: ARG002 - Kopf's signature
     ) -> ResourceMemory:
         """Return a new memory, which is gone after the event."""
-        return await super().recall(
-            raw_body, memobase=memobase, noticed_by_listing=noticed_by_listing, ephemeral=True
-        )
+        return await super().recall(raw_body, memobase=memobase, noticed_by_listing=noticed_by_listing, ephemeral=True)
 
 
 class WatchesEndedError(Exception):
@@ -49,6 +47,12 @@ class Watches:
         self._settings = settings
         self._namespaces = tuple(namespaces)
         self._stop: Callable[[], object] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def tasks(self) -> int:
+        """How many tasks Kopf has now; it makes one for each object that something was heard of lately."""
+        return 0 if self._loop is None else len(asyncio.all_tasks(self._loop))
 
     async def run(self) -> None:
         """Watch until cancelled; raises WatchesEndedError when Kopf ends by itself."""
@@ -85,6 +89,7 @@ class Watches:
         Kopf itself would first wait five seconds for streams that do not end by themselves.
         """
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
+        self._loop = loop
         self._stop = lambda: loop.call_soon_threadsafe(stop.set)
         tasks = await kopf.spawn_tasks(
             registry=self._registry,
