@@ -10,6 +10,7 @@ CACHE ?= $(if $(VIDBENCH_CACHE),$(VIDBENCH_CACHE),$(HOME)/.cache/vidbench)
 UV_VERSION := 0.13.9
 UV := $(CACHE)/uv-$(UV_VERSION)/bin/uv
 VENV := .venv/bin
+MINUTES ?= 20
 PYTEST := $(VENV)/pytest
 CLUSTER := PYTHONPATH=hack $(VENV)/python -m localcluster
 
@@ -124,6 +125,10 @@ bench: setup ## 20 runs x 10 cells on kwok nodes: ratios and calls, printed and 
 .PHONY: bench-scale
 bench-scale: setup ## 10,000 shards on 1,250 kwok nodes: nothing lost, and what it costs (VIDBENCH_BENCH_RUNS=100)
 	$(PYTEST) tests/bench/test_bench_scale.py -s --override-ini=addopts="--import-mode=importlib -ra"
+
+.PHONY: soak
+soak: setup ## Churn for MINUTES=20 on kwok nodes: memory, tasks, sockets and their slopes
+	VIDBENCH_SOAK_MINUTES=$(MINUTES) $(PYTEST) tests/bench/test_soak.py -s --override-ini=addopts="--import-mode=importlib -ra"
 
 ## -- tidy
 

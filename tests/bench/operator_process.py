@@ -11,13 +11,15 @@ from pathlib import Path
 
 import aiohttp
 
-from bench.process_figures import ProcessFigures, read_process
+from bench.process_figures import Handles, ProcessFigures, read_handles, read_process
 from localcluster import ports
 from localcluster.errors import LocalClusterError
 from localcluster.process import Daemon
 
 READY_SECONDS = 60.0
 _PASSES = re.compile(r"^vidbench_reconcile_seconds_count\{.*\} ([0-9.]+)$", re.MULTILINE)
+
+_TASKS = re.compile(r'^vidbench_asyncio_tasks\{loop="([a-z]+)"\} ([0-9.]+)$', re.MULTILINE)
 
 
 class OperatorProcess:
@@ -51,20 +53,35 @@ class OperatorProcess:
 
     def figures(self) -> ProcessFigures:
         """Read memory and processor time now."""
+        return read_process(self._pid)
+
+    def handles(self) -> Handles:
+        """Read what it holds of the kernel's now."""
+        return read_handles(self._pid)
+
+    @property
+    def _pid(self) -> int:
         pid = self._daemon.pid
         if pid is None:
             raise LocalClusterError(
                 f"the operator has ended; see {self._daemon.log_path}:\n{self._daemon.last_words()}"
             )
-        return read_process(pid)
+        return pid
 
     async def passes(self) -> int:
         """Return how many reconcile passes it has made since its start, by its own metric."""
+        return sum(int(float(number)) for number in _PASSES.findall(await self._exposition()))
+
+    async def tasks(self) -> dict[str, int]:
+        """Return how many tasks each of its event loops has, by its own metric."""
+        return {loop: int(float(number)) for loop, number in _TASKS.findall(await self._exposition())}
+
+    async def _exposition(self) -> str:
         async with (
             aiohttp.ClientSession() as session,
             session.get(f"http://127.0.0.1:{self._metrics}/metrics") as response,
         ):
-            return sum(int(float(number)) for number in _PASSES.findall(await response.text()))
+            return await response.text()
 
     async def _answers(self) -> bool:
         try:

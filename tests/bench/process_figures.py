@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from dataclasses import dataclass
@@ -30,6 +31,31 @@ def read_process(pid: int) -> ProcessFigures:
         resident_mebibytes=_mebibytes(status, "VmRSS"),
         peak_mebibytes=_mebibytes(status, "VmHWM"),
         cpu_seconds=ticks / os.sysconf("SC_CLK_TCK"),
+    )
+
+
+@dataclass(frozen=True)
+class Handles:
+    """What a process holds of the kernel's."""
+
+    threads: int
+    file_descriptors: int
+    sockets: int
+    """Of the file descriptors."""
+
+
+def read_handles(pid: int) -> Handles:
+    """Read `/proc`; raises FileNotFoundError if there is no such process."""
+    directory = Path(f"/proc/{pid}/fd")
+    targets = []
+    for entry in directory.iterdir():
+        # One that was closed since the directory was read is none any more.
+        with contextlib.suppress(FileNotFoundError):
+            targets.append(str(entry.readlink()))
+    return Handles(
+        threads=len(list(Path(f"/proc/{pid}/task").iterdir())),
+        file_descriptors=len(targets),
+        sockets=sum(target.startswith("socket:") for target in targets),
     )
 
 
