@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
-from vidbench_api.identity import attempt_name, digest_of, request_name
+from vidbench_api.identity import attempt_name, digest_of, harvest_name, request_name
 from vidbench_api.kinds import VideoModelSpec
 from vidbench_api.names import ConditionReason, EventReason, RowPhase
 from vidbench_api.request import RequestDocument
@@ -350,10 +350,11 @@ class Reconciler:
         if held is None and not refused:
             return
         wanted = {
-            attempt_name(run.name, row.id, shard.index, shard.attempt)
+            attempt if shard.harvest_at is None else harvest_name(attempt)
             for row in run.status.rows
             for shard in row.shards
-            if shard.phase is RowPhase.ACTIVE and shard.job_uid is None
+            if shard.phase is RowPhase.ACTIVE and (shard.job_uid is None or shard.harvest_at is not None)
+            for attempt in (attempt_name(run.name, row.id, shard.index, shard.attempt),)
         }
         held = after_creations(
             held or HeldCreations(), created, refused, wanted, self._cluster.now(), self._policy.refusal_check_seconds

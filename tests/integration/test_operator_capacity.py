@@ -202,6 +202,29 @@ def test_quota_of_jobs_is_respected_without_a_storm_and_used_when_it_is_raised(a
     assert {shard["attempt"] for shard in shards_of(body)} == {1}
 
 
+def test_paired_shards_run_on_one_node_and_move_together_when_it_is_cordoned(api: KubeApi, namespace: str) -> None:
+    gate = Gate()
+    names = [f"node-{namespace}", f"more-{namespace}"]
+    with (
+        PlayedKubelet(api, namespace, gate, allocatable={GPU: "2"}, node=names[0]) as kubelet,
+        PlayedKubelet(api, namespace, gate, allocatable={GPU: "2"}, node=names[1]),
+    ):
+        run = make_run(namespace, models=5, hardware=gpu_hardware(namespace), measurement={"pairing": "Node"})
+        apply(api, run)
+        wait_until(api, run, lambda body: running_pods(body) == 2 and parallelism(body)["limitedBy"] == "Pairing")
+        [first] = {pod["spec"].get("nodeName") for pod in live_pods(kubelet).values()}
+        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": first}}
+        assert api.merge_patch(node, {"spec": {"unschedulable": True}}).accepted
+        time.sleep(1)
+        gate.is_open = True
+        body = wait_until(api, run, has_ended)
+        ran = [pod["spec"]["nodeName"] for pod in kubelet.pods()]
+    [second] = set(names) - {first}
+    assert (ran.count(first), ran.count(second)) == (2, 3)
+    assert condition(body, "Complete")["reason"] == "AllSucceeded"
+    assert {shard["attempt"] for shard in shards_of(body)} == {1}
+
+
 def test_queue_admits_evicts_and_lets_go_on_in_the_same_attempt(api: KubeApi, namespace: str) -> None:
     """The queue is a stand-in of Kueue: see its module."""
     gate = Gate()

@@ -46,7 +46,7 @@ specs = st.fixed_dictionaries(
     {
         "models": st.sampled_from((["a"], ["a", "b"], ["a", "b", "c"])),
         "hardware": st.sampled_from(([{"name": "gpu"}], [{"name": "gpu"}, {"name": "cpu", "gpus": 0}])),
-        "measurement": st.sampled_from(({"shards": 1}, {"shards": 2})),
+        "measurement": st.sampled_from(({"shards": 1}, {"shards": 2}, {"shards": 2, "pairing": "Node"})),
         "parallelism": st.sampled_from((0, 1, 2, 4, 4)),
         "scheduling": st.sampled_from(({}, {}, {"queueName": "lab"})),
         "autoscaling": st.sampled_from(({"mode": "Off"}, {"mode": "Capacity"}, {"mode": "Capacity", "min": 2})),

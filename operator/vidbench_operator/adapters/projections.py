@@ -192,6 +192,7 @@ def project_job(raw: Any) -> ObservedJob | None:
         # Until the Job controller has followed, a Job that was let go on still has the start time of its last round.
         suspended=spec.get("suspend") is True or _is_true(_condition(status, "Suspended")),
         started_at=parse_time(_text(status.get("startTime"))),
+        required_node=_required_node(spec),
         deleting=metadata.get("deletionTimestamp") is not None,
         harvests=match["harvests"] is not None,
     )
@@ -337,6 +338,19 @@ def _job_end(status: Mapping[str, Any]) -> tuple[Literal["Complete", "Failed"] |
     if _is_true(failed):
         return "Failed", failed
     return None, {}
+
+
+def _required_node(job_spec: Mapping[str, Any]) -> str | None:
+    """Return the node that a Job's pod template names, in the way in which the operator writes it."""
+    node: Any = job_spec
+    for key in ("template", "spec", "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution"):
+        node = _mapping(node.get(key))
+    for term in _entries(node.get("nodeSelectorTerms")):
+        for field in _entries(term.get("matchFields")):
+            values = field.get("values")
+            if field.get("operator") == "In" and isinstance(values, list) and values:
+                return _text(values[0])
+    return None
 
 
 def _owner_uid(metadata: Mapping[str, Any], kind: str, group_prefix: str) -> str | None:

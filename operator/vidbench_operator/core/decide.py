@@ -19,6 +19,7 @@ from .avoidance import breakers_of, end_of_broken_models, held_by_breakers, surr
 from .breaker import breaker_text, opened
 from .lifecycle import deadline_of, find_stop, is_paused, stopped, suspended, with_pause
 from .observed import Observed, ObservedJob, ObservedRun, latest_pod
+from .pairing import pairing_of, released
 from .placement import placement_of
 from .plan import CreateJob, CreateResult, DeleteJob, EmitEvent, PatchTtl, Plan
 from .policy import Policy
@@ -100,7 +101,13 @@ def _stored_shards(status: BenchmarkRunStatus, document: RequestDocument) -> dic
 def _settle_all(context: Context) -> tuple[Entry, ...]:
     stored = _stored_shards(context.run.status, context.document)
     settled = [
-        (cell, [suspended(context, cell, settle(context, cell, shard)) for shard in stored[cell.id]])
+        (
+            cell,
+            [
+                suspended(context, cell, released(context, cell, settle(context, cell, shard)))
+                for shard in stored[cell.id]
+            ],
+        )
         for cell in context.document.cells
     ]
     stop = find_stop(context.run, [(cell, [each.shard for each in shards]) for cell, shards in settled], context.now)
@@ -245,6 +252,7 @@ def _creates(context: Context, started: Started) -> tuple[CreateJob, ...]:
         and (name := _attempt_of(run, entry)) not in tried
     }
     around = surroundings_of(context) if wanted else {}
+    pairing = pairing_of(context, started.entries, started.breakers, around) if wanted else None
     harvests = tuple(
         CreateJob(name, entry.cell.id, entry.shard.index, entry.shard.attempt, harvests=True)
         for entry in started.entries
@@ -258,7 +266,7 @@ def _creates(context: Context, started: Started) -> tuple[CreateJob, ...]:
             entry.cell.id,
             entry.shard.index,
             entry.shard.attempt,
-            placement_of(context, entry, started.entries, started.breakers, around[entry.cell.hardware]),
+            placement_of(context, entry, started.entries, started.breakers, around[entry.cell.hardware], pairing),
         )
         for name, entry in wanted.items()
     )

@@ -54,6 +54,9 @@ class ObservedJob:
     started_at: float | None = None
     """When it began to make pods; anew each time that it is let go on after having been held."""
 
+    required_node: str | None = None
+    """The one node that its pod may run on, if it names one."""
+
     deleting: bool = False
     harvests: bool = False
     """It measures nothing: it reads what the attempt has stored."""

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field, replace
 from vidbench_api.names import LimitedBy, RowPhase
 from vidbench_api.run_status import HardwareWindow, ParallelismStatus, ShardStatus
 
-from .avoidance import Key
+from .avoidance import Key, surroundings_of
 from .breaker import Breakers
 from .capacity import room_in
+from .order import expected_seconds, in_order
+from .pairing import pairing_of
 from .settle import Context, Entry
 from .timestamps import format_time, parse_time
 from .windows import loads_of, windows_of
@@ -24,6 +26,7 @@ _ORDER_OF_LIMITS = (
     LimitedBy.QUEUE,
     LimitedBy.CAPACITY,
     LimitedBy.PARALLELISM,
+    LimitedBy.PAIRING,
     LimitedBy.BREAKER,
     LimitedBy.BACK_OFF,
 )
@@ -54,11 +57,7 @@ class Started:
 
 
 def start(context: Context, entries: Sequence[Entry], breakers: Breakers, held: frozenset[Key]) -> Started:
-    """Write down the next attempts: shard 1 of every cell first, then shard 2; within, in the order of the cell ids.
-
-    Cell ids are hashes of the run's UID, so that order is a shuffle with a seed of its own for every run. The shards of
-    `held` wait for a circuit breaker.
-    """
+    """Write down the next attempts, in their order. The shards of `held` wait for a circuit breaker."""
     active = sum(entry.shard.phase is RowPhase.ACTIVE for entry in entries)
     slots = max(0, context.run.spec.parallelism - active)
     limits = {limit for entry in entries if (limit := _limit_of_active(entry)) is not None}
@@ -69,8 +68,9 @@ def start(context: Context, entries: Sequence[Entry], breakers: Breakers, held: 
     loads = loads_of(context, entries)
     windows = windows_of(context, loads, ready, slots)
     rooms = {window.hardware: room_in(window, loads[window.hardware]) for window in windows}
+    pairing = pairing_of(context, entries, breakers, surroundings_of(context))
     started = {}
-    for entry in sorted(ready, key=lambda entry: (entry.shard.index, entry.cell.id)):
+    for entry in in_order(ready, expected_seconds(context.run.status.rows, entries)):
         hardware = entry.cell.hardware
         if (entry.cell.id, entry.shard.index) in held:
             limits.add(LimitedBy.BREAKER)
@@ -83,9 +83,14 @@ def start(context: Context, entries: Sequence[Entry], breakers: Breakers, held: 
         if rooms.get(hardware) == 0:
             limits.add(LimitedBy.CAPACITY)
             continue
+        if pairing is not None and not pairing.may_start(entry):
+            limits.add(LimitedBy.PAIRING)
+            continue
         slots -= 1
         if hardware in rooms:
             rooms[hardware] -= 1
+        if pairing is not None:
+            pairing.start(entry)
         started[(entry.cell.id, entry.shard.index)] = _next_attempt(entry.shard, context.now)
     limited_by = next((limit for limit in _ORDER_OF_LIMITS if limit in limits), LimitedBy.NOTHING)
     return Started(_with_started(context, entries, started), limited_by, windows, breakers)

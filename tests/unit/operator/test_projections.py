@@ -10,10 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.raw_objects import CREATED, LATER, ended_job, ended_pod, raw_job, raw_node, raw_pod, raw_run
+from support.requests import CELL, request_document
 
 from vidbench_operator.adapters import projections
 from vidbench_operator.core.observed import NodeCondition, NodeTaint
+from vidbench_operator.core.plan import Placement
 from vidbench_operator.core.timestamps import parse_time
+from vidbench_operator.manifests import job_manifest
 from vidbench_operator.ports import BrokenRun, RunKey
 
 Raw = dict[str, Any]
@@ -100,6 +103,33 @@ def test_job_is_held_until_the_job_controller_lets_it_go(spec: Raw, status: Raw,
     job = projections.project_job(raw)
     assert job is not None
     assert (job.suspended, job.started_at) == (suspended, parse_time(status.get("startTime")))
+
+
+@pytest.mark.parametrize(
+    ("placement", "required"),
+    [
+        pytest.param(Placement(), None, id="anywhere"),
+        pytest.param(Placement(avoid=("a",), prefer=("b",)), None, id="not there, rather here"),
+        pytest.param(Placement(avoid=("a",), require="c"), "c", id="there"),
+    ],
+)
+def test_node_that_a_job_requires_is_read_from_what_the_operator_writes(
+    placement: Placement, required: str | None
+) -> None:
+    raw = raw_job()
+    raw["spec"] = job_manifest(request_document(), CELL, 1, 1, placement)["spec"]
+    job = projections.project_job(raw)
+    assert job is not None
+    assert job.required_node == required
+
+
+@pytest.mark.parametrize("affinity", ["x", {}, {"nodeAffinity": []}, {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchFields": [{"operator": "In", "values": []}]}, 7]}}}])  # fmt: skip
+def test_affinity_that_means_nothing_requires_no_node(affinity: Raw) -> None:
+    raw = raw_job()
+    raw["spec"] = {"template": {"spec": {"affinity": affinity}}}
+    job = projections.project_job(raw)
+    assert job is not None
+    assert job.required_node is None
 
 
 def test_pod_end_is_the_runner_containers() -> None:
