@@ -96,9 +96,14 @@ class RequestDocument(ApiModel):
 
     @classmethod
     def from_text(cls, text: str) -> RequestDocument:
-        """Parse a document; raises pydantic's ValidationError or a ValueError for text that is no JSON."""
+        """Parse a document; raises pydantic's ValidationError or a ValueError for text that is no JSON.
+
+        Its digest is that of the text: a version of ours that writes more fields must not give it another one.
+        """
         value: Any = json.loads(text)
-        return cls.model_validate(value)
+        document = cls.model_validate(value)
+        document.__dict__["digest"] = digest_of(text)
+        return document
 
     def samples(self) -> tuple[RequestedSample, ...]:
         """Return the samples of a shard, prompts outermost."""

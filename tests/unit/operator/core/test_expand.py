@@ -9,6 +9,7 @@ import pytest
 from support.builders import NOW, document_of, observed_run, references, run_spec, runner_class, video_model
 
 from vidbench_api.catalogue import CATALOGUE
+from vidbench_api.identity import canonical_json, digest_of
 from vidbench_api.kinds import ModelDefaults
 from vidbench_api.names import ConditionReason
 from vidbench_api.request import Cell, RequestDocument
@@ -390,3 +391,13 @@ def test_a_changed_copy_of_a_document_has_a_digest_of_its_own() -> None:
     changed = document.model_copy(update={"warmup": document.warmup + 1})
     assert changed.digest == RequestDocument.from_text(changed.to_text()).digest != before
     assert document.digest == before
+
+
+def test_a_document_of_an_older_version_keeps_the_digest_of_its_text() -> None:
+    document = document_of(observed_run())
+    wire = document.to_wire()
+    del wire["scheduling"]
+    older = canonical_json(wire)
+    read = RequestDocument.from_text(older)
+    assert read == document
+    assert read.digest == digest_of(older) != document.digest
