@@ -40,6 +40,9 @@ class Settings(BaseSettings):
     resync_seconds: Annotated[float, Field(ge=1, le=3600)] = 300
     """How often everything is listed from the API server, to find what the watches missed."""
 
+    pulse_seconds: Annotated[float, Field(ge=0.1, le=60)] = 1
+    """How often the number of runs is asked for, to notice half-open connections, which say nothing."""
+
     workers: Annotated[int, Field(ge=1, le=256)] = 8
     """Runs that are worked on at the same time."""
 

@@ -18,6 +18,7 @@ from faults.proxy import FaultProxy, Seen, mutating
 from faults.recorder import Recorder
 from faults.recording import Recording
 from integration.live_runs import Manifest, apply, has_ended, make_run, running_pods
+from support.broken_runs import put_phase, without_phase_enum
 from support.kube_api import KubeApi
 from support.played_kubelet import PlayedKubelet, Script
 
@@ -122,12 +123,40 @@ class Scene:
         status = self.api.get(run).body.get("status", {})
         if not status.get("requestDigest"):
             return False
+        return bool(self.jobs(run["metadata"]["name"]))
+
+    def break_run(self, name: str) -> None:
+        """Let a run that goes on become one that nobody can read; a change of its spec asks for a pass over it."""
+        run = self.run(name)
+        self.wait_for(lambda: self.running(run) == 1, "its pod runs")
+        with without_phase_enum(self.api):
+            self.wait_for(lambda: put_phase(self.api, run, "Sleeping"), "the server takes a phase that does not exist")
+        self.recorder.broken.add(name)
+        self.api.merge_patch(run, {"spec": {"parallelism": 3}})
+
+    def poison(self, run: str) -> None:
+        """Store a Job that says that it is a run's, with labels and annotations that mean nothing."""
+        labels = {"vidbench.io/run": run, "vidbench.io/cell": "nonsense", "vidbench.io/shard": "x"}
+        metadata = {"name": f"{run}-ffffffff-9-9", "namespace": self.namespace, "labels": labels}
+        metadata["annotations"] = {"vidbench.io/request-digest": "\u0007" * 100}
+        template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "x", "image": "y"}]}}
+        job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata}
+        assert self.api.create(job | {"spec": {"suspend": True, "template": template}}).accepted
+
+    def jobs(self, run: str = "") -> list[Manifest]:
+        """The Jobs of a run, or of all runs."""
         path = f"/apis/batch/v1/namespaces/{self.namespace}/jobs"
-        jobs = self.api.request("GET", path, query={"labelSelector": f"vidbench.io/run={run['metadata']['name']}"})
-        return bool(jobs.body["items"])
+        selector = f"vidbench.io/run={run}" if run else "vidbench.io/run"
+        return list(self.api.request("GET", path, query={"labelSelector": selector}).body["items"])
+
+    def has_times_to_live(self, run: str = "") -> bool:
+        """Whether every Job that has finished has its time to live."""
+        finished = [job for job in self.jobs(run) if job["status"].get("completionTime")]
+        return all("ttlSecondsAfterFinished" in job["spec"] for job in finished)
 
     def rest(self, seconds: float = 2.0) -> None:
         """Wait until nothing is left to do, and watch that nothing is done then."""
+        self.wait_for(self.has_times_to_live, "finished Jobs get a time to live")
         self.settle()
         self.recorder.rest(seconds)
 

@@ -56,16 +56,10 @@ def converge(scene: Scene, name: str, shards: int, rule: Rule) -> list[Strike]:
 def finish(scene: Scene, run: Manifest) -> int:
     """Wait until a run has ended and the operator has done what comes after; returns the mutating calls seen."""
     scene.wait_for(lambda: scene.has_ended(run), "the run ends", seconds=120, restart=True)
-    scene.wait_for(lambda: have_times_to_live(scene, run), "its Jobs get a time to live", restart=True)
+    name = run["metadata"]["name"]
+    scene.wait_for(lambda: scene.has_times_to_live(name), "its Jobs get a time to live", restart=True)
     # Events come last. A crash there is met by the rule, too.
     return scene.settle()
-
-
-def have_times_to_live(scene: Scene, run: Manifest) -> bool:
-    """Whether every Job of an ended run has its time to live."""
-    path = f"/apis/batch/v1/namespaces/{scene.namespace}/jobs"
-    jobs = scene.api.request("GET", path, query={"labelSelector": f"vidbench.io/run={run['metadata']['name']}"}).body
-    return all("ttlSecondsAfterFinished" in job["spec"] for job in jobs["items"])
 
 
 def undisturbed_calls(scene: Scene, shards: int) -> int:

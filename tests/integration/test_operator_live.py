@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +9,6 @@ from collections.abc import Callable, Iterator
 import pytest
 from integration.live_runs import (
     WAIT_SECONDS,
-    Manifest,
     apply,
     assert_one_result_a_shard,
     condition,
@@ -25,6 +22,7 @@ from integration.live_runs import (
     wait_until,
 )
 from integration.operator_process import OperatorProcess
+from support.broken_runs import put_phase, without_phase_enum
 from support.kube_api import KubeApi
 from support.played_kubelet import Ending, PlayedKubelet, Pod, Script, model_of, succeeds
 
@@ -399,27 +397,3 @@ def test_node_that_is_deleted_costs_an_attempt_and_no_more(api: KubeApi, served_
     [shard] = shards_of(body)
     assert (shard["outcome"], shard["attempt"], shard["retries"]) == ("Succeeded", 2, 1)
     assert_one_result_a_shard(api, run, body)
-
-
-@contextlib.contextmanager
-def without_phase_enum(api: KubeApi) -> Iterator[None]:
-    """Let the schema take any phase for a while, as that of another version may have."""
-    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/benchmarkruns.vidbench.io"
-    strict = api.request("GET", path).body
-    loose = copy.deepcopy(strict)
-    loose["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]["phase"].pop("enum")
-    assert api.request("PUT", path, loose).accepted
-    try:
-        yield
-    finally:
-        current = api.request("GET", path).body
-        current["spec"] = strict["spec"]
-        assert api.request("PUT", path, current).accepted
-
-
-def put_phase(api: KubeApi, run: Manifest, phase: str) -> bool:
-    """Write a phase past the operator; returns whether the server took it."""
-    metadata = run["metadata"]
-    path = f"/apis/vidbench.io/v1alpha1/namespaces/{metadata['namespace']}/benchmarkruns/{metadata['name']}/status"
-    patch = {"status": {"phase": phase}}
-    return api.request("PATCH", path, patch, content_type="application/merge-patch+json").accepted

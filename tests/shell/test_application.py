@@ -45,6 +45,9 @@ class PlayedCluster:
     async def list_run_keys(self) -> list[RunKey]:
         return KEYS
 
+    async def count_runs(self) -> int:
+        return len(KEYS)
+
     async def list_all_jobs(self) -> list[Any]:
         return []
 

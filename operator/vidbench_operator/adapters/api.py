@@ -5,6 +5,7 @@ Plain dictionaries instead of the client's models: those cost several times the 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -82,10 +83,18 @@ class Api:
         self._may_write = may_write
         self._writer = writer
         self._log = _audit.debug if routine else _audit.info
+        self._limits: set[asyncio.Timeout] = set()
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
+
+    def abandon_calls(self) -> None:
+        """Give up every call that is under way, as Unavailable: its connection is not trusted any more."""
+        now = asyncio.get_running_loop().time()
+        for limit in self._limits:
+            if not limit.expired():
+                limit.reschedule(now)
 
     async def get(self, path: str, query: Mapping[str, str] | None = None, *, accept: str = "application/json") -> Any:
         """GET an object or a list; raises Gone if there is none."""
@@ -189,14 +198,15 @@ class Api:
             await self._client.update_params_for_auth(headers, None, ["BearerToken"], path, method, body)
             if method in _MUTATING and not self._may_write():
                 raise NotLeading(f"{method} {path}: not sent, as another operator may lead by now")
-            response = await self._client.call_api(
-                method,
-                url,
-                headers,
-                body,
-                _request_timeout=aiohttp.ClientTimeout(total=CALL_SECONDS, sock_connect=CONNECT_SECONDS),
-            )
-            content = await response.read()
+            async with asyncio.timeout(CALL_SECONDS) as limit:
+                self._limits.add(limit)
+                try:
+                    response = await self._client.call_api(
+                        method, url, headers, body, _request_timeout=aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS)
+                    )
+                    content = await response.read()
+                finally:
+                    self._limits.discard(limit)
         except (aiohttp.ClientError, TimeoutError, OSError, config.ConfigException) as error:
             raise Unavailable(f"{method} {path}: {error or type(error).__name__}") from error
         self._clock.learn(response.headers.get("Date"), sent)

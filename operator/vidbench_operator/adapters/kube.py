@@ -83,6 +83,10 @@ class KubeCluster:
         """Return API time in seconds since the epoch."""
         return self._clock.now()
 
+    def abandon_calls(self) -> None:
+        """Give up every call that is under way, as Unavailable."""
+        self._api.abandon_calls()
+
     async def get_run(self, key: RunKey) -> ObservedRun | None:
         """Read a run; raises BrokenRun."""
         try:
@@ -334,6 +338,15 @@ class KubeCluster:
     async def delete_result(self, entry: LedgerEntry) -> None:
         """DELETE a result as it was listed; one that was changed since, e.g. labelled to be kept, stays."""
         await self._api.delete(_path(BENCHMARK_RESULT, entry.namespace, entry.name), entry.uid, entry.version)
+
+    async def count_runs(self) -> int:
+        """Ask how many runs there are, without reading them."""
+        count = 0
+        for namespace in self._namespaces or (None,):
+            answer = await self._api.get(_path(BENCHMARK_RUN, namespace), {"limit": "1"}, accept=METADATA_LIST)
+            rest = (answer.get("metadata") or {}).get("remainingItemCount") or 0
+            count += len(answer.get("items") or ()) + rest
+        return count
 
     async def list_all_jobs(self) -> list[tuple[RunKey, ObservedJob]]:
         """List the Jobs of all runs."""

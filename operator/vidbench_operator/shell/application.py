@@ -25,6 +25,7 @@ from vidbench_operator.settings import Settings
 
 from .children import ChildStore
 from .handlers import make_registry, make_settings
+from .heartbeat import Heartbeat
 from .intake import Intake
 from .leadership import Leader, Leadership, SoleLeader, make_identity
 from .mailbox import Mailbox
@@ -80,6 +81,13 @@ class Operator:
             period_seconds=settings.resync_seconds,
         )
         self._watches: Watches | None = None
+        self._heartbeat = Heartbeat(
+            cluster.count_runs,
+            lambda: len(self._store.run_keys()),
+            period_seconds=settings.pulse_seconds,
+            look=lambda: self._resync.ask(at_once=True),
+            begin_anew=self._begin_anew,
+        )
         self._started_at = time.monotonic()
 
     async def run(self) -> None:
@@ -91,6 +99,7 @@ class Operator:
             asyncio.create_task(self._keep("resync", self._resync.run)),
             asyncio.create_task(self._keep("retention", self._retention.run)),
             asyncio.create_task(self._keep("letting go", self._let_go)),
+            asyncio.create_task(self._keep("heartbeat", self._heartbeat.run)),
             asyncio.create_task(self._keep("gauges", self._measure)),
         ]
         try:
@@ -164,7 +173,7 @@ class Operator:
             await asyncio.sleep(_CRD_CHECK_SECONDS)
         loop = asyncio.get_running_loop()
         mailbox = Mailbox(loop.call_soon_threadsafe)
-        intake = Intake(self._store, self._queue, mailbox, self._resync.ask, self._metrics.heard)
+        intake = Intake(self._store, self._queue, mailbox, self._resync.ask, self._hear)
         registry = make_registry(intake, nodes=await self._cluster.can_list_nodes())
         watches = self._watches = Watches(registry, make_settings(), self._settings.watch_namespaces)
         self._restart_watches.clear()
@@ -177,6 +186,17 @@ class Operator:
     async def _end_on_request(self) -> None:
         await self._restart_watches.wait()
         raise _WatchesStaleError("the watches missed changes")
+
+    def _hear(self, kind: str) -> None:
+        """Note, in the watching thread, that something was heard of a kind."""
+        self._metrics.heard(kind)
+        if kind == BENCHMARK_RUN.plural:
+            self._heartbeat.hear()
+
+    def _begin_anew(self) -> None:
+        """Trust no connection that there is: give up the calls on them, and watch on others."""
+        self._cluster.abandon_calls()
+        self._restart_watches.set()
 
     def _listed(self) -> None:
         self._metrics.succeeded()

@@ -26,6 +26,7 @@ LIST_CHUNK: Final = 100
 _SERVER_SECONDS: Final = 300
 _CLIENT_SECONDS: Final = 310
 _CONNECT_SECONDS: Final = 10
+_LIST_SECONDS: Final = 60
 
 
 def make_registry(intake: Intake, *, nodes: bool) -> kopf.OperatorRegistry:
@@ -90,6 +91,7 @@ def make_settings() -> kopf.OperatorSettings:
     settings.watching.label_selectors["batch", "v1", "jobs"] = LABEL_RUN
     settings.watching.label_selectors["", "v1", "pods"] = LABEL_RUN
     settings.networking.connect_timeout = _CONNECT_SECONDS
+    settings.networking.request_timeout = _LIST_SECONDS
     settings.networking.error_backoffs = EndlessBackoffs()
     settings.persistence.diffbase_storage = NoDiffBase()
     settings.persistence.progress_storage = NoProgress()

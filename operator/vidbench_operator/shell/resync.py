@@ -66,6 +66,7 @@ class Resync:
         self._done = done
         self._restart_watches = restart_watches
         self._asked = asyncio.Event()
+        self._at_once = False
         self._succeeded_at: float | None = None
 
     @property
@@ -80,8 +81,9 @@ class Resync:
         """Whether a list has gone through since the process began."""
         return self._succeeded_at is not None
 
-    def ask(self) -> None:
-        """Ask for a list soon."""
+    def ask(self, *, at_once: bool = False) -> None:
+        """Ask for a list soon, or without waiting for more to ask for one."""
+        self._at_once = self._at_once or at_once
         self._asked.set()
 
     async def run(self) -> None:
@@ -122,8 +124,9 @@ class Resync:
             async with asyncio.timeout(seconds):
                 await self._asked.wait()
                 asked = True
-        if asked:
+        if asked and not self._at_once:
             # A watch that begins anew sends many events: one list for all of them.
             await asyncio.sleep(_SETTLE_SECONDS)
         self._asked.clear()
+        self._at_once = False
         return asked
