@@ -150,9 +150,10 @@ class Scene:
         return list(self.api.request("GET", path, query={"labelSelector": selector}).body["items"])
 
     def has_times_to_live(self, run: str = "") -> bool:
-        """Whether every Job that has finished has its time to live."""
-        finished = [job for job in self.jobs(run) if job["status"].get("completionTime")]
-        return all("ttlSecondsAfterFinished" in job["spec"] for job in finished)
+        """Whether every Job has its time to live but those that cannot end: of broken runs, and what is no run's."""
+        broken = self.recorder.broken
+        jobs = [job for job in self.jobs(run) if job["metadata"]["labels"]["vidbench.io/run"] not in broken]
+        return all("ttlSecondsAfterFinished" in job["spec"] for job in jobs if not job["spec"].get("suspend"))
 
     def rest(self, seconds: float = 2.0) -> None:
         """Wait until nothing is left to do, and watch that nothing is done then."""

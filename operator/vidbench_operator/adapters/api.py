@@ -129,8 +129,24 @@ class Api:
         }
         try:
             await self._call("DELETE", path, options)
-        except (Gone, Conflict):
+        except Gone:
             return
+        except Conflict as error:
+            if version is None and await self.has_uid(path, uid):
+                raise Unavailable(str(error)) from error
+
+    async def has_uid(self, path: str, uid: str) -> bool:
+        """Whether the object still has that UID. A conflict about one that has it was about something that passes."""
+        return await self.uid_of(path) == uid
+
+    async def uid_of(self, path: str) -> str | None:
+        """GET an object's UID; None if there is no such object."""
+        try:
+            raw = await self.get(path, accept=METADATA_ONLY)
+        except Gone:
+            return None
+        uid: str | None = raw["metadata"].get("uid")
+        return uid
 
     async def items(
         self, path: str, query: Mapping[str, str] | None = None, *, accept: str = "application/json"

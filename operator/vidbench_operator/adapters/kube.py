@@ -120,7 +120,7 @@ class KubeCluster:
         """POST the request's ConfigMap."""
         path = f"{_CORE}/namespaces/{run.namespace}/configmaps"
         try:
-            await self._api.create(path, request_manifest(_identity(run), name, text), accept=METADATA_ONLY)
+            await self._create(path, request_manifest(_identity(run), name, text))
         except AlreadyExists:
             stored = await self.get_request(run, name)
             if stored is None or digest_of(stored) != digest_of(text):
@@ -218,7 +218,7 @@ class KubeCluster:
     ) -> None:
         """POST a result."""
         manifest = result_manifest(run.namespace, name, spec, labels)
-        await self._api.create(_path(BENCHMARK_RESULT, run.namespace), manifest, accept=METADATA_ONLY)
+        await self._create(_path(BENCHMARK_RESULT, run.namespace), manifest)
 
     async def write_status(self, run: ObservedRun, status: BenchmarkRunStatus) -> ObservedRun:
         """Replace the status; what comes back is the run with that status, as nothing else can have changed."""
@@ -266,10 +266,13 @@ class KubeCluster:
         path = f"{_BATCH}/namespaces/{run.namespace}/jobs/{name}"
         try:
             await self._api.merge(path, {"metadata": {"uid": uid}, "spec": {"ttlSecondsAfterFinished": seconds}})
-        except (Gone, Conflict):
+        except Gone:
             return
+        except Conflict as error:
+            if await self._api.has_uid(path, uid):
+                raise Unavailable(str(error)) from error
         except Refused:
-            if await self._uid_of(path) == uid:
+            if await self._api.has_uid(path, uid):
                 raise
 
     async def delete_run(self, run: ObservedRun) -> None:
@@ -371,13 +374,14 @@ class KubeCluster:
         nodes = [projections.project_node(raw) async for raw in self._api.items(f"{_CORE}/nodes")]
         return {node.name: node for node in nodes if node is not None}
 
-    async def _uid_of(self, path: str) -> str | None:
+    async def _create(self, path: str, manifest: Mapping[str, Any]) -> None:
+        """POST an object. A name that was taken, and is free when one looks, is worth another try."""
         try:
-            raw = await self._api.get(path, accept=METADATA_ONLY)
-        except Gone:
-            return None
-        uid: str | None = raw["metadata"].get("uid")
-        return uid
+            await self._api.create(path, manifest, accept=METADATA_ONLY)
+        except AlreadyExists as error:
+            if await self._api.uid_of(f"{path}/{manifest['metadata']['name']}") is None:
+                raise Unavailable(f"{error}; it is gone by now: try again", 0.1) from error
+            raise
 
     async def _labelled(self, prefix: str, plural: str) -> AsyncIterator[dict[str, Any]]:
         for namespace in self._namespaces or (None,):
@@ -405,7 +409,10 @@ class KubeCluster:
             _log.warning("a repeated Event could not be counted", path=path, error=str(error))
 
     async def _set_stalled(self, run: RunIdentity, message: str) -> bool:
-        """Put a Stalled condition among those that are there and readable; returns whether it was not there already."""
+        """Put a Stalled condition among those that are there and readable; returns whether it was not there already.
+
+        Who is stalled neither reconciles nor is ready.
+        """
         path = _path(BENCHMARK_RUN, run.namespace, run.name)
         raw = await self._api.get(path)
         status = raw.get("status")
@@ -421,7 +428,12 @@ class KubeCluster:
             "message": message,
             "lastTransitionTime": format_time(self.now()),
         }
-        others = [entry for entry in kept if entry.get("type") != ConditionType.STALLED.value]
+        contrary = (ConditionType.RECONCILING.value, ConditionType.READY.value)
+        others = [
+            {**condition, "type": entry["type"], "status": "False"} if entry.get("type") in contrary else entry
+            for entry in kept
+            if entry.get("type") != ConditionType.STALLED.value
+        ]
         patch = {"metadata": {"uid": run.uid}, "status": {"conditions": [*others, condition]}}
         await self._api.merge(f"{path}/status", patch)
         return True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 from collections.abc import MutableMapping
 from types import SimpleNamespace
@@ -13,7 +15,7 @@ from structlog.testing import capture_logs
 from vidbench_operator.adapters.api import Api, find_proxy
 from vidbench_operator.adapters.clock import ApiClock
 from vidbench_operator.adapters.metrics import Metrics
-from vidbench_operator.ports import NotLeading, Refused
+from vidbench_operator.ports import NotLeading, Refused, Unavailable
 
 
 @pytest.mark.parametrize(
@@ -128,3 +130,47 @@ async def test_reading_leaves_no_audit_line_and_routine_one_for_debugging() -> N
         await make_api(FakeClient()).get(JOBS)
         await make_api(FakeClient(), routine=True).create(JOBS, JOB)
     assert [entry["log_level"] for entry in entries] == ["debug"]
+
+
+class ScriptedClient(FakeClient):
+    """Answers each verb in a way of its own; a verb that it does not know is never answered."""
+
+    def __init__(self, **answers: tuple[int, dict[str, Any]]) -> None:
+        super().__init__()
+        self.answers = answers
+
+    async def call_api(self, method: str, url: str, *_: Any, **__: Any) -> Any:
+        if method not in self.answers:
+            await asyncio.Event().wait()
+        self.status, self.body = self.answers[method]
+        return await super().call_api(method, url)
+
+
+@pytest.mark.parametrize(
+    ("answer", "again"),
+    [
+        pytest.param((200, {"metadata": {"uid": "mine"}}), True, id="about something that passes"),
+        pytest.param((200, {"metadata": {"uid": "another"}}), False, id="about the UID"),
+        pytest.param((404, {}), False, id="and gone by now"),
+    ],
+)
+async def test_conflict_on_a_delete_is_success_only_if_the_object_is_another(
+    answer: tuple[int, dict[str, Any]], again: bool
+) -> None:
+    client = ScriptedClient(DELETE=(409, {"reason": "Conflict"}), GET=answer)
+    with pytest.raises(Unavailable) if again else contextlib.nullcontext():
+        await make_api(client).delete(f"{JOBS}/one", "mine")
+    assert client.sent == ["DELETE", "GET"]
+
+
+async def test_calls_that_are_given_up_end_at_once_as_unavailable() -> None:
+    api = make_api(ScriptedClient(POST=(201, {})))
+    waiting = asyncio.create_task(api.get(JOBS))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    api.abandon_calls()
+    api.abandon_calls()
+    with pytest.raises(Unavailable, match="GET"):
+        await asyncio.wait_for(waiting, 1.0)
+    await api.create(JOBS, JOB)
