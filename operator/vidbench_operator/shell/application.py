@@ -200,7 +200,7 @@ class Operator:
 
     def _listed(self) -> None:
         self._metrics.succeeded()
-        for kind in (BENCHMARK_RUN.plural, "jobs", "pods", "nodes"):
+        for kind in (BENCHMARK_RUN.plural, "jobs", "pods", *(("nodes",) if self._store.nodes() is not None else ())):
             self._metrics.heard(kind)
 
     async def _measure(self) -> None:

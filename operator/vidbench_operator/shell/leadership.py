@@ -147,7 +147,7 @@ class Leadership:
         except Conflict:
             # Somebody was faster, or an answer of ours was lost: the server knows.
             self._has_read = False
-            rest = 0.0
+            rest = self._limits.watch_period / 10
         except (Unavailable, Refused) as error:
             if self._complaint != str(error):
                 _log.warning("the Lease could not be read or written", lease=self._leases.name, error=str(error))
