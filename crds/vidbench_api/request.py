@@ -17,6 +17,7 @@ from .base import ApiModel, Digest, DType, Name, ObjectName, Offload, Uid
 from .identity import canonical_json, digest_of
 from .kinds import ModelSource, RunnerClassSpec
 from .run_spec import Artifacts, Hardware, Prompt, Scheduling, Seeds, Timeouts
+from .rungs import rung_cell, rungs_of
 
 Scalar = bool | int | float | str | None
 
@@ -52,6 +53,9 @@ class Cell(ApiModel):
         default=None, description="The model's estimate, where this cell is at least as large as a default clip of it."
     )
     generation_hash: Digest
+    rung: str | None = Field(
+        default=None, description="The change by which it differs from the cell that was asked for."
+    )
 
 
 class RunIdentity(ApiModel):
@@ -77,6 +81,7 @@ class RequestDocument(ApiModel):
     warmup: int
     timeouts: Timeouts
     artifacts: Artifacts
+    out_of_memory: Literal["Record", "Fallback"] = "Record"
     scheduling: Scheduling = Field(default_factory=Scheduling)
 
     def to_text(self) -> str:
@@ -111,8 +116,12 @@ class RequestDocument(ApiModel):
         return tuple(RequestedSample(prompt=prompt.id, seed=seed) for prompt in self.prompts for seed in seeds)
 
     def find_cell(self, cell_id: str) -> Cell | None:
-        """Return the cell of that id, or None."""
-        return next((cell for cell in self.cells if cell.id == cell_id), None)
+        """Return the cell of that id, or None. Rungs are not written down: each follows from its cell."""
+        cell = next((cell for cell in self.cells if cell.id == cell_id), None)
+        if cell is not None or self.out_of_memory != "Fallback":
+            return cell
+        rungs = (rung_cell(parent, rung) for parent in self.cells for rung in rungs_of(parent))
+        return next((rung for rung in rungs if rung.id == cell_id), None)
 
     def find_hardware(self, name: str) -> Hardware:
         """Return the hardware entry of that name; a document that was made by `expand` has it."""

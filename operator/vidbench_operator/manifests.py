@@ -39,6 +39,7 @@ from vidbench_api.names import (
     LABEL_QUEUE,
     LABEL_RUN,
     LABEL_RUN_UID,
+    LABEL_RUNG,
     LABEL_SHARD,
     LABEL_VARIANT,
     MANAGED_BY,
@@ -220,6 +221,7 @@ def _attempt_labels(run: RunIdentity, cell: Cell, shard: int, attempt: int) -> d
         LABEL_VARIANT: cell.variant,
         LABEL_SHARD: str(shard),
         LABEL_ATTEMPT: str(attempt),
+        **({LABEL_RUNG: cell.rung} if cell.rung else {}),
     }
 
 

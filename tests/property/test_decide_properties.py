@@ -24,7 +24,7 @@ from support.model_events import (
     scheduler_works,
 )
 
-from vidbench_api.names import Outcome, RowPhase, RunPhase
+from vidbench_api.names import Outcome, Reason, RowPhase, RunPhase
 from vidbench_operator.core.observed import latest_pod
 
 LONG = 100_000
@@ -50,7 +50,9 @@ specs = st.fixed_dictionaries(
         "parallelism": st.sampled_from((0, 1, 2, 4, 4)),
         "scheduling": st.sampled_from(({}, {}, {"queueName": "lab"})),
         "autoscaling": st.sampled_from(({"mode": "Off"}, {"mode": "Capacity"}, {"mode": "Capacity", "min": 2})),
-        "failurePolicy": st.sampled_from(({"infrastructureRetries": 0}, {"infrastructureRetries": 2})),
+        "failurePolicy": st.sampled_from(
+            ({"infrastructureRetries": 0}, {"infrastructureRetries": 2}, {"outOfMemory": "Fallback"})
+        ),
         "timeouts": st.sampled_from((TIMEOUTS | {"runSeconds": SHORT}, TIMEOUTS | {"runSeconds": LONG})),
         "ttl": st.sampled_from(({}, {"runSeconds": 0}, {"jobsSeconds": 0})),
     }
@@ -83,8 +85,13 @@ def check(cluster: ModelCluster) -> None:
 
 
 def cancelled(cluster: ModelCluster) -> list[str]:
-    """The cells that only the run's own deadline ended."""
-    return [row.id for row in cluster.status.rows for shard in row.shards if shard.outcome is Outcome.CANCELLED]
+    """The cells that only the run's own deadline ended; a rung that cannot help is not even tried."""
+    return [
+        row.id
+        for row in cluster.status.rows
+        for shard in row.shards
+        if shard.outcome is Outcome.CANCELLED and shard.reason != Reason.RUNG_SKIPPED
+    ]
 
 
 def wait_alone(cluster: ModelCluster) -> None:

@@ -32,7 +32,9 @@ Key = tuple[str, int]
 
 def breakers_of(context: Context, entries: Iterable[Entry]) -> Breakers:
     """Return the run's breakers that are not closed."""
-    trials = [Trial(entry.cell.id, entry.cell.model, entry.shard) for entry in entries]
+    trials = [
+        Trial(entry.cell.id, entry.cell.model if entry.cell.rung is None else None, entry.shard) for entry in entries
+    ]
     return find_breakers(trials, context.policy)
 
 

@@ -46,7 +46,9 @@ class Trial:
     """A shard with the names that its breakers go by."""
 
     cell: str
-    model: str
+    model: str | None
+    """None for a rung: what it does says nothing about the model."""
+
     shard: ShardStatus
 
     @property
@@ -181,6 +183,8 @@ def _events_of_models(trials: Sequence[Trial]) -> dict[str, list[Event]]:
     events: dict[str, list[Event]] = {}
     for trial in trials:
         shard = trial.shard
+        if trial.model is None:
+            continue
         failed = shard.phase is RowPhase.FINISHED and shard.outcome is Outcome.FAILED and shard.attempt > 0
         if _gave_an_answer(shard) or (failed and shard.reason not in _WITHOUT_A_POD):
             events.setdefault(trial.model, []).append((parse_time(shard.ended_at) or 0.0, not failed, trial.name))

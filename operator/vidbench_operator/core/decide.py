@@ -7,6 +7,7 @@ settled, and say it all in one status. Time is an argument, names are computed, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from vidbench_api.identity import attempt_name, harvest_name, result_name
 from vidbench_api.names import EventReason, LimitedBy, Outcome, Reason, RowPhase, RunPhase
@@ -17,6 +18,7 @@ from vidbench_api.run_status import BenchmarkRunStatus, CellRow, GpuSeconds, Sha
 from .alerts import health_alerts
 from .avoidance import breakers_of, end_of_broken_models, held_by_breakers, surroundings_of
 from .breaker import breaker_text, opened
+from .fallback import entries_of, fallback_event, find_fallbacks, with_fallbacks, with_rungs
 from .lifecycle import deadline_of, find_stop, is_paused, stopped, suspended, with_pause
 from .observed import Observed, ObservedJob, ObservedRun, latest_pod
 from .pairing import pairing_of, released
@@ -24,7 +26,7 @@ from .placement import placement_of
 from .plan import CreateJob, CreateResult, DeleteJob, EmitEvent, PatchTtl, Plan
 from .policy import Policy
 from .results import headline_memory, result_labels
-from .settle import Context, Entry, settle
+from .settle import Context, Entry, Settled, settle
 from .start import Started, start
 from .status import empty_row, is_summary_of, is_terminal, summarise, summarise_row
 from .timestamps import parse_time
@@ -43,8 +45,11 @@ def decide(run: ObservedRun, observed: Observed, now: float, policy: Policy) -> 
     document = observed.document
     if document is None:
         raise ValueError("an accepted run is decided with its request document")
-    context = _make_context(run, document, observed, now, policy)
+    context = _make_context(run, with_rungs(document, run.status.rows), observed, now, policy)
     entries = _settle_all(context)
+    fallbacks = find_fallbacks(context, entries)
+    context = with_fallbacks(context, fallbacks)
+    entries = (*entries, *(entry for fallback in fallbacks for entry in entries_of(context, fallback)))
     breakers = breakers_of(context, entries)
     entries = end_of_broken_models(context, entries, breakers)
     missing = _needs(entries, observed)
@@ -55,7 +60,8 @@ def decide(run: ObservedRun, observed: Observed, now: float, policy: Policy) -> 
     else:
         started = start(context, entries, breakers, held_by_breakers(context, entries, breakers))
     status = _make_status(context, started)
-    return _make_plan(context, started, status)
+    plan = _make_plan(context, started, status)
+    return replace(plan, events=(*(fallback_event(fallback) for fallback in fallbacks), *plan.events))
 
 
 def _make_context(
@@ -110,12 +116,19 @@ def _settle_all(context: Context) -> tuple[Entry, ...]:
         )
         for cell in context.document.cells
     ]
-    stop = find_stop(context.run, [(cell, [each.shard for each in shards]) for cell, shards in settled], context.now)
+    stop = find_stop(context.run, _asked_for(settled), context.now)
     return tuple(
         Entry(cell, stopped(context, cell, each, stop) if stop is not None else each)
         for cell, shards in settled
         for each in shards
     )
+
+
+def _asked_for(
+    settled: Sequence[tuple[Cell, Sequence[Settled]]],
+) -> list[tuple[Cell, list[ShardStatus]]]:
+    """Return the cells without their rungs, which may fail without harm."""
+    return [(cell, [each.shard for each in shards]) for cell, shards in settled if cell.rung is None]
 
 
 def _needs(entries: Sequence[Entry], observed: Observed) -> Plan | None:

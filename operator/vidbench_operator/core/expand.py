@@ -7,14 +7,15 @@ compared. Knows nothing of Jobs.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from vidbench_api.identity import canonical_json, cell_id, digest_of
 from vidbench_api.kinds import RunnerClassSpec, VideoModelSpec
-from vidbench_api.names import REQUEST_LIMIT, ConditionReason
+from vidbench_api.names import MAX_CELLS, MAX_SHARDS_OF_RUN, REQUEST_LIMIT, ConditionReason
 from vidbench_api.request import Cell, RequestDocument, RunIdentity, Scalar
 from vidbench_api.run_spec import BenchmarkRunSpec, Exclusion, Hardware, RunModel, Toleration, Variant
+from vidbench_api.rungs import rung_cell, rungs_of
 
 from .observed import ObservedRun, References
 
@@ -184,7 +185,8 @@ def _build_document(
     )
     if not cells:
         raise _RefusedError(ConditionReason.NO_CELLS, "spec.matrix.exclude and onlyFor leave no cell to measure")
-    if len({cell.id for cell in cells}) != len(cells):
+    rungs = _possible_rungs(spec, cells)
+    if len({cell.id for cell in (*cells, *rungs)}) != len(cells) + len(rungs):
         raise _RefusedError(
             ConditionReason.INVALID_SPEC, "two cells have the same id by chance: delete the run and apply it again"
         )
@@ -200,8 +202,24 @@ def _build_document(
         warmup=spec.measurement.warmup.min,
         timeouts=spec.timeouts,
         artifacts=spec.artifacts,
+        out_of_memory=spec.failure_policy.out_of_memory,
         scheduling=spec.scheduling,
     )
+
+
+def _possible_rungs(spec: BenchmarkRunSpec, cells: Sequence[Cell]) -> tuple[Cell, ...]:
+    """Return the cells that a fallback may add; raise if the status could not hold them all."""
+    if spec.failure_policy.out_of_memory != "Fallback":
+        return ()
+    rungs = tuple(rung_cell(cell, rung) for cell in cells for rung in rungs_of(cell))
+    rows, shards = len(cells) + len(rungs), spec.measurement.shards
+    if rows > MAX_CELLS or rows * shards > MAX_SHARDS_OF_RUN:
+        raise _RefusedError(
+            ConditionReason.REQUEST_TOO_LARGE,
+            f"failurePolicy.outOfMemory: Fallback may add {len(rungs)} rows to {len(cells)} cells, {rows} x {shards} shards"
+            f" in all; a run may have {MAX_CELLS} rows and {MAX_SHARDS_OF_RUN} shards: use fewer cells or shards, or Record",
+        )
+    return rungs
 
 
 def _resolve_cell(

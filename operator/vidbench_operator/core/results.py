@@ -19,6 +19,7 @@ from vidbench_api.names import (
     LABEL_OUTCOME,
     LABEL_RUN,
     LABEL_RUN_UID,
+    LABEL_RUNG,
     LABEL_SHARD,
     LABEL_VALIDITY,
     LABEL_VARIANT,
@@ -71,6 +72,7 @@ def make_result(
         request_digest=run.status.request_digest or document.digest,
         generation_hash=cell.generation_hash,
         environment_hash=_environment_hash(document, cell, node),
+        rung=cell.rung,
         outcome=end.outcome,
         validity=_validity_of(end),
         reason=end.reason.value if end.reason else None,
@@ -115,6 +117,7 @@ def result_labels(run: ObservedRun, spec: BenchmarkResultSpec) -> dict[str, str]
         LABEL_OUTCOME: spec.outcome.value,
         LABEL_VALIDITY: spec.validity.state.value,
         LABEL_GENERATION: spec.generation_hash[:GENERATION_CHARACTERS],
+        **({LABEL_RUNG: spec.rung} if spec.rung else {}),
     }
 
 

@@ -25,8 +25,8 @@ from .results import finished_shard, held_gpu_seconds, make_result
 from .retry import next_attempt, remember_failure
 from .timestamps import format_time, parse_time
 
-_STOPS = frozenset({Reason.RUN_DEADLINE, Reason.RUN_CANCELLED, Reason.TOO_MANY_FAILED})
-"""Reasons of the run, not of the shard."""
+_STOPS = frozenset({Reason.RUN_DEADLINE, Reason.RUN_CANCELLED, Reason.TOO_MANY_FAILED, Reason.RUNG_SKIPPED})
+"""Reasons for which a shard is not measured, that are not its own."""
 
 _MAX_NODE_NAME = 253
 

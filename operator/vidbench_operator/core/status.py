@@ -196,6 +196,7 @@ def empty_row(cell: Cell, shards: int) -> CellRow:
         model=cell.model,
         hardware=cell.hardware,
         variant=cell.variant,
+        rung=cell.rung,
         shards=tuple(ShardStatus(index=index) for index in range(1, shards + 1)),
     )
 
@@ -348,17 +349,30 @@ def _stop_of(rows: Iterable[CellRow]) -> tuple[ConditionReason, RunPhase] | None
 
 
 def count_cells(rows: Iterable[CellRow]) -> CellCounts:
-    """Count the cells by what they are; a cancelled cell counts as failed."""
+    """Count the cells that were asked for by what they are; a cancelled cell counts as failed.
+
+    A cell is not finished as long as a rung of it is measured; how the rung ends is no end of the cell.
+    """
     rows = tuple(rows)
+    asked = [row for row in rows if row.rung is None]
+    rungs = [row for row in rows if row.rung is not None]
+    phases = [_phase_with_rungs(row, rungs) for row in asked]
+    done = [row for row, phase in zip(asked, phases, strict=True) if phase is RowPhase.FINISHED]
     return CellCounts(
-        total=len(rows),
-        pending=sum(row.phase is RowPhase.PENDING for row in rows),
-        active=sum(row.phase is RowPhase.ACTIVE for row in rows),
-        succeeded=sum(row.outcome is Outcome.SUCCEEDED for row in rows),
-        out_of_memory=sum(row.outcome is Outcome.OUT_OF_MEMORY for row in rows),
-        failed=sum(row.outcome in (Outcome.FAILED, Outcome.CANCELLED) for row in rows),
-        reused=sum(row.source == "Reused" for row in rows),
+        total=len(asked),
+        pending=phases.count(RowPhase.PENDING),
+        active=phases.count(RowPhase.ACTIVE),
+        succeeded=sum(row.outcome is Outcome.SUCCEEDED for row in done),
+        out_of_memory=sum(row.outcome is Outcome.OUT_OF_MEMORY for row in done),
+        failed=sum(row.outcome in (Outcome.FAILED, Outcome.CANCELLED) for row in done),
+        reused=sum(row.source == "Reused" for row in done),
     )
+
+
+def _phase_with_rungs(cell: CellRow, rungs: Sequence[CellRow]) -> RowPhase:
+    names = (cell.model, cell.hardware, cell.variant)
+    phases = {cell.phase, *(row.phase for row in rungs if (row.model, row.hardware, row.variant) == names)}
+    return next((phase for phase in (RowPhase.ACTIVE, RowPhase.PENDING) if phase in phases), RowPhase.FINISHED)
 
 
 def fastest_of(rows: Iterable[CellRow]) -> Fastest | None:
@@ -375,7 +389,7 @@ def fastest_of(rows: Iterable[CellRow]) -> Fastest | None:
     return Fastest(
         cell=row.id,
         latency_microseconds=latency,
-        text=f"{row.model}/{row.hardware}/{row.variant} {seconds_text(latency)}",
+        text=f"{row.model}/{row.hardware}/{row.variant}{f'+{row.rung}' if row.rung else ''} {seconds_text(latency)}",
     )
 
 
@@ -444,7 +458,7 @@ def _counts_text(counts: CellCounts) -> str:
 
 
 def _failures_text(rows: Sequence[CellRow]) -> str:
-    failed = [row for row in rows if row.outcome in (Outcome.FAILED, Outcome.CANCELLED)]
+    failed = [row for row in rows if row.rung is None and row.outcome in (Outcome.FAILED, Outcome.CANCELLED)]
     named = [f"{row.model}/{row.hardware}/{row.variant} {row.reason}" for row in failed[:3]]
     if not named:
         return ""
