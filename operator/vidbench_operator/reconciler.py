@@ -34,7 +34,9 @@ from .ports import AlreadyExists, BrokenRun, Children, Cluster, Conflict, Gone, 
 
 STATUS_SPACING_SECONDS: Final = 1.0
 _CONCURRENT_CALLS: Final = 8
-_DOCUMENTS: Final = 64
+_DOCUMENTS: Final = 128
+"""Request documents that are kept: a quarter of a MiB each for a hundred cells. A pass without its own reads it anew."""
+
 _PREFLIGHT_SECONDS: Final = 15.0
 _LOOKS: Final = 4
 """Times that one pass may learn something new; each look answers a question, so two are the rule."""
@@ -214,7 +216,7 @@ class Reconciler:
     async def _advance(self, run: ObservedRun) -> float | None:
         """Decide and apply, again for as long as applying brings something to light."""
         try:
-            document = None if is_terminal(run.status) else await self._document_of(run)
+            document = await self._document_of(run)
             observed = self._observe(run, document)
             for _ in range(_LOOKS):
                 plan = decide(run, observed, self._cluster.now(), self._policy)
@@ -393,9 +395,15 @@ class Reconciler:
         if spent:
             self._children.forget_pods(run, spent)
 
-    async def _document_of(self, run: ObservedRun) -> RequestDocument:
-        """Return the document whose digest the status holds; a lost one is rebuilt, if that gives the same bytes."""
+    async def _document_of(self, run: ObservedRun) -> RequestDocument | None:
+        """Return the document whose digest the status holds; a lost one is rebuilt, if that gives the same bytes.
+
+        A run that has ended needs none any more.
+        """
         digest = run.status.request_digest
+        if is_terminal(run.status):
+            self._documents.pop(run.uid, None)
+            return None
         kept = self._documents.get(run.uid)
         if kept is not None:
             self._documents.move_to_end(run.uid)

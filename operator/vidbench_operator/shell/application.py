@@ -29,6 +29,7 @@ from .heartbeat import Heartbeat
 from .intake import Intake
 from .leadership import Leader, Leadership, SoleLeader, make_identity
 from .mailbox import Mailbox
+from .pace import Pace
 from .probes import find_problem, serve_probes
 from .resync import Resync
 from .retention import Retention
@@ -63,7 +64,9 @@ class Operator:
             count_gpu_time=metrics.gpu_time_spent,
         )
         policy = QueuePolicy(workers=settings.workers)
-        self._queue: WorkQueue[RunKey] = WorkQueue(self._pass, policy, expected=(Unavailable, Refused))
+        self._queue: WorkQueue[RunKey] = WorkQueue(
+            self._pass, policy, expected=(Unavailable, Refused), rest=Pace().rest
+        )
         self._restart_watches = asyncio.Event()
         self._resync = Resync(
             cluster,

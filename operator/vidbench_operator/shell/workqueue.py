@@ -32,7 +32,7 @@ class QueuePolicy:
 
     last_delay: float = 60.0
     spacing: float = 0.05
-    """Rest of a key after a pass, in which a burst of events becomes one pass."""
+    """Rest of a key after a pass, in which a burst of events becomes one pass; a queue with a `rest` asks that instead."""
 
     pass_limit: float = 120.0
     """A pass that takes longer is cancelled and counts as failed."""
@@ -42,6 +42,7 @@ class WorkQueue(Generic[Key]):
     """Calls `work(key)` for every key that was added; a number that it returns adds the key again so much later.
 
     `work` may raise anything: the failure is logged, with a traceback unless it is `expected`, and the key comes back.
+    After a pass a key rests for `rest()` seconds.
     Use from one event loop only.
     """
 
@@ -51,11 +52,13 @@ class WorkQueue(Generic[Key]):
         policy: QueuePolicy = QueuePolicy(),
         jitter: Callable[[], float] = random.random,
         expected: tuple[type[Exception], ...] = (),
+        rest: Callable[[], float] | None = None,
     ) -> None:
         self._work = work
         self._policy = policy
         self._jitter = jitter
         self._expected = expected
+        self._rest_seconds = rest or (lambda: policy.spacing)
         self._due: dict[Key, float] = {}
         self._heap: list[tuple[float, int, Key]] = []
         self._numbers = itertools.count()
@@ -179,7 +182,7 @@ class WorkQueue(Generic[Key]):
         """Let the key rest; forget rests that are over, so that keys of the past take no memory."""
         now = asyncio.get_running_loop().time()
         self._rests_until = {entry: until for entry, until in self._rests_until.items() if until > now}
-        self._rests_until[key] = now + self._policy.spacing
+        self._rests_until[key] = now + self._rest_seconds()
 
     async def _finish_running(self) -> None:
         tasks = [task for task, _ in self._running.values()]

@@ -289,3 +289,23 @@ async def test_queue_beats_while_it_has_nothing_to_do() -> None:
         await asyncio.sleep(60)
         assert queue.seconds_since_beat <= 1.0
     assert WorkQueue(work).seconds_since_beat == float("inf")
+
+
+async def test_queue_asks_how_long_a_key_is_to_rest_after_each_pass() -> None:
+    starts: list[float] = []
+    rests = iter([0.0, 0.15, 0.0])
+    loop = asyncio.get_running_loop()
+
+    async def work(key: str) -> None:
+        starts.append(loop.time())
+
+    queue = WorkQueue(work, FAST, rest=lambda: next(rests))
+    task = asyncio.create_task(queue.run())
+    for number in range(1, 4):
+        queue.add("a")
+        async with asyncio.timeout(5):
+            while len(starts) < number:
+                await asyncio.sleep(0.002)
+    task.cancel()
+    await asyncio.wait([task])
+    assert starts[2] - starts[1] >= 0.15
