@@ -54,11 +54,13 @@ from vidbench_operator.ports import AlreadyExists, Conflict, Gone, Refused, RunK
 from . import projections
 from .api import CHUNK, METADATA_LIST, METADATA_ONLY, Api
 from .clock import ApiClock
+from .shared_read import SharedRead
 
 _log = structlog.get_logger("vidbench.kube")
 _Spec = TypeVar("_Spec", bound=ApiModel)
 _CORE: Final = "/api/v1"
 _BATCH: Final = "/apis/batch/v1"
+_REFUSALS_SECONDS: Final = 2.0
 _OURS: Final = f"/apis/{API_VERSION}"
 _KUEUE_VERSIONS: Final = ("v1beta2", "v1beta1")
 _GENERATIONS_A_LIST: Final = 40
@@ -77,6 +79,7 @@ class KubeCluster:
         self._api = api
         self._clock = clock
         self._namespaces = tuple(namespaces)
+        self._refusals = SharedRead(self._list_refusals, _REFUSALS_SECONDS)
         self._instance = instance
 
     def now(self) -> float:
@@ -202,16 +205,22 @@ class KubeCluster:
         return False
 
     async def list_refusals(self, run: ObservedRun, job_uids: frozenset[str]) -> tuple[CreationRefusal, ...]:
-        """Read, in one list, what the Job controller said last about each of these Jobs."""
+        """Read what the Job controller said last about each of these Jobs; at most a few seconds old."""
+        latest = await self._refusals.get(run.namespace)
+        return tuple(latest[uid] for uid in job_uids if uid in latest)
+
+    async def _list_refusals(self, namespace: str) -> dict[str, CreationRefusal]:
+        """List what the Job controller said last about each Job of a namespace, by UID.
+
+        The API server goes through all Events of the namespace for it: with thousands of Jobs that start, that is dear.
+        """
         query = {"fieldSelector": "involvedObject.kind=Job,reason=FailedCreate"}
         latest: dict[str, tuple[float, CreationRefusal]] = {}
-        async for raw in self._api.items(f"{_CORE}/namespaces/{run.namespace}/events", query):
+        async for raw in self._api.items(f"{_CORE}/namespaces/{namespace}/events", query):
             entry = projections.project_refusal(raw)
-            if entry is None or entry[1].job_uid not in job_uids:
-                continue
-            if entry[0] >= latest.get(entry[1].job_uid, entry)[0]:
+            if entry is not None and entry[0] >= latest.get(entry[1].job_uid, entry)[0]:
                 latest[entry[1].job_uid] = entry
-        return tuple(refusal for _, refusal in latest.values())
+        return {uid: refusal for uid, (_, refusal) in latest.items()}
 
     async def create_result(
         self, run: ObservedRun, name: str, spec: BenchmarkResultSpec, labels: dict[str, str]
