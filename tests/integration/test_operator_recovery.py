@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -22,9 +23,12 @@ from support.kube_api import KubeApi
 from support.played_kubelet import STRATEGIC, Ending, PlayedKubelet, Pod, Script, model_of, succeeds
 
 from localcluster.controlplane import ControlPlane
-from vidbench_api.names import ExitCode
+from vidbench_api.message import decode, encode
+from vidbench_api.names import LABEL_HARVEST, LABEL_RUNG, ExitCode, Outcome
+from vidbench_api.rungs import Rung
+from vidbench_api.verdict import Stage
 
-NAMES = tuple(f"recovery-{number}" for number in range(6))
+NAMES = tuple(f"recovery-{number}" for number in range(8))
 NODE_COOL_DOWN = 8
 MODEL_COOL_DOWN = 3
 DEVICE_FAULT = Ending(int(ExitCode.DEVICE_FAULT), None, "Error")
@@ -175,6 +179,107 @@ def test_verdict_that_comes_back_with_a_lost_node_is_refused(api: KubeApi, names
     assert result["spec"]["origin"]["node"] == second.node
     assert result["spec"]["origin"]["podUid"] != old["metadata"]["uid"]
     assert_one_result_a_shard(api, run, body)
+
+
+def test_pod_deleted_by_hand_is_replaced_at_once_and_charged_to_nobody(
+    api: KubeApi, namespace: str, play: Play
+) -> None:
+    let_end = False
+    kubelet = play(namespace, "node", lambda pod: succeeds(pod) if let_end else None)
+    run = make_run(namespace, failurePolicy={"infrastructureRetries": 0})
+    apply(api, run)
+    wait_until(api, run, lambda body: body.get("status", {}).get("parallelism", {}).get("running") == 1)
+    [old] = pods_on(api, kubelet)
+    path = f"/api/v1/namespaces/{namespace}/pods/{old['metadata']['name']}"
+    assert api.request("DELETE", path).accepted
+    wait_until(api, run, lambda _: api.request("GET", path).status == 404)
+    ended = time.monotonic()
+    wait_until(api, run, lambda _: bool(pods_on(api, kubelet)))
+    seconds = time.monotonic() - ended
+    print(f"the replacement was there {seconds:.2f} s after the deleted pod was gone")
+    let_end = True
+    body = wait_until(api, run, has_ended)
+    [shard] = shards_of(body)
+    assert (shard["outcome"], shard["attempt"], shard["disruptions"], shard["retries"]) == ("Succeeded", 2, 1, 0)
+    assert_one_result_a_shard(api, run, body)
+
+
+def of_attempt(pod: Pod, **changes: object) -> str:
+    """The verdict of the attempt that a pod is labelled with, with some fields replaced."""
+    message = succeeds(pod).message
+    assert message is not None
+    return encode(decode(message).model_copy(update=changes))
+
+
+def test_cell_that_runs_out_in_the_decoder_is_measured_with_tiling_beside_it(
+    api: KubeApi, namespace: str, play: Play
+) -> None:
+    def script(pod: Pod) -> Ending:
+        if pod["metadata"]["labels"].get(LABEL_RUNG) == Rung.VAE_TILING:
+            return succeeds(pod)
+        out = {"outcome": Outcome.OUT_OF_MEMORY, "reason": "OutOfMemoryCuda", "phase": "vae_decode"}
+        return Ending(int(ExitCode.OUT_OF_MEMORY_CUDA), of_attempt(pod, stage=Stage.SAMPLING, **out), "Error")
+
+    play(namespace, "node", script)
+    run = make_run(namespace, failurePolicy={"outOfMemory": "Fallback"})
+    apply(api, run)
+    body = wait_until(api, run, has_ended)
+    asked, rung = body["status"]["rows"]
+    assert (asked.get("rung"), asked["outcome"]) == (None, "OutOfMemory")
+    assert (rung["rung"], rung["outcome"], rung["variant"]) == ("VaeTiling", "Succeeded", asked["variant"])
+    assert (body["status"]["phase"], body["status"]["progress"]) == ("Succeeded", "1/1")
+    assert_one_result_a_shard(api, run, body)
+    assert [text for text in events_of(api, namespace, "Fallback") if "VaeTiling is measured beside it" in text]
+
+
+@pytest.fixture
+def claim(api: KubeApi, namespace: str) -> Iterator[str]:
+    """A bound claim; no kubelet mounts it here."""
+    size = {"storage": "1Gi"}
+    modes = {"accessModes": ["ReadWriteMany"], "storageClassName": namespace}
+    volume = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": namespace},
+        "spec": {**modes, "capacity": size, "hostPath": {"path": "/nowhere"}},
+    }
+    wanted = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "videos", "namespace": namespace},
+        "spec": {**modes, "volumeName": namespace, "resources": {"requests": size}},
+    }
+    assert api.create(volume).accepted
+    assert api.create(wanted).accepted
+    yield "videos"
+    api.request("DELETE", f"/api/v1/persistentvolumes/{namespace}")
+
+
+def test_what_an_attempt_stored_is_harvested_where_its_message_was_lost(
+    api: KubeApi, namespace: str, play: Play, claim: str
+) -> None:
+    def script(pod: Pod) -> Ending:
+        if LABEL_HARVEST not in pod["metadata"]["labels"]:
+            return Ending(0, None)
+        return succeeds(pod) if model_of(pod) == "m0" else Ending(int(ExitCode.NOTHING_STORED), None, "Error")
+
+    kubelet = play(namespace, "node", script)
+    policy = {"infrastructureRetries": 0}
+    run = make_run(namespace, models=2, artifacts={"storageUri": f"claim://{claim}"}, failurePolicy=policy)
+    apply(api, run)
+    body = wait_until(api, run, has_ended)
+    rows = {row["model"]: row for row in body["status"]["rows"]}
+    assert [(rows[name]["outcome"], rows[name].get("reason")) for name in ("m0", "m1")] == [
+        ("Succeeded", None), ("Failed", "ResultLost"),
+    ]  # fmt: skip
+    assert [shard["attempt"] for shard in shards_of(body)] == [1, 1]
+    harvested = next(entry["spec"] for entry in results_of(api, run) if entry["spec"]["cell"]["model"] == "m0")
+    assert harvested["origin"]["node"] == kubelet.node
+    assert f"Job {harvested['origin']['jobName']}-h" in harvested["message"]
+    assert_one_result_a_shard(api, run, body)
+    jobs = jobs_of(api, namespace)
+    assert len(jobs) == 4
+    wait_until(api, run, lambda _: all("ttlSecondsAfterFinished" in job["spec"] for job in jobs_of(api, namespace)))
 
 
 def running_on(api: KubeApi, kubelet: PlayedKubelet) -> bool:
