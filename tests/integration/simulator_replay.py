@@ -171,15 +171,13 @@ class Replay:
                 self._api.request("PATCH", one, {"spec": {"ttlSecondsAfterFinished": 0}}, content_type=MERGE)
             await self._gone(one, self._uids[job.uid])
         elif change.type == "ADDED":
-            manifest, _ = entry.detail
             path = f"/apis/batch/v1/namespaces/{self._namespace}/jobs"
-            answer = self._api.request("POST", path, self._real_job(manifest, job.owner_uid))
+            answer = self._api.request("POST", path, self._real_job(entry.detail, job.owner_uid))
             if not answer.accepted:
                 raise Difference(f"Job {job.name}: {answer.message}")
             self._uids[job.uid] = answer.body["metadata"]["uid"]
         elif entry.actor == "people":
-            _, suspended = entry.detail
-            self._api.request("PATCH", one, {"spec": {"suspend": suspended}}, content_type=MERGE)
+            self._api.request("PATCH", one, {"spec": {"suspend": job.suspended}}, content_type=MERGE)
         else:
 
             async def seen() -> Any:

@@ -357,7 +357,7 @@ def pod_is_deleted_by_force(sim: Simulation, chance: Random) -> bool:
 def queue_takes_a_job_back(sim: Simulation, chance: Random) -> bool:
     """Suspends a Job, which loses its pod, and lets it go on a while later."""
     job = _pick([job for job in sim.server.jobs.values() if job.seen.finished is None], chance)
-    if job is None or job.suspended:
+    if job is None or job.seen.suspended:
         return False
     _suspend(sim, job, suspended=True)
     sim.clock.after(chance.choice((3.0, 30.0, 200.0)), lambda: _suspend(sim, job, suspended=False))

@@ -92,11 +92,14 @@ class JobController:
         if job is None or job.seen.deleting:
             return
         mine = [pod for pod in server.pods.values() if pod.seen.job_uid == uid]
+        if job.begins and not job.seen.suspended and job.seen.finished is None:
+            job.begins = False
+            server.change_job(name, started_at=server.clock.stamp)
         if job.seen.finished is None:
             self._count(job, mine)
         if job.seen.finished is not None:
             self._clear_up(job, mine)
-        elif job.suspended:
+        elif job.seen.suspended:
             for pod in mine:
                 if pod.seen.phase not in ("Succeeded", "Failed"):
                     pod.suspended_away = True
@@ -325,3 +328,22 @@ def _affinity_allows(template: Manifest, node: str) -> bool:
         all((node in field["values"]) is (field["operator"] == "In") for field in term["matchFields"])
         for term in required["nodeSelectorTerms"]
     )
+
+
+class Queue:
+    """What a queue does to the Jobs that are labelled with its name: lets them go on a while after they were made."""
+
+    def __init__(self, server: Server, chance: Random) -> None:
+        self._server = server
+        self._chance = chance
+        server.subscribe(self._on)
+
+    def _on(self, change: Change) -> None:
+        if change.kind == "job" and change.type == "ADDED" and change.value.suspended:
+            name, uid = change.value.name, change.value.uid
+            self._server.clock.after(self._chance.choice((1.0, 10.0, 90.0)), lambda: self._admit(name, uid))
+
+    def _admit(self, name: str, uid: str) -> None:
+        job = self._server.jobs.get(name)
+        if job is not None and job.seen.uid == uid and job.seen.suspended:
+            self._server.by("people", lambda: self._server.suspend_job(name, suspended=False))

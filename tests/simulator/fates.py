@@ -71,7 +71,8 @@ def choose(chance: Random, calm: float) -> Fate:
 
 def force(word: str, fate: Fate) -> Fate:
     """Return the fate with another word, for scenarios in which something always goes wrong."""
-    reason = Reason.OUT_OF_MEMORY_CUDA if word == "exits 81" else Reason.DEVICE_FAULT if word == "exits 91" else None
+    forced = {"exits 81": Reason.OUT_OF_MEMORY_CUDA, "exits 91": Reason.DEVICE_FAULT, "exits 96": Reason.RESULT_LOST}
+    reason = fate.reason if word == fate.word else forced.get(word)
     return Fate(word, fate.pull_seconds, fate.run_seconds, fate.on_signal, reason)
 
 

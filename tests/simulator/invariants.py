@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
-from vidbench_api.identity import attempt_name, result_name
+from vidbench_api.identity import attempt_name, harvest_name, result_name
 from vidbench_api.message import MessageError, decode
-from vidbench_api.names import ConditionType, Outcome, Reason, RowPhase
+from vidbench_api.names import LABEL_ATTEMPT, LABEL_HARVEST, ConditionType, Outcome, Reason, RowPhase
 from vidbench_api.result import BenchmarkResultSpec
 from vidbench_api.run_status import BenchmarkRunStatus, CellRow, ShardStatus
 from vidbench_operator.core.observed import ObservedRun, latest_pod
@@ -100,8 +100,8 @@ class Invariants:
         made = self.jobs_made.get(name, [])
         fresh = stored is not None and stored.seen.resource_version == run.resource_version
         if stored is not None and stored.seen.uid == run.uid:
-            named = max((attempt for attempt in self._attempts(stored.seen.status, run.name, name)), default=0)
-            _require(named > 0, f"write ahead: Job {name} is made, and no status names it")
+            named = self._is_named(stored.seen.status, run.name, manifest)
+            _require(named, f"write ahead: Job {name} is made, and no status names it")
         if fresh:
             _require(set(made) <= self.excused, f"I1: the attempt of Job {name} is made twice")
 
@@ -160,26 +160,27 @@ class Invariants:
 
     # Inside
 
-    def _attempts(self, status: BenchmarkRunStatus, run: str, name: str) -> list[int]:
-        """Return the attempts of a Job's shard that the status has come to, if they include the Job's."""
+    def _is_named(self, status: BenchmarkRunStatus, run: str, manifest: Manifest) -> bool:
+        """Whether the status has come to the attempt of a Job, or to the harvest of one."""
+        name, labels = manifest["metadata"]["name"], manifest["metadata"]["labels"]
         shard = _shard_of_job(status, run, name)
-        return [shard.attempt] if shard is not None and shard.attempt >= int(name.rsplit("-", 1)[1]) else []
+        if shard is None or shard.attempt < int(labels[LABEL_ATTEMPT]):
+            return False
+        return LABEL_HARVEST not in labels or shard.attempt > int(labels[LABEL_ATTEMPT]) or _was_harvested(shard)
 
     def _check_origin(self, spec: BenchmarkResultSpec) -> None:
         if not spec.series:
             return
-        pod = self._pods_ever.get(spec.origin.pod_uid or "")
-        _require(pod is not None, f"I3: figures of {spec.cell.id}/{spec.shard} from a pod that never was")
-        assert pod is not None
         name = attempt_name(spec.run.name, spec.cell.id, spec.shard, spec.origin.attempt)
-        _require(pod.job_name == name, f"I3: figures of {name} from a pod of {pod.job_name}")
-        _require(pod.seen.job_uid == spec.origin.job_uid, f"I3: figures of {name} from a pod of another Job")
-        try:
-            verdict = decode(pod.seen.message or "")
-        except MessageError as error:
-            raise Violation(f"I3: figures of {name} from a pod without a verdict: {error}") from error
-        mine = (verdict.cell, verdict.shard, verdict.attempt) == (spec.cell.id, spec.shard, spec.origin.attempt)
-        _require(mine and verdict.series == spec.series, f"I3: figures of {name} that its pod did not report")
+        pod = self._pods_ever.get(spec.origin.pod_uid or "")
+        harvests = [each for each in self._pods_ever.values() if each.job_name == harvest_name(name)]
+        _require(pod is not None or bool(harvests), f"I3: figures of {name} from a pod that never was")
+        if pod is not None:
+            _require(pod.job_name == name, f"I3: figures of {name} from a pod of {pod.job_name}")
+            _require(pod.seen.job_uid == spec.origin.job_uid, f"I3: figures of {name} from a pod of another Job")
+        told = [_figures(each) for each in (pod, *harvests) if each is not None]
+        who = (spec.cell.id, spec.shard, spec.origin.attempt)
+        _require((who, spec.series) in told, f"I3: figures of {name} that its pod did not report")
 
     def _check_shard(self, run: ObservedRun, row: CellRow, shard: ShardStatus) -> None:
         failure = run.spec.failure_policy
@@ -237,8 +238,10 @@ class Invariants:
             _require(not last.ended or _reason_of(last.message) in (reason, ""), f"{where} its runner says otherwise")
         else:
             _require(last.ended, f"{where} its runner runs")
+            harvests = [pod for pod in self._pods_ever.values() if pod.job_name == harvest_name(job.seen.name)]
+            said = {_reason_of(message) for message in (last.message, *(pod.seen.message for pod in harvests))}
             lost = reason == Reason.RESULT_LOST
-            _require(not lost or _reason_of(last.message) in (reason, ""), f"{where} there is a verdict")
+            _require(not lost or reason in said or said == {""}, f"{where} there is a verdict")
 
 
 def check_conditions(run: ObservedRun, status: BenchmarkRunStatus) -> None:
@@ -276,9 +279,22 @@ def _shard_of_job(status: BenchmarkRunStatus, run: str, name: str) -> ShardStatu
     """Return the shard that a Job's name belongs to."""
     for row in status.rows:
         for shard in row.shards:
-            if name.rsplit("-", 1)[0] == result_name(run, row.id, shard.index):
+            if name.removesuffix("-h").rsplit("-", 1)[0] == result_name(run, row.id, shard.index):
                 return shard
     return None
+
+
+def _was_harvested(shard: ShardStatus) -> bool:
+    return shard.harvest_at is not None or shard.phase is not RowPhase.ACTIVE
+
+
+def _figures(pod: StoredPod) -> object:
+    """Return whose figures a pod has reported, and which."""
+    try:
+        verdict = decode(pod.seen.message or "")
+    except MessageError:
+        return None
+    return (verdict.cell, verdict.shard, verdict.attempt), verdict.series
 
 
 def _reason_of(message: str | None) -> str | None:

@@ -39,7 +39,7 @@ class Changed:
     actor: Actor
     change: Change
     detail: Any = None
-    """Of a run, the run; of a Job, its manifest and whether it is suspended; of a pod, its Job's name."""
+    """Of a run, the run; of a Job, its manifest; of a pod, its Job's name."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class RecordingServer(Server):
             detail = self.runs[change.key].seen
         elif change.kind == "job" and change.value.name in self.jobs:
             job = self.jobs[change.value.name]
-            detail = (job.manifest, job.suspended)
+            detail = job.manifest
         elif change.kind == "pod":
             pod = self.pods.get(change.value.uid)
             detail = pod.job_name if pod is not None else None

@@ -82,13 +82,17 @@ def make_run(chance: Random, name: str, number: int) -> ObservedRun:
     spec = run_spec(
         models=models,
         hardware=hardware,
-        measurement={"shards": chance.choice((1, 1, 2, 3))},
+        measurement={"shards": chance.choice((1, 1, 2, 3)), "pairing": chance.choice(("None", "None", "None", "Node"))},
         parallelism=chance.choice((0, 1, 2, 4, 8)),
         failurePolicy={
             "infrastructureRetries": chance.choice((0, 1, 3)),
             "unknownRetries": chance.choice((0, 1)),
+            "outOfMemory": chance.choice(("Record", "Record", "Fallback")),
             "maxFailedCells": chance.choice(("100%", "100%", "30%")),
         },
+        autoscaling={"mode": chance.choice(("Capacity", "Off"))},
+        scheduling={"queueName": "gpus"} if chance.random() < 0.15 else {},
+        artifacts={"storageUri": "claim://videos"} if chance.random() < 0.25 else {},
         reuse={"policy": chance.choice(("Never", "IfIdentical"))},
         timeouts=TIMEOUTS | {"runSeconds": chance.choice((LONG, LONG, SHORT))},
         ttl=chance.choice(({}, {"jobsSeconds": 0, "failedJobsSeconds": 0}, {"jobsSeconds": 30, "runSeconds": 60})),

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from vidbench_api.identity import digest_of
-from vidbench_api.names import LABEL_ATTEMPT, LABEL_CELL, LABEL_RUN, LABEL_SHARD, RunPhase
+from vidbench_api.names import LABEL_ATTEMPT, LABEL_CELL, LABEL_HARVEST, LABEL_RUN, LABEL_SHARD, RunPhase
 from vidbench_api.request import RunIdentity
 from vidbench_api.result import BenchmarkResultSpec
 from vidbench_api.run_spec import BenchmarkRunSpec
@@ -63,7 +63,9 @@ class StoredJob:
     key: RunKey
     manifest: Manifest = field(repr=False)
     version: int = 0
-    suspended: bool = False
+    begins: bool = True
+    """Whether the Job controller has to write down that it makes pods from now on."""
+
     refusal: str | None = None
     """What the latest FailedCreate Event says."""
 
@@ -287,9 +289,10 @@ class Server:
             shard=int(labels[LABEL_SHARD]),
             attempt=int(labels[LABEL_ATTEMPT]),
             created_at=self.clock.stamp,
+            suspended=bool(manifest["spec"].get("suspend", False)),
+            harvests=LABEL_HARVEST in labels,
         )
         job = StoredJob(seen, RunKey(NAMESPACE, labels[LABEL_RUN]), manifest, self._bump())
-        job.suspended = bool(manifest["spec"].get("suspend", False))
         self.jobs[name] = job
         self._tell(Change("job", "ADDED", job.key, job.seen))
         return job
@@ -302,10 +305,8 @@ class Server:
 
     def suspend_job(self, name: str, *, suspended: bool) -> None:
         """Set `spec.suspend`, as a queue does."""
-        job = self.jobs[name]
-        job.suspended = suspended
-        job.version = self._bump()
-        self._tell(Change("job", "MODIFIED", job.key, job.seen))
+        self.jobs[name].begins = self.jobs[name].begins or not suspended
+        self.change_job(name, suspended=suspended)
 
     def remove_job(self, name: str) -> None:
         job = self.jobs.pop(name)

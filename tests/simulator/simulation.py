@@ -12,7 +12,7 @@ from random import Random
 
 from support.builders import NOW, references
 
-from vidbench_api.names import LABEL_MODEL, RowPhase
+from vidbench_api.names import LABEL_HARVEST, LABEL_MODEL, RowPhase
 from vidbench_operator.core.policy import Policy
 from vidbench_operator.core.status import is_terminal
 from vidbench_operator.ports import RunKey
@@ -22,7 +22,7 @@ from vidbench_operator.shell.children import ChildStore
 from . import fates
 from .clock import Clock
 from .connection import Call, Connection
-from .controllers import GarbageCollector, JobController, NodeController, PodCollector, Scheduler
+from .controllers import GarbageCollector, JobController, NodeController, PodCollector, Queue, Scheduler
 from .eventloop import SeededLoop
 from .invariants import Invariants, Violation
 from .kubelet import Kubelets
@@ -75,6 +75,7 @@ class Simulation:
         self.kubelets = Kubelets(
             self.server, self.node_controller, self.chance("kubelets"), self._fate_of, self._fate_came_true
         )
+        self.queue = Queue(self.server, self.chance("queue"))
         self.processes: list[OperatorProcess] = []
         self.violation: BaseException | None = None
         self._started = 0
@@ -230,6 +231,12 @@ class Simulation:
         name = manifest["metadata"]["name"]
         self._pods_of_job[name] += 1
         fate = fates.choose(self.chance("fate", name, self._pods_of_job[name]), self.scenario.calm)
+        if LABEL_HARVEST in manifest["metadata"]["labels"]:
+            word = self.chance("harvest", name, self._pods_of_job[name]).choice(
+                ("succeeds", "exits 96 without a verdict", fate.word)
+            )
+            self.count("harvest pod")
+            return fates.force(word, fate)
         if node == self.scenario.unhappy_node:
             return fates.force("exits 91", fate)
         if manifest["metadata"]["labels"][LABEL_MODEL] == self.scenario.unhappy_model:

@@ -18,6 +18,7 @@ from vidbench_operator.ports import RunKey
 
 from .actions import BY_NAME, FAULTS, PEOPLE, WORLD, reconnect, wait
 from .invariants import Violation
+from .process import RESYNC_SECONDS
 from .scenario import LONG, LONGEST_ATTEMPT, make_node
 from .simulation import REAL, Code, Simulation, Step
 
@@ -132,7 +133,9 @@ def _put_right(sim: Simulation) -> None:
 def bound_of(sim: Simulation, key: RunKey) -> float:
     """Return seconds within which a run must end from now on: by its own limit, or if that is long, by its attempts'."""
     run = sim.server.runs[key].seen
-    own = max(0.0, deadline_of(run, sim.clock.api) - sim.clock.api) + 30.0
+    # Who waits by a clock that does not jump learns of a jump by the next list at the latest.
+    late = 30.0 + (RESYNC_SECONDS if sim.counts["step: clock_of_api_jumps"] else 0.0)
+    own = max(0.0, deadline_of(run, sim.clock.api) - sim.clock.api) + late
     rows = max(1, len(run.spec.models) * len(run.spec.hardware)) * run.spec.measurement.shards
     attempts = (
         3 + FREE_ATTEMPTS + run.spec.failure_policy.infrastructure_retries + run.spec.failure_policy.unknown_retries
@@ -142,14 +145,14 @@ def bound_of(sim: Simulation, key: RunKey) -> float:
 
 def _end_within_bound(sim: Simulation) -> None:
     bound = max((bound_of(sim, key) for key in sim.server.runs), default=0.0)
-    jumped_back = sim.clock.monotonic
+    begin = sim.clock.monotonic
     if not sim.advance_until(sim.all_terminal, bound) and sim.violation is None:
         waiting = [
             f"{key.name}: {stored.seen.status.message}"
             for key, stored in sim.server.runs.items()
             if not sim.terminal(key)
         ]
-        raise Violation(f"liveness: not ended {sim.clock.monotonic - jumped_back:.0f} s after the faults: {waiting}")
+        raise Violation(f"liveness: not ended {sim.clock.monotonic - begin:.0f} s after the faults: {waiting}")
     for key, stored in sim.server.runs.items():
         run = stored.seen
         if sim.violation is None and stored.broken is None and run.spec.timeouts.run_seconds == LONG:
