@@ -23,7 +23,7 @@ from vidbench_operator.core.status import is_terminal
 from vidbench_operator.ports import RunKey
 
 from .connection import Connection
-from .server import Manifest, Server, StoredJob, StoredPod
+from .server import NAMESPACE, Manifest, Server, StoredJob, StoredPod
 
 OURS_TO_SAY: Final = frozenset(
     {
@@ -67,8 +67,13 @@ class Invariants:
     def result_comes(self, connection: Connection, name: str, spec: BenchmarkResultSpec) -> None:
         """I3, and the truth of how the attempt ended."""
         self._check_origin(spec)
-        if spec.origin.job_uid is not None:
-            self._check_end(connection, RunKey("lab", spec.run.name), spec.origin.job_uid, spec.reason)
+        key = RunKey(NAMESPACE, spec.run.name)
+        stored = self._server.runs.get(key)
+        name = attempt_name(spec.run.name, spec.cell.id, spec.shard, spec.origin.attempt)
+        shard = _shard_of_job(stored.seen.status, spec.run.name, name) if stored is not None else None
+        # A shard that waits for its next attempt may end without one: that says nothing of the attempt before.
+        if shard is not None and shard.phase is RowPhase.ACTIVE:
+            self._check_end(connection, key, spec.origin.job_uid, spec.reason)
 
     def status_comes(self, connection: Connection, run: ObservedRun, status: BenchmarkRunStatus) -> None:
         """I2, I4, I6, and the truth of how attempts ended."""
