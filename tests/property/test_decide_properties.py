@@ -48,6 +48,7 @@ specs = st.fixed_dictionaries(
         "hardware": st.sampled_from(([{"name": "gpu"}], [{"name": "gpu"}, {"name": "cpu", "gpus": 0}])),
         "measurement": st.sampled_from(({"shards": 1}, {"shards": 2}, {"shards": 2, "pairing": "Node"})),
         "parallelism": st.sampled_from((0, 1, 2, 4, 4)),
+        "artifacts": st.sampled_from(({}, {"storageUri": "claim://store"})),
         "scheduling": st.sampled_from(({}, {}, {"queueName": "lab"})),
         "autoscaling": st.sampled_from(({"mode": "Off"}, {"mode": "Capacity"}, {"mode": "Capacity", "min": 2})),
         "failurePolicy": st.sampled_from(

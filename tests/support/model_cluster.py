@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from support.builders import NOW, Scene
-from vidbench_api.identity import attempt_name, result_name
-from vidbench_api.message import decode
+from vidbench_api.identity import attempt_name, harvest_name, result_name
+from vidbench_api.measured import Series
+from vidbench_api.message import MessageError, decode
 from vidbench_api.names import Reason, RowPhase
 from vidbench_api.result import BenchmarkResultSpec
 from vidbench_api.run_status import BenchmarkRunStatus, ShardStatus
@@ -144,15 +145,24 @@ class ModelCluster:
         """A figure comes from the verdict of the right pod: of this attempt's Job, and the last one that it had."""
         if not spec.series:
             return
-        pod = self.pods_ever[spec.origin.pod_uid or ""]
-        verdict = decode(pod.message or "")
-        assert pod.job_uid == spec.origin.job_uid, "measured by a pod of another Job"
         name = attempt_name(self.scene.run.name, spec.cell.id, spec.shard, spec.origin.attempt)
-        assert pod.job_uid in self.jobs_created[name], "measured by a Job of another attempt"
+        if "read from the artifacts" in (spec.message or ""):
+            pod = self._harvester_of(name, spec)
+        else:
+            pod = self.pods_ever[spec.origin.pod_uid or ""]
+            assert pod.job_uid == spec.origin.job_uid, "measured by a pod of another Job"
+            assert pod.job_uid in self.jobs_created[name], "measured by a Job of another attempt"
+        verdict = decode(pod.message or "")
         assert (verdict.cell, verdict.shard, verdict.attempt) == (spec.cell.id, spec.shard, spec.origin.attempt)
         assert verdict.series == spec.series
         last = latest_pod(self.pods_ever.values(), pod.job_uid)
         assert last == pod or (last is not None and last.uid not in self.pods), "measured by a pod before the last one"
+
+    def _harvester_of(self, attempt: str, spec: BenchmarkResultSpec) -> ObservedPod:
+        """The pod of the attempt's harvest that said what the result says."""
+        jobs = self.jobs_created[harvest_name(attempt)]
+        pods = [pod for pod in self.pods_ever.values() if pod.job_uid in jobs and pod.message]
+        return next(pod for pod in pods if _series_of(pod) == spec.series)
 
     def write_status(self, status: BenchmarkRunStatus, version: int) -> bool:
         """Replace the status, as it survives the wire; False is a conflict."""
@@ -234,8 +244,9 @@ class ModelCluster:
         assert set(before) <= self.deleted_by_hand, "the same attempt was made twice"
         self.serial += 1
         job = ObservedJob(
-            entry.name, f"job-{self.serial}", self.scene.run.uid, entry.cell, entry.shard, entry.attempt, self.now
-        )
+            entry.name, f"job-{self.serial}", self.scene.run.uid, entry.cell, entry.shard, entry.attempt, self.now,
+            harvests=entry.harvests,
+        )  # fmt: skip
         before.append(job.uid)
         queued = bool(self.scene.run.spec.scheduling.queue_name) and not self.queue_is_open
         self.jobs[job.name] = replace(job, suspended=queued, started_at=None if queued else self.now)
@@ -262,6 +273,13 @@ class ModelCluster:
         settled = shard.phase is RowPhase.FINISHED or shard.attempt > job.attempt or shard.phase is RowPhase.PENDING
         assert settled, "a Job may expire whose verdict is not in the ledger"
         self.jobs[job.name] = replace(job, ttl_seconds=entry.seconds)
+
+
+def _series_of(pod: ObservedPod) -> tuple[Series, ...] | None:
+    try:
+        return decode(pod.message or "").series
+    except MessageError:
+        return None
 
 
 class CrashError(Exception):
