@@ -11,23 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
+from support.chart_account import OPERATOR_NAMESPACE, install_account
 
 from bench.async_api import AsyncApi
 from bench.workload import runner_class_manifest
-from localcluster import binaries, versions
+from localcluster import versions
 from localcluster.components import CONTROLLER_MANAGER, SCHEDULER, ControlPlaneOptions
-from localcluster.console import run, say
+from localcluster.console import say
 from localcluster.controlplane import ControlPlane
 from localcluster.kwok import fake_node, start_kwok
 from vidbench_api.kinds import KINDS
 from vidbench_api.names import API_VERSION
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-OPERATOR_NAMESPACE = "vidbench-system"
-NOT_INSTALLED = frozenset({"Deployment", "RunnerClass"})
-"""What the bench takes from elsewhere: a process beside pytest, and a class of its own."""
-
 CREATOR, POD_ENDER = "bench-creator", "bench-pod-ender"
 IN_FLIGHT = 32
 KINDS_SERVED_SECONDS = 60.0
@@ -153,17 +149,7 @@ def _install_kinds(control_plane: ControlPlane) -> None:
 
 
 def _install_account(control_plane: ControlPlane) -> Path:
-    """Give the operator the chart's account, rights and admission policies: all that its calls meet in a real cluster."""
-    helm, chart = binaries.ensure("helm") / "helm", ROOT / "charts" / "vidbench"
-    rendered = run(
-        [helm, "template", "vidbench", chart, "--namespace", OPERATOR_NAMESPACE], doing="rendering the chart"
-    )
-    objects = [entry for entry in yaml.safe_load_all(rendered) if entry and entry["kind"] not in NOT_INSTALLED]
-    account = next(entry for entry in objects if entry["kind"] == "ServiceAccount")["metadata"]["name"]
-    if operator_user() != f"system:serviceaccount:{OPERATOR_NAMESPACE}:{account}":
-        raise AssertionError(
-            f"the chart calls the operator's account {account}: the audit log would not hold its calls"
-        )
-    control_plane.kubectl("create", "namespace", OPERATOR_NAMESPACE)
-    control_plane.kubectl("apply", "--namespace", OPERATOR_NAMESPACE, "-f", "-", stdin=yaml.safe_dump_all(objects))
-    return control_plane.kubeconfig_for_service_account(OPERATOR_NAMESPACE, account, duration_seconds=14400)
+    account = install_account(control_plane)
+    if operator_user() != account.user:
+        raise AssertionError(f"the chart's account is {account.user}: the audit log would not hold its calls")
+    return account.kubeconfig()

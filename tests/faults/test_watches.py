@@ -36,7 +36,8 @@ def test_each_watch_event_struck_once(open_scene: OpenScene, figures: Figures, n
     wave = waves.roll(scene, FAULTS[name], EVENT, name)
     scene.rest()
     recording, wrong = scene.violations()
-    figures.put(f"event.{name}", **wave.figures(), runs=len(wave.runs), violations=len(wrong), operatorExits=0)
+    restarts = scene.operator.starts - 1
+    figures.put(f"event.{name}", **wave.figures(), runs=len(wave.runs), violations=len(wrong), restarts=restarts)
     assert wrong == []
     for run in wave.runs:
         body = scene.api.get(run).body
@@ -45,6 +46,7 @@ def test_each_watch_event_struck_once(open_scene: OpenScene, figures: Figures, n
     assert len(wave.strikes) >= 20
     assert len(recording.latest("BenchmarkRun")) == len(wave.runs)
     assert scene.operator.is_alive
+    assert restarts == 0
 
 
 def test_lists_that_are_old(open_scene: OpenScene, figures: Figures) -> None:

@@ -32,7 +32,7 @@ class Account:
     def kubeconfig(self, *, server: str | None = None) -> Path:
         """Return a kubeconfig with a token; another server (a proxy) may stand in."""
         return self.control_plane.kubeconfig_for_service_account(
-            OPERATOR_NAMESPACE, self.name, duration_seconds=7200, server=server
+            OPERATOR_NAMESPACE, self.name, duration_seconds=14400, server=server
         )
 
 
