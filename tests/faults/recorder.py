@@ -19,6 +19,7 @@ from support.kube_api import collection
 KINDS = ("BenchmarkRun", "BenchmarkResult", "Job", "Pod", "ConfigMap")
 _SETTLE_SECONDS = 1.0
 _LIST_SECONDS = 20.0
+_BUSY = 429
 
 
 class Recorder:
@@ -102,6 +103,11 @@ class Recorder:
                 query = {"watch": "true", "resourceVersion": version, "allowWatchBookmarks": "true"}
                 url = f"{self._url}{collection(kind, self._namespace)}"
                 async with self._session.get(url, params=query) as response:
+                    if response.status == _BUSY:
+                        # A kind whose definition was changed is not served for a moment; nothing is missed meanwhile.
+                        await asyncio.sleep(0.2)
+                        continue
+                    assert response.status == 200, await response.text()
                     rest = b""
                     while content := await response.content.readany():
                         *lines, rest = (rest + content).split(b"\n")
