@@ -6,6 +6,7 @@ half of the shards live.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,11 @@ from bench.pod_ender import PodEnder
 from bench.process_figures import ProcessFigures
 from bench.scenario import Bench, accepted
 from bench.workload import Manifest, Workload
+
+ENDS_A_SECOND = 60
+"""So many simulated runners end in a second: evenly, so that every run ends a shard in every second or two."""
+
+COMPLAINT_CHARACTERS = 2000
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,8 @@ class Life:
     at_peak: Restart
     after_end: Restart
     continuity: dict[str, int]
+    complaint: str | None
+    """What a run or a result says that it should not; None if all is as the verdicts said."""
 
 
 async def measure_raw(bench: Bench, workload: Workload) -> tuple[float, ...]:
@@ -64,12 +72,14 @@ async def measure_life(bench: Bench, workload: Workload) -> Life:
     at_peak = await bench.restart(workload.shards)
     ending_mark = bench.audit.mark()
     ender = PodEnder(bench.ender_api, workload.path("pods"))
-    await bench.end_all(workload, ender, workload.shards / ENDS_A_SECOND)
+    # What is stuck is counted, not waited for beyond the limit.
+    with contextlib.suppress(AssertionError):
+        await bench.end_all(workload, ender, workload.shards / ENDS_A_SECOND)
     await bench.wait_quiet(ending_mark)
     calls = bench.operator_calls(first_mark)
     passes += await bench.operator.passes()
     end = bench.operator.figures()
-    continuity = await _compare(bench, workload, ender, accepted(calls, "create jobs"))
+    continuity, complaint = await _compare(bench, workload, ender, accepted(calls, "create jobs"))
     after_end = await bench.restart(0)
     ends = accepted(bench.audit.calls_since(ending_mark, bench.ender_api.user), "patch pods/status")
     statuses = [call for call in calls if call.is_status]
@@ -86,11 +96,8 @@ async def measure_life(bench: Bench, workload: Workload) -> Life:
         at_peak=at_peak,
         after_end=after_end,
         continuity=continuity,
+        complaint=complaint,
     )
-
-
-ENDS_A_SECOND = 60
-"""So many simulated runners end in a second: evenly, so that every run ends a shard in every second or two."""
 
 
 async def _create(bench: Bench, workload: Workload) -> tuple[tuple[float, ...], list[ProcessFigures]]:
@@ -109,8 +116,10 @@ async def _create(bench: Bench, workload: Workload) -> tuple[tuple[float, ...], 
     return tuple(seconds), live
 
 
-async def _compare(bench: Bench, workload: Workload, ender: PodEnder, created: list[Call]) -> dict[str, int]:
-    """Compare what was seen of every shard; a result that is there but says something else fails at once."""
+async def _compare(
+    bench: Bench, workload: Workload, ender: PodEnder, created: list[Call]
+) -> tuple[dict[str, int], str | None]:
+    """Compare what was seen of every shard; return how many went astray, and what is wrong with those that did not."""
     runs = await bench.api.list_items(workload.path("benchmarkruns"))
     results = await bench.api.list_items(workload.path("benchmarkresults"))
     figures = continuity_figures(
@@ -120,9 +129,12 @@ async def _compare(bench: Bench, workload: Workload, ender: PodEnder, created: l
         recorded=attempts_of_results(results),
         reported=attempts_of_statuses(runs),
     )
-    check_runs(runs, workload.shape.cells)
-    check_results(runs, results, ender.verdicts)
-    return figures
+    try:
+        check_runs(runs, workload.shape.cells)
+        check_results(runs, results, ender.verdicts)
+    except AssertionError as error:
+        return figures, str(error)[:COMPLAINT_CHARACTERS]
+    return figures, None
 
 
 def life_figures(life: Life, raw_seconds: tuple[float, ...], shards: int) -> dict[str, Any]:

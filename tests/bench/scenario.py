@@ -25,7 +25,7 @@ Value = TypeVar("Value")
 QUIET_SECONDS = 3.0
 """The operator is at rest when it wrote nothing for so long; longer than its status writes are apart."""
 
-RESTART_WATCH_SECONDS = 15.0
+RESTART_WATCH_SECONDS = 30.0
 """How long a restarted operator is watched for writes, after it was ready."""
 
 STEP_LIMIT_SECONDS = 600.0

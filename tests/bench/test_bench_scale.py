@@ -59,3 +59,4 @@ async def test_ten_thousand_shards(tmp_path: Path) -> None:
     )
     wrong = {key: life.continuity[key] for key in ("lost", "duplicate", "stuck", "unexplained")}
     assert not any(wrong.values()), f"shards that went astray: {wrong}"
+    assert life.complaint is None, life.complaint

@@ -41,6 +41,7 @@ _log = structlog.get_logger("vidbench.operator")
 _SHUTDOWN_SECONDS = 8.0
 _CRD_CHECK_SECONDS = 2.0
 _GAUGE_SECONDS = 5.0
+_GATHER_SECONDS = 0.01
 _LETTING_GO_SECONDS = 60.0
 _FIRST_LIST_SECONDS = 0.2
 
@@ -175,7 +176,8 @@ class Operator:
             _log.warning("the vidbench CustomResourceDefinitions are not installed yet: waiting for them")
             await asyncio.sleep(_CRD_CHECK_SECONDS)
         loop = asyncio.get_running_loop()
-        mailbox = Mailbox(loop.call_soon_threadsafe)
+        # Waking the loop costs as much as an event does: what comes within a moment is told together.
+        mailbox = Mailbox(lambda deliver: loop.call_soon_threadsafe(loop.call_later, _GATHER_SECONDS, deliver))
         intake = Intake(self._store, self._queue, mailbox, self._resync.ask, self._hear)
         registry = make_registry(intake, nodes=await self._cluster.can_list_nodes())
         watches = self._watches = Watches(registry, make_settings(), self._settings.watch_namespaces)
