@@ -122,6 +122,10 @@ faults: setup ## Crashes, lost events, brown-outs between the operator and a rea
 bench: setup ## 20 runs x 10 cells on kwok nodes: ratios and calls, printed and written to build/bench
 	$(PYTEST) tests/bench/test_scale.py -s --override-ini=addopts="--import-mode=importlib -ra"
 
+.PHONY: bench-capacity
+bench-capacity: setup ## Bursty days replayed on a virtual clock: what following capacity saves, and how full the fleet is
+	$(PYTEST) tests/bench/test_capacity_replay.py -m bench -s --override-ini=addopts="--import-mode=importlib -ra"
+
 .PHONY: bench-scale
 bench-scale: setup ## 10,000 shards on 1,250 kwok nodes: nothing lost, and what it costs (VIDBENCH_BENCH_RUNS=100)
 	$(PYTEST) tests/bench/test_bench_scale.py -s --override-ini=addopts="--import-mode=importlib -ra"

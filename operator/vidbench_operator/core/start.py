@@ -68,9 +68,10 @@ def start(context: Context, entries: Sequence[Entry], breakers: Breakers, held: 
     loads = loads_of(context, entries)
     windows = windows_of(context, loads, ready, slots)
     rooms = {window.hardware: room_in(window, loads[window.hardware]) for window in windows}
+    width = active + min(slots, len(ready), *([sum(rooms.values())] if rooms else []))
     pairing = pairing_of(context, entries, breakers, surroundings_of(context))
     started = {}
-    for entry in in_order(ready, expected_seconds(context.run.status.rows, entries)):
+    for entry in in_order(ready, expected_seconds(context.run.status.rows, entries, context.now), width):
         hardware = entry.cell.hardware
         if (entry.cell.id, entry.shard.index) in held:
             limits.add(LimitedBy.BREAKER)
