@@ -84,6 +84,8 @@ class Api:
         self._writer = writer
         self._log = _audit.debug if routine else _audit.info
         self._limits: set[asyncio.Timeout] = set()
+        self.answered = 0
+        """How many calls were answered, whatever the answer."""
 
     async def close(self) -> None:
         """Close the connections."""
@@ -225,6 +227,7 @@ class Api:
                     self._limits.discard(limit)
         except (aiohttp.ClientError, TimeoutError, OSError, config.ConfigException) as error:
             raise Unavailable(f"{method} {path}: {error or type(error).__name__}") from error
+        self.answered += 1
         self._clock.learn(response.headers.get("Date"), sent)
         return response.status, _decode(content), response.headers
 

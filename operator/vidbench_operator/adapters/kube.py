@@ -82,6 +82,11 @@ class KubeCluster:
         self._refusals = SharedRead(self._list_refusals, _REFUSALS_SECONDS)
         self._instance = instance
 
+    @property
+    def answered(self) -> int:
+        """How many calls the server has answered so far."""
+        return self._api.answered
+
     def now(self) -> float:
         """Return API time in seconds since the epoch."""
         return self._clock.now()

@@ -39,6 +39,9 @@ class Beat:
     hung: bool = False
     """Whether the server kept silent, rather than refuse the connection."""
 
+    answered: int = 0
+    """How many calls of others it has answered so far."""
+
 
 class Finding(StrEnum):
     """What a look says."""
@@ -77,6 +80,9 @@ class Pulse:
 
 def judge(pulse: Pulse, beat: Beat) -> tuple[Pulse, Finding]:
     """Return what is remembered after a look, and what it says."""
+    if beat.runs is None and pulse.latest is not None and beat.answered != pulse.latest.answered:
+        # It answers others: it is slow. To list everything anew would make it slower.
+        return replace(pulse, latest=beat, missed=0, hung=0), Finding.WELL
     if beat.runs is None:
         missed = replace(pulse, latest=beat, missed=pulse.missed + 1, hung=pulse.hung + beat.hung, differing=0)
         return missed, Finding.AWAY

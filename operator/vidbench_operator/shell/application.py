@@ -91,6 +91,7 @@ class Operator:
             period_seconds=settings.pulse_seconds,
             look=lambda: self._resync.ask(at_once=True),
             begin_anew=self._begin_anew,
+            answered=lambda: cluster.answered,
         )
         self._started_at = time.monotonic()
 

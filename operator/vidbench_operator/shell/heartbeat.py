@@ -19,7 +19,7 @@ _UNEASY_SECONDS: Final = 0.3
 class Heartbeat:
     """`count` asks the server how many runs there are, `known` says how many the watches know.
 
-    `look` asks for a list of everything; `begin_anew` is for watches and calls that wait on dead connections.
+    `answered` says how many calls of others the server has answered so far. `look` asks for a list of everything; `begin_anew` is for watches and calls that wait on dead connections.
     """
 
     def __init__(
@@ -30,12 +30,14 @@ class Heartbeat:
         period_seconds: float,
         look: Callable[[], None],
         begin_anew: Callable[[], None],
+        answered: Callable[[], int] = lambda: 0,
     ) -> None:
         self._count = count
         self._known = known
         self._period_seconds = period_seconds
         self._look = look
         self._begin_anew = begin_anew
+        self._answered = answered
         self._heard = 0
         self._pulse = Pulse()
 
@@ -59,7 +61,7 @@ class Heartbeat:
             hung = True
         except (Unavailable, Gone):
             hung = False
-        return Beat(asyncio.get_running_loop().time(), runs, self._known(), self._heard, hung)
+        return Beat(asyncio.get_running_loop().time(), runs, self._known(), self._heard, hung, self._answered())
 
     def _act(self, finding: Finding) -> None:
         if finding in (Finding.BACK, Finding.THAWED, Finding.DEAF):

@@ -23,6 +23,16 @@ def hung(at: float) -> Beat:
     return Beat(at, None, 2, 5, hung=True)
 
 
+def busy(at: float, answered: int) -> Beat:
+    return Beat(at, None, 2, 5, hung=True, answered=answered)
+
+
+def test_a_server_that_answers_others_is_slow_and_not_away() -> None:
+    slow = [busy(second, answered=10 * second) for second in range(1, 20)]
+    assert findings(busy(0, 0), *slow, beat(20)) == [AWAY, *[WELL] * 20]
+    assert findings(*slow, *(busy(second, 190) for second in (20, 21)), beat(22))[-3:] == [AWAY, AWAY, THAWED]
+
+
 def findings(*beats: Beat) -> list[Finding]:
     """Return what each look of a series says."""
     pulse, found = Pulse(), []
