@@ -190,3 +190,19 @@ def test_a_crash_before_any_one_write_leads_to_the_same_end(write: int) -> None:
     assert all(len(uids) == 1 for uids in cluster.jobs_created.values())
     calls = cluster.writes - cluster.version
     assert calls <= 3 * 2 + 2, "three mutating calls a shard, and after a crash the results once more"
+
+
+def test_runs_that_store_artifacts_are_harvested_of_the_right_attempts() -> None:
+    """The path is rare in stories of every kind: here most of them get there, and the origin of each figure is checked."""
+    spec = {
+        "models": ["a", "b"], "parallelism": 4, "artifacts": {"storageUri": "claim://store"},
+        "timeouts": TIMEOUTS | {"runSeconds": LONG},
+    }  # fmt: skip
+    harvested = 0
+    for seed in range(100):
+        chance = Random(seed)
+        events = ACCIDENTS + PROGRESS * 6
+        cluster = play(spec, [(chance.choice(events), chance.randrange(10), chance.randrange(10)) for _ in range(150)])
+        harvested += sum("read from the artifacts" in (result.message or "") for result in cluster.results.values())
+        check_end_of(cluster)
+    assert harvested > 5
