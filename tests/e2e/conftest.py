@@ -164,3 +164,35 @@ def shared_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
     directory.chmod(0o777)
     yield directory
     shutil.rmtree(directory)
+
+
+@pytest.fixture
+def claim(cluster: E2ECluster, namespace: str, shared_directory: Path) -> Iterator[str]:
+    """A claim whose volume is a directory of this machine."""
+    size = {"storage": "1Gi"}
+    volume: Manifest = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": namespace},
+        "spec": {
+            "capacity": size,
+            "accessModes": ["ReadWriteMany"],
+            "storageClassName": namespace,
+            "persistentVolumeReclaimPolicy": "Retain",
+            "hostPath": {"path": str(shared_directory), "type": "Directory"},
+        },
+    }
+    wanted: Manifest = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "videos", "namespace": namespace},
+        "spec": {
+            "accessModes": ["ReadWriteMany"],
+            "storageClassName": namespace,
+            "volumeName": namespace,
+            "resources": {"requests": size},
+        },
+    }
+    cluster.apply(volume, wanted)
+    yield "videos"
+    cluster.kubectl("delete", "persistentvolume", namespace, "--wait=false")

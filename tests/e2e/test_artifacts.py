@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-from support.e2e_cluster import E2ECluster, Manifest
+from support.e2e_cluster import E2ECluster
 from support.e2e_node import NodeAccess
 from support.e2e_runs import folder_model, real_run
 
@@ -16,38 +14,6 @@ from vidbench_api.message import decode
 from vidbench_api.names import REQUEST_KEY, Outcome
 from vidbench_api.request import RequestDocument
 from vidbench_operator.manifests import harvest_manifest
-
-
-@pytest.fixture
-def claim(cluster: E2ECluster, namespace: str, shared_directory: Path) -> Iterator[str]:
-    """A claim whose volume is a directory of this machine."""
-    size = {"storage": "1Gi"}
-    volume: Manifest = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolume",
-        "metadata": {"name": namespace},
-        "spec": {
-            "capacity": size,
-            "accessModes": ["ReadWriteMany"],
-            "storageClassName": namespace,
-            "persistentVolumeReclaimPolicy": "Retain",
-            "hostPath": {"path": str(shared_directory), "type": "Directory"},
-        },
-    }
-    wanted: Manifest = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": {"name": "videos", "namespace": namespace},
-        "spec": {
-            "accessModes": ["ReadWriteMany"],
-            "storageClassName": namespace,
-            "volumeName": namespace,
-            "resources": {"requests": size},
-        },
-    }
-    cluster.apply(volume, wanted)
-    yield "videos"
-    cluster.kubectl("delete", "persistentvolume", namespace, "--wait=false")
 
 
 def test_samples_and_first_video_are_stored_and_match_the_result(

@@ -100,7 +100,7 @@ class E2ECluster:
         uid = body["metadata"]["uid"]
         found = self.objects(BENCHMARK_RESULT.kind, namespace, f"{LABEL_RUN_UID}={uid}")
         results = [BenchmarkResultSpec.model_validate(item["spec"]) for item in found]
-        by_cell = {cell_name(result.cell): result for result in results}
+        by_cell = {f"{cell_name(result.cell)}{f'+{result.rung}' if result.rung else ''}": result for result in results}
         assert len(by_cell) == len(results), f"two results of one cell (runs here have one shard a cell): {results}"
         return RunView(uid, BenchmarkRunStatus.model_validate(body.get("status") or {}), by_cell)
 

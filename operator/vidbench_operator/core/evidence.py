@@ -187,6 +187,8 @@ def _reason_without_verdict(
     if disruption is not None:
         return disruption, f"{where}: {_disruption_text(pod)}{progress}"
     known = REASON_OF_EXIT_CODE.get(pod.exit_code or 0)
+    if known is Reason.INTERRUPTED and (pod.deleting or pod.gone):
+        return Reason.POD_DELETED, f"{where}: deleted before it ended{progress}"
     if known is not None:
         return known, f"{where}: exit code {pod.exit_code}, no final verdict{progress}"
     if pod.exit_code is None or ((pod.deleting or pod.gone) and pod.exit_code in _STOPPED):

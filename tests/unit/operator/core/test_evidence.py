@@ -77,6 +77,7 @@ NOT_FINAL: list[Any] = [
     pytest.param(AHEAD, 137, {"container_reason": "OOMKilled"}, Reason.OUT_OF_MEMORY_HOST, "memory limit; 3 samples", id="memory limit, with evidence"),
     pytest.param(None, 137, {"container_reason": "OOMKilled"}, Reason.OUT_OF_MEMORY_HOST, "memory limit", id="memory limit, without"),
     pytest.param(AHEAD, 137, {"deleting": True}, Reason.POD_DELETED, "deleted before it ended", id="deleted by hand and killed"),
+    pytest.param(AHEAD, 90, {"deleting": True}, Reason.POD_DELETED, "deleted before it ended", id="deleted by hand and stopped in time"),
     pytest.param(AHEAD, 137, {"gone": True}, Reason.POD_DELETED, "deleted before it ended", id="deleted by hand, only remembered"),
     pytest.param(None, None, {"gone": True, "phase": "Running"}, Reason.POD_DELETED, "deleted", id="gone while it ran"),
     pytest.param(AHEAD, 137, {"disruption": "PreemptionByScheduler"}, Reason.PREEMPTED, "PreemptionByScheduler", id="preempted"),
