@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vidbench_api.identity import digest_of
-from vidbench_api.names import Reason
 from vidbench_api.run_spec import FailurePolicy
 from vidbench_api.run_status import AttemptFailure, ShardStatus
 
@@ -92,18 +91,3 @@ def remember_failure(
         disruption = next((old for old in kept if class_of(old.reason) is FailureClass.DISRUPTION), kept[0])
         kept.remove(disruption)
     return tuple(kept)
-
-
-def budget_text(reason: Reason, shard: ShardStatus, failure: FailurePolicy, policy: Policy) -> str:
-    """Say how much of a class's budget is used, for people; empty for a class without one."""
-    match CLASS_OF_REASON[reason]:
-        case FailureClass.INFRASTRUCTURE:
-            return f"{shard.retries} of {failure.infrastructure_retries} infrastructure retries"
-        case FailureClass.LOST:
-            return f"{shard.lost_results} of {min(policy.lost_result_retries, failure.infrastructure_retries)} retries after a lost result"
-        case FailureClass.UNKNOWN:
-            return f"{shard.unknown_failures} of {failure.unknown_retries} retries after an unknown failure"
-        case FailureClass.DISRUPTION:
-            return "charged to no budget"
-        case _:
-            return ""
