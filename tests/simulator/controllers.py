@@ -18,6 +18,7 @@ from .server import Change, Manifest, Server, StoredJob, StoredPod
 
 NOT_READY_SECONDS = 50.0
 TOLERATION_SECONDS = 300.0
+LONGEST_IN_QUEUE = 90.0
 
 
 class Work:
@@ -341,7 +342,7 @@ class Queue:
     def _on(self, change: Change) -> None:
         if change.kind == "job" and change.type == "ADDED" and change.value.suspended:
             name, uid = change.value.name, change.value.uid
-            self._server.clock.after(self._chance.choice((1.0, 10.0, 90.0)), lambda: self._admit(name, uid))
+            self._server.clock.after(self._chance.choice((1.0, 10.0, LONGEST_IN_QUEUE)), lambda: self._admit(name, uid))
 
     def _admit(self, name: str, uid: str) -> None:
         job = self._server.jobs.get(name)

@@ -232,6 +232,8 @@ class Invariants:
         last = latest_pod(mine, job_uid or "")
         if last is None or self._server.pods[last.uid].version > looked:
             return
+        harvests = [pod for pod in self._pods_ever.values() if pod.job_name == harvest_name(job.seen.name)]
+        said = {_reason_of(message) for message in (last.message, *(pod.seen.message for pod in harvests))}
         where = f"the attempt of Job {job.seen.name} ends as {reason}, and"
         if reason == Reason.UNSCHEDULABLE:
             _require(last.node is None, f"{where} its pod has a node")
@@ -240,11 +242,9 @@ class Invariants:
         elif reason in (Reason.ADMISSION_REFUSED, Reason.QUOTA_EXCEEDED):
             raise Violation(f"{where} it has a pod")
         elif reason in (Reason.NODE_LOST, Reason.SHARD_DEADLINE):
-            _require(not last.ended or _reason_of(last.message) in (reason, ""), f"{where} its runner says otherwise")
+            _require(not last.ended or reason in said or said == {""}, f"{where} its runner says otherwise")
         else:
             _require(last.ended, f"{where} its runner runs")
-            harvests = [pod for pod in self._pods_ever.values() if pod.job_name == harvest_name(job.seen.name)]
-            said = {_reason_of(message) for message in (last.message, *(pod.seen.message for pod in harvests))}
             lost = reason == Reason.RESULT_LOST
             _require(not lost or reason in said or said == {""}, f"{where} there is a verdict")
 

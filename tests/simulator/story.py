@@ -17,6 +17,7 @@ from vidbench_operator.core.lifecycle import deadline_of
 from vidbench_operator.ports import RunKey
 
 from .actions import BY_NAME, FAULTS, PEOPLE, WORLD, reconnect, wait
+from .controllers import LONGEST_IN_QUEUE
 from .invariants import Violation
 from .process import RESYNC_SECONDS
 from .scenario import LONG, LONGEST_ATTEMPT, make_node
@@ -136,10 +137,13 @@ def bound_of(sim: Simulation, key: RunKey) -> float:
     # Who waits by a clock that does not jump learns of a jump by the next list at the latest.
     late = 30.0 + (RESYNC_SECONDS if sim.counts["step: clock_of_api_jumps"] else 0.0)
     own = max(0.0, deadline_of(run, sim.clock.api) - sim.clock.api) + late
-    rows = max(1, len(run.spec.models) * len(run.spec.hardware)) * run.spec.measurement.shards
     attempts = (
         3 + FREE_ATTEMPTS + run.spec.failure_policy.infrastructure_retries + run.spec.failure_policy.unknown_retries
     )
+    if run.spec.scheduling.queue_name:
+        # No clock of the run's goes while a queue holds all its Jobs.
+        own += attempts * LONGEST_IN_QUEUE
+    rows = max(1, len(run.spec.models) * len(run.spec.hardware)) * run.spec.measurement.shards
     return min(own, rows * attempts * LONGEST_ATTEMPT)
 
 
