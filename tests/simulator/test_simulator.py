@@ -13,6 +13,7 @@ PINNED = {
     3: "a restart wrote an Event about a run that cannot be read and said so already",
     473: "a shard that waited for its next attempt was taken for one that ended",
     2182: "what a harvest said was not counted",
+    3691: "results of a rung that cannot help were written before their status, and tried again for ever",
     2827: "no time was given to a queue",
 }
 """Seeds that once found something, with what it was: the operator's mistakes, and the simulator's own."""

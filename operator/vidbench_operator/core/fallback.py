@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from vidbench_api.identity import result_name
 from vidbench_api.names import EventReason, Outcome, Reason
 from vidbench_api.request import Cell, RequestDocument
 from vidbench_api.result import BenchmarkResultSpec
@@ -19,7 +20,7 @@ from vidbench_api.verdict import Phase
 
 from .plan import EmitEvent
 from .quantities import parse_quantity
-from .settle import Context, Entry, Settled, give_up
+from .settle import Context, Entry, Settled, give_up, settle
 
 _OFFLOADS = tuple(OFFLOAD_OF_RUNG)
 _LADDERS: dict[str, tuple[Rung, ...]] = {
@@ -69,10 +70,14 @@ def entries_of(context: Context, fallback: Fallback) -> tuple[Entry, ...]:
     if fallback.skipped is None:
         return tuple(Entry(fallback.cell, Settled(shard)) for shard in shards)
     message = f"not tried: {fallback.skipped}"
-    return tuple(
-        Entry(fallback.cell, give_up(context, fallback.cell, shard, None, None, Reason.RUNG_SKIPPED, message))
-        for shard in shards
-    )
+    return tuple(Entry(fallback.cell, _untried(context, fallback.cell, shard, message)) for shard in shards)
+
+
+def _untried(context: Context, cell: Cell, shard: ShardStatus, message: str) -> Settled:
+    """End a shard untried, or as its result says that an earlier pass wrote without getting to the status."""
+    if result_name(context.run.name, cell.id, shard.index) in context.observed.results:
+        return settle(context, cell, shard)
+    return give_up(context, cell, shard, None, None, Reason.RUNG_SKIPPED, message)
 
 
 def fallback_event(fallback: Fallback) -> EmitEvent:

@@ -235,3 +235,19 @@ def test_a_run_whose_rungs_would_not_fit_the_status_is_refused(models: int, shar
     if isinstance(outcome, Refusal):
         assert outcome.reason is ConditionReason.REQUEST_TOO_LARGE
         assert "failurePolicy.outOfMemory" in outcome.message
+
+
+def test_results_of_a_skipped_rung_without_its_status_are_not_written_again() -> None:
+    """A crash, or another replica's write, between the two: creating them again would find them taken, for ever."""
+    scene = scene_of(hardware=[{"name": "gpu", "gpus": 0}])
+    job = scene.job()
+    scene = scene.active(job_uid=job.uid, started_at=format_time(NOW))
+    ran_out = {"stage": Stage.SAMPLING, "phase": Phase.DENOISE.value}
+    verdict = scene.failure(Reason.OUT_OF_MEMORY_CUDA, Outcome.OUT_OF_MEMORY, **ran_out)
+    children = (finished(job, "Failed"), ended_pod(job, verdict, 81))
+    lost = scene.decide_live(*children, at=61)
+    assert len(lost.results) == 2
+    stored = {entry.name: entry.spec for entry in lost.results}
+    again = scene.decide_live(*children, at=62, results=stored)
+    assert again.results == ()
+    assert [row.reason for row in scene.after(again).run.status.rows] == ["OutOfMemoryCuda", "RungSkipped"]
