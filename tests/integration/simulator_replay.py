@@ -7,7 +7,7 @@ UIDs and resourceVersions are translated. Every difference is a mistake of the s
 from __future__ import annotations
 
 import asyncio
-import copy
+import json
 import re
 import time
 from collections.abc import Callable
@@ -32,6 +32,7 @@ MERGE = "application/merge-patch+json"
 PATIENCE_SECONDS = 50.0
 """The pod collector looks every 20 s, and the garbage collector every 30 s for kinds that it does not know yet."""
 
+SIMULATED_NODE = "node-0"
 _BY_CONTROLLERS = ("node", "unschedulable_message", "phase", "deleting")
 _MUTABLE = ("parallelism", "autoscaling", "suspend", "cancel", "ttl", "timeouts")
 
@@ -309,7 +310,8 @@ class Replay:
         return ObservedRun(self._namespace, "any", "any", 1, "1", 0.0, None, None)  # type: ignore[arg-type]
 
     def _real_job(self, manifest: Manifest, owner_uid: str | None) -> Manifest:
-        real = copy.deepcopy(manifest)
+        # Pods are placed by names of nodes, and the node has another one here.
+        real: Manifest = json.loads(json.dumps(manifest).replace(f'"{SIMULATED_NODE}"', f'"{self._node}"'))
         real["metadata"]["namespace"] = self._namespace
         owners = real["metadata"].pop("ownerReferences", [])
         if owner_uid is not None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import cache
+from itertools import count, islice
 from random import Random
 
 import pytest
-from integration.simulator_replay import Replay
+from integration.simulator_replay import SIMULATED_NODE, Replay
 from integration.test_operator_cluster import connect
 from simulator import actions
 from simulator.recording import RecordingServer
-from simulator.scenario import make_node, make_scenario
+from simulator.scenario import Scenario, make_node, make_scenario
 from simulator.simulation import Code, Simulation, Step
 from simulator.story import take
 from support.kube_api import KubeApi
@@ -20,9 +22,11 @@ from localcluster.controlplane import ControlPlane
 from vidbench_operator.adapters.api import Api
 from vidbench_operator.adapters.kube import KubeCluster
 
-# Those of which most happens: see `MANY`.
-SEEDS = (1, 2, 5, 8, 12, 15, 16, 19, 24, 31, 33)
+STORIES = 11
 STEPS = 14
+ENTRIES = 45
+"""Of the record of a story in which something happens. Which seeds tell one changes with the operator's code."""
+
 MANY = 15
 PLAYABLE = (
     actions.pod_is_evicted, actions.pod_is_preempted, actions.pod_is_deleted_by_hand, actions.job_is_deleted_by_hand,
@@ -41,13 +45,18 @@ async def connected(control_plane: ControlPlane) -> AsyncIterator[tuple[Api, Kub
     await api.close()
 
 
+def _needs_a_claim(scenario: Scenario) -> bool:
+    """Whether its pods wait for a claim: there is nobody here who would provide one."""
+    return any(run.spec.artifacts.storage_uri for run in scenario.runs)
+
+
 def simulated(seed: int) -> Simulation:
     """Play a seed of one run on one node, with what can be done again for real, and let it come to rest."""
     chance = Random(f"{seed}/honesty")
     scenario = make_scenario(chance)
-    while scenario.broken != (None,) or scenario.references[0].runner_class is None:
+    while scenario.broken != (None,) or scenario.references[0].runner_class is None or _needs_a_claim(scenario):
         scenario = make_scenario(chance)
-    scenario = replace(scenario, nodes=(make_node("node-0", 8),), unhappy_node=None, calm=0.5)
+    scenario = replace(scenario, nodes=(make_node(SIMULATED_NODE, 8),), unhappy_node=None, calm=0.5)
     sim = Simulation(seed, Code(server=RecordingServer), scenario)
     for _ in range(STEPS):
         action = actions.wait if chance.random() < 0.5 else chance.choice(PLAYABLE)
@@ -57,12 +66,23 @@ def simulated(seed: int) -> Simulation:
     return sim
 
 
+@cache
+def eventful_seeds() -> tuple[int, ...]:
+    """Return the first seeds that tell a story in which something happens."""
+
+    def entries(seed: int) -> int:
+        server = simulated(seed).server
+        return len(server.record) if isinstance(server, RecordingServer) else 0
+
+    return tuple(islice((seed for seed in count(1) if entries(seed) >= ENTRIES), STORIES))
+
+
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("story", range(STORIES))
 async def test_real_control_plane_answers_and_acts_as_the_simulated_one_did(
-    seed: int, api: KubeApi, connected: tuple[Api, KubeCluster], namespace: str
+    story: int, api: KubeApi, connected: tuple[Api, KubeCluster], namespace: str
 ) -> None:
-    server = simulated(seed).server
+    server = simulated(eventful_seeds()[story]).server
     assert isinstance(server, RecordingServer)
     replay = Replay(api, *connected, namespace)
     try:
