@@ -28,6 +28,9 @@ ENTRIES = 45
 """Of the record of a story in which something happens. Which seeds tell one changes with the operator's code."""
 
 MANY = 15
+GPUS = 64
+"""Enough for all: which of several pods gets the last one is the scheduler's whim."""
+
 PLAYABLE = (
     actions.pod_is_evicted, actions.pod_is_preempted, actions.pod_is_deleted_by_hand, actions.job_is_deleted_by_hand,
     actions.job_is_restored, actions.name_of_job_is_taken, actions.queue_takes_a_job_back, actions.run_is_scaled,
@@ -56,7 +59,7 @@ def simulated(seed: int) -> Simulation:
     scenario = make_scenario(chance)
     while scenario.broken != (None,) or scenario.references[0].runner_class is None or _needs_a_claim(scenario):
         scenario = make_scenario(chance)
-    scenario = replace(scenario, nodes=(make_node(SIMULATED_NODE, 8),), unhappy_node=None, calm=0.5)
+    scenario = replace(scenario, nodes=(make_node(SIMULATED_NODE, GPUS),), unhappy_node=None, calm=0.5)
     sim = Simulation(seed, Code(server=RecordingServer), scenario)
     for _ in range(STEPS):
         action = actions.wait if chance.random() < 0.5 else chance.choice(PLAYABLE)
