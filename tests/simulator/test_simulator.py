@@ -14,6 +14,7 @@ PINNED = {
     473: "a shard that waited for its next attempt was taken for one that ended",
     2182: "what a harvest said was not counted",
     3691: "results of a rung that cannot help were written before their status, and tried again for ever",
+    9637: "a pod that lived was taken for the one before, as the clock had been set back since",
     2827: "no time was given to a queue",
 }
 """Seeds that once found something, with what it was: the operator's mistakes, and the simulator's own."""

@@ -115,15 +115,15 @@ class ObservedPod:
 def latest_pod(pods: Iterable[ObservedPod], job_uid: str) -> ObservedPod | None:
     """Return the pod that a Job had last. Of one that was seen twice, its ended and then its last state counts.
 
-    Creation times have whole seconds. Of two pods of one second the later one is that which lives: a Job gets another
-    pod only when the one before has ended.
+    One that lives is the last one: a Job gets another pod only when the one before has ended. Creation times come after
+    that, as they have whole seconds, and the clock that they are of may have been set back.
     """
     mine: dict[str, ObservedPod] = {}
     for pod in pods:
         if pod.job_uid == job_uid:
             known = mine.get(pod.uid, pod)
             mine[pod.uid] = max(known, pod, key=lambda state: (state.ended, state.gone))
-    return max(mine.values(), key=lambda pod: (pod.created_at, not pod.gone, not pod.ended, pod.uid), default=None)
+    return max(mine.values(), key=lambda pod: (not pod.ended, pod.created_at, not pod.gone, pod.uid), default=None)
 
 
 @dataclass(frozen=True, slots=True)
