@@ -125,7 +125,7 @@ class Scene:
             return False
         return bool(self.jobs(run["metadata"]["name"]))
 
-    def break_run(self, name: str) -> None:
+    def break_run(self, name: str) -> Manifest:
         """Let a run that goes on become one that nobody can read; a change of its spec asks for a pass over it."""
         run = self.run(name)
         self.wait_for(lambda: self.running(run) == 1, "its pod runs")
@@ -133,6 +133,7 @@ class Scene:
             self.wait_for(lambda: put_phase(self.api, run, "Sleeping"), "the server takes a phase that does not exist")
         self.recorder.broken.add(name)
         self.api.merge_patch(run, {"spec": {"parallelism": 3}})
+        return run
 
     def poison(self, run: str) -> None:
         """Store a Job that says that it is a run's, with labels and annotations that mean nothing."""

@@ -106,9 +106,10 @@ WATCHES = 6
 def test_broken_run_delays_no_other(open_scene: OpenScene, figures: Figures) -> None:
     """A stored object that no schema would let through now, and children with labels that mean nothing."""
     scene = open_scene(lambda pod: None if pod["metadata"]["name"].startswith("broken-") else succeeds(pod))
-    scene.break_run("broken")
+    broken = scene.break_run("broken")
     scene.poison("poisoned")
     run = scene.run("poisoned", 3)
     seconds = scene.wait_for(lambda: scene.has_ended(run), "the run beside them ends")
+    scene.wait_for(lambda: condition(scene.api.get(broken).body, "Stalled").get("status") == "True", "it is reported")
     figures.put("brokenObjects", secondsToTheEndOfTheOther=round(seconds, 1))
     assert_nothing_is_wrong(scene)
