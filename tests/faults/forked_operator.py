@@ -101,6 +101,7 @@ class ForkedOperator:
         """Start one, unless one runs."""
         if self.is_alive:
             return
+        self._wait_gone()
         self._pid = self._nursery.fork(self._settings, self.log_path)
         self._birth = start_time_of(self._pid)
         self.starts += 1
@@ -115,9 +116,13 @@ class ForkedOperator:
         if self._pid is not None and self.is_alive:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGKILL)
+        self._wait_gone()
+
+    def _wait_gone(self) -> None:
+        """Wait until nothing of the last one is left: its main thread may be dead while others still hold its ports."""
         deadline = time.monotonic() + _GONE_SECONDS
-        while self.is_alive:
-            assert time.monotonic() < deadline, f"process {self._pid} survived SIGKILL"
+        while self._pid is not None and Path(f"/proc/{self._pid}").exists():
+            assert time.monotonic() < deadline, f"process {self._pid} does not go"
             time.sleep(0.002)
 
     def probe(self, path: str) -> int | None:

@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 
 _PR_SET_PDEATHSIG = 1
 
@@ -31,6 +32,9 @@ def _live(environment: dict[str, str], log: str) -> None:
     status = 1
     try:
         status = main()
+    except BaseException:  # noqa: BLE001 - whatever it was, the log is to hold it
+        # A process that ends here has no interpreter left to say why.
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -119,6 +119,7 @@ class Crashes:
             seconds=round(seconds, 1),
         )
         assert wrong == []
+        assert self.scene.operator.starts <= len(self.struck) + 1, "the operator ended by itself"
         for moment in Moment:
             missed = set(range(1, min(self.undisturbed) + 1)) - self.numbers(moment)
             assert not missed, f"calls that were not crashed {moment}: {sorted(missed)}"
