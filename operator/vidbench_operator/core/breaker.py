@@ -156,8 +156,10 @@ def _follow(
 def _events_of_nodes(trials: Sequence[Trial]) -> dict[str, list[Event]]:
     """Return, by node, when an attempt ended there and whether that speaks for the node.
 
-    What fails without an explanation on several nodes, and is of one cell, speaks against none of them.
+    What fails without an explanation on several nodes, and is of one cell, speaks against none of them; nor does what is of a
+    model that has given no answer yet: that is the model's until another node shows otherwise.
     """
+    proven = {trial.model for trial in trials if _gave_an_answer(trial.shard)}
     events: dict[str, list[Event]] = {}
     unexplained: dict[str, set[str]] = {}
     for trial in trials:
@@ -170,7 +172,8 @@ def _events_of_nodes(trials: Sequence[Trial]) -> dict[str, list[Event]]:
             failure_class = class_of(failure.reason)
             if failure.node is None or failure_class not in _OF_THE_PLACE:
                 continue
-            if not (everywhere and failure_class in _UNEXPLAINED):
+            excused = everywhere or trial.model not in proven
+            if not (excused and failure_class in _UNEXPLAINED):
                 events.setdefault(failure.node, []).append((parse_time(failure.ended_at) or 0.0, False, trial.name))
         shard = trial.shard
         if shard.node is not None and _gave_an_answer(shard):

@@ -80,7 +80,8 @@ NODES: list[Any] = [
     pytest.param([failed_on("n", at) for at in (0, 1, 101, 301, 701, 1501)], (6, 2501, 4), id="to a cap"),
     pytest.param([failed_on("n", 0, Reason.EVICTED), failed_on("n", 9, Reason.POD_DELETED)], None, id="disruptions say nothing"),
     pytest.param([failed_on("n", 0, Reason.NAN_OUTPUT), failed_on("n", 9, Reason.NAN_OUTPUT)], None, id="deterministic failures say nothing"),
-    pytest.param([failed_on("n", 0, Reason.KILLED, "a"), failed_on("n", 9, Reason.RESULT_LOST, "b")], (2, 109, 0), id="unexplained ones count"),
+    pytest.param([answered(-1, node="other"), failed_on("n", 0, Reason.KILLED, "a"), failed_on("n", 9, Reason.RESULT_LOST, "b")], (2, 109, 0), id="unexplained ones count"),
+    pytest.param([failed_on("n", 0, Reason.KILLED, "a"), failed_on("n", 9, Reason.RESULT_LOST, "b")], None, id="of a model that has given no answer they do not"),
     pytest.param([failed_on("n", 0, Reason.KILLED), failed_on("x", 5, Reason.KILLED), failed_on("n", 9, Reason.KILLED)], None, id="a cell that fails unexplained everywhere speaks against no node"),
     pytest.param([failed_on(None, 0), failed_on(None, 9)], None, id="on no node"),
 ]  # fmt: skip
