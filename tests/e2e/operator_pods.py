@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from support.e2e_cluster import OPERATOR_NAMESPACE, E2ECluster, Manifest
 
@@ -17,6 +18,18 @@ def operator_pods(cluster: E2ECluster) -> list[Manifest]:
 def restarts(cluster: E2ECluster) -> int:
     """Return how often containers of the operator that is there were restarted."""
     return sum(entry["restartCount"] for pod in operator_pods(cluster) for entry in pod["status"]["containerStatuses"])
+
+
+def log_lines(cluster: E2ECluster, since: str) -> list[dict[str, Any]]:
+    """Return what every replica of the operator has logged since a time (RFC 3339), a dictionary a line.
+
+    Of all replicas: a Deployment's own log is that of one pod, which need not be the one that leads.
+    """
+    lines: list[dict[str, Any]] = []
+    for pod in operator_pods(cluster):
+        text = cluster.kubectl("logs", "-n", OPERATOR_NAMESPACE, pod["metadata"]["name"], f"--since-time={since}")
+        lines.extend(json.loads(line) for line in text.splitlines())
+    return lines
 
 
 def scale_operator(cluster: E2ECluster, namespace: str, replicas: int) -> int:

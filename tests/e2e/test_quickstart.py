@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import json
 
 import pytest
-from support.e2e_cluster import OPERATOR_NAMESPACE, E2ECluster, RunView
+from e2e.operator_pods import log_lines
+from support.e2e_cluster import E2ECluster, RunView
 from support.e2e_quickstart import FAILED_CELLS, MEASURED_CELLS, Quickstart
 
 from vidbench_api.measured import SeriesName
@@ -151,8 +151,7 @@ def test_quickstart_never_ran_two_cells_at_once(quickstart: Quickstart) -> None:
 def test_operator_served_the_run_without_a_warning(cluster: E2ECluster, quickstart: Quickstart) -> None:
     start = quickstart.view.status.start_time
     assert start is not None
-    text = cluster.kubectl("logs", "-n", OPERATOR_NAMESPACE, "deployment/vidbench-operator", f"--since-time={start}")
-    lines = [json.loads(line) for line in text.splitlines()]
+    lines = log_lines(cluster, str(start))
     assert any(line.get("run") == f"{quickstart.namespace}/quickstart" for line in lines)
     assert [line for line in lines if line["level"] not in ("debug", "info")] == []
 
