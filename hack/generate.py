@@ -1,4 +1,4 @@
-"""Writes what follows from the code: the CRDs as YAML, their part of the chart's values schema, the table of failures.
+"""Writes what follows from the code: the CRDs as YAML, their part of the chart's values schema, tables of failures and models.
 
 CRDs go into crds/ and charts/vidbench/crds/. Run as `.venv/bin/python hack/generate.py [--check]`; with --check nothing
 is written, and exit code 1 with a diff says that something is stale.
@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from models_page import with_models
 from vidbench_api.crdgen import generate_documents, schema_of
 from vidbench_api.kinds import RunnerClassSpec
 from vidbench_operator.core.failures import FAILURES, Failure, FailureClass
@@ -23,6 +24,7 @@ CRD_DIRECTORIES = (REPOSITORY / "crds", CHART / "crds")
 CRD_PATTERN = "*.vidbench.io.yaml"
 VALUES_SCHEMA = CHART / "values.schema.json"
 FAILURES_PAGE = REPOSITORY / "docs" / "failures.md"
+MODELS_PAGE = REPOSITORY / "docs" / "models.md"
 BEGIN_TABLE, END_TABLE = "<!-- generated: reasons -->\n", "<!-- end of generated -->\n"
 
 
@@ -32,6 +34,7 @@ def generate() -> dict[Path, str]:
     files = {directory / name: text for directory in CRD_DIRECTORIES for name, text in documents.items()}
     files[VALUES_SCHEMA] = with_runner_class(VALUES_SCHEMA.read_text(encoding="utf-8"))
     files[FAILURES_PAGE] = with_failures(FAILURES_PAGE.read_text(encoding="utf-8"))
+    files[MODELS_PAGE] = with_models(MODELS_PAGE.read_text(encoding="utf-8"))
     return files
 
 

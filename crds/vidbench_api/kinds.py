@@ -35,12 +35,17 @@ from .run_status import BenchmarkRunStatus
 
 
 class HubSource(ApiModel):
-    """A model on the hub, pinned to a commit."""
+    """A model on the hub. A VideoModel pins its commit; an entry of the catalogue may not know one."""
 
+    model_config = ApiModel.model_config | {
+        "json_schema_extra": rules(
+            Rule("has(self.commit)", "a VideoModel names the commit of its hub id, 40 hex digits: a branch may change")
+        )
+    }
     id: Annotated[
         str, Field(min_length=3, max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$")
     ]
-    commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$", max_length=40)]
+    commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$", max_length=40)] | None = None
 
 
 class ModelSource(ApiModel):

@@ -243,6 +243,7 @@ class ConditionReason(StrEnum):
     RESOURCE_NOT_ALLOWED = "ResourceNotAllowed"
     PRIORITY_CLASS_NOT_ALLOWED = "PriorityClassNotAllowed"
     MODEL_NOT_FOUND = "ModelNotFound"
+    MODEL_NOT_RUNNABLE = "ModelNotRunnable"
     NO_CELLS = "NoCells"
     INVALID_VARIANT = "InvalidVariant"
     REQUEST_TOO_LARGE = "RequestTooLarge"

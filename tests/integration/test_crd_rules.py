@@ -224,6 +224,13 @@ RULES = (
             video_model(source={"hub": {"id": "a/b", "commit": "0" * 40}, "path": "/w"}),
         ),
     ),
+    RuleCase(
+        "VideoModel",
+        "spec.source.hub",
+        "a VideoModel names the commit of its hub id",
+        good=(video_model(source={"hub": {"id": "a/b", "commit": "0" * 40}}),),
+        bad=(video_model(source={"hub": {"id": "a/b"}}),),
+    ),
     key_case(
         "VideoModel",
         "spec.componentDtypes",

@@ -9,7 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
+from vidbench_api.base import DType
+from vidbench_api.catalogue import NOT_RUNNABLE
 from vidbench_api.identity import canonical_json, cell_id, digest_of
 from vidbench_api.kinds import RunnerClassSpec, VideoModelSpec
 from vidbench_api.names import MAX_CELLS, MAX_SHARDS_OF_RUN, REQUEST_LIMIT, ConditionReason
@@ -56,6 +59,9 @@ def accept(
     run: ObservedRun, references: References, catalogue: Mapping[str, VideoModelSpec], now: float
 ) -> Accepted | Waiting | Refusal:
     """Resolve a run. What is missing is waited for until schedulingSeconds after the run's creation."""
+    refusal = _find_not_runnable(run, references)
+    if refusal is not None:
+        return refusal
     waiting = _find_missing(run, references, catalogue)
     if waiting is not None:
         return wait_or_refuse(run, waiting, now)
@@ -76,6 +82,19 @@ def wait_or_refuse(run: ObservedRun, waiting: Waiting, now: float) -> Waiting | 
     if now - run.created_at < limit or run.spec.suspend:
         return waiting
     return Refusal(waiting.reason, f"{waiting.message}; waited schedulingSeconds ({limit} s) for it")
+
+
+def _find_not_runnable(run: ObservedRun, references: References) -> Refusal | None:
+    """Refuse what the catalogue knows and nothing here runs, unless the namespace has a VideoModel of that name."""
+    for model in run.spec.models:
+        known = model.name in references.models or f"VideoModel/{model.name}" in references.broken
+        if model.model_ref is None and not known and model.name in NOT_RUNNABLE:
+            return Refusal(
+                ConditionReason.MODEL_NOT_RUNNABLE,
+                f"spec.models[{model.name}]: the catalogue lists this model, and nothing runs it here:"
+                f" {NOT_RUNNABLE[model.name]}",
+            )
+    return None
 
 
 def _find_missing(run: ObservedRun, references: References, catalogue: Mapping[str, VideoModelSpec]) -> Waiting | None:
@@ -235,7 +254,8 @@ def _resolve_cell(
     if dtype in video_model.forbidden_dtypes:
         raise _RefusedError(
             ConditionReason.INVALID_VARIANT,
-            f"spec.variants[{variant.name}].dtype: model {model.name!r} cannot run in {dtype}",
+            f"spec.variants[{variant.name}].dtype: model {model.name!r} cannot run in {dtype}; it can in"
+            f" {', '.join(name for name in get_args(DType) if name not in video_model.forbidden_dtypes)}",
         )
     offload = variant.offload or defaults.offload
     if offload != "None" and not hardware.gpus:
@@ -263,6 +283,9 @@ def _resolve_cell(
     if video_model.source.path is not None:
         # What a folder holds is known by the VideoModel alone, which never changes: a new version is a new object.
         source["model"] = model.model_ref.name if model.model_ref else model.name
+    if video_model.source.hub is not None and video_model.source.hub.commit is None:
+        # Nobody knows what the hub will give next time: a result of such a cell never stands for another run's.
+        source["run"] = run.uid
     identity = {
         **resolved,
         "source": source,

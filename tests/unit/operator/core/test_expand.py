@@ -317,6 +317,61 @@ def test_a_model_of_the_catalogue_needs_no_object() -> None:
     assert (cell.backend, cell.pipeline_class, cell.steps) == ("tiny", "WanPipeline", 4)
 
 
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        pytest.param("veo-3-1", "closed service", id="a closed service"),
+        pytest.param("sora-2", "shut the Sora 2 models", id="a service that is gone"),
+        pytest.param("wan21-i2v-14b-480p", "from a picture", id="a model that needs a picture"),
+    ],
+)
+def test_what_the_catalogue_lists_and_nothing_runs_is_refused_at_once_with_the_reason(name: str, why: str) -> None:
+    outcome = expand(references(models={}), models=[name])
+    assert isinstance(outcome, Refusal)
+    assert outcome.reason is ConditionReason.MODEL_NOT_RUNNABLE
+    assert outcome.message.startswith(f"spec.models[{name}]: ")
+    assert why in outcome.message
+
+
+def test_a_model_of_the_namespace_overrides_a_row_that_nothing_runs() -> None:
+    (cell,) = cells(references(models={"veo-3-1": video_model()}), models=["veo-3-1"])
+    assert cell.backend == "diffusers"
+
+
+def test_a_broken_override_of_a_row_that_nothing_runs_is_waited_for() -> None:
+    outcome = expand(references(models={}, broken={"VideoModel/veo-3-1": "spec.source: empty"}), models=["veo-3-1"])
+    assert isinstance(outcome, Waiting)
+    assert "spec.source: empty" in outcome.message
+
+
+def test_an_open_model_of_the_catalogue_resolves_to_its_class_and_defaults() -> None:
+    (cell,) = cells(references(models={}), models=["cogvideox-2b"])
+    assert (cell.backend, cell.pipeline_class, cell.dtype) == ("diffusers", "CogVideoXPipeline", "float16")
+    assert (cell.height, cell.width, cell.frames, cell.steps) == (480, 720, 49, 50)
+    assert cell.source.hub is not None
+    assert (cell.source.hub.id, cell.source.hub.commit) == ("zai-org/CogVideoX-2b", None)
+    assert cell.arguments == {"guidance_scale": 6.0}
+
+
+def test_a_dtype_that_the_model_forbids_is_refused_with_those_that_it_allows() -> None:
+    outcome = expand(references(models={}), models=["cogvideox-5b"], variants=[{"name": "v", "dtype": "float16"}])
+    assert outcome == Refusal(
+        ConditionReason.INVALID_VARIANT,
+        "spec.variants[v].dtype: model 'cogvideox-5b' cannot run in float16; it can in float32, bfloat16",
+    )
+
+
+def test_cells_of_a_model_without_a_commit_are_like_themselves_alone() -> None:
+    def hashes(uid: str, name: str) -> str:
+        run = observed_run(run_spec(models=[name]), uid=uid)
+        outcome = accept(run, references(run.spec, models={}), CATALOGUE, NOW)
+        assert isinstance(outcome, Accepted), outcome
+        return outcome.document.cells[0].generation_hash
+
+    assert hashes("u1", "cogvideox-2b") == hashes("u1", "cogvideox-2b") != hashes("u2", "cogvideox-2b")
+    assert hashes("u1", "tiny-wan") == hashes("u2", "tiny-wan")
+
+
 def test_a_model_of_the_namespace_overrides_the_catalogue() -> None:
     (cell,) = cells(references(models={"tiny-wan": video_model()}), models=["tiny-wan"])
     assert cell.backend == "diffusers"

@@ -1,0 +1,67 @@
+"""The tables of docs/models.md: what the catalogue knows, with the mark of every source."""
+
+from __future__ import annotations
+
+from vidbench_api.catalogue import FACTS, NOT_RUNNABLE, Fact, Mark, OpenModel
+
+BEGIN, END = "<!-- generated: models -->\n", "<!-- end of generated -->\n"
+LETTERS: dict[Mark, str] = {"Verified": "V", "Said": "S", "Unverified": "U"}
+
+
+def with_models(page: str) -> str:
+    """Return a page whose generated part lists models, services and sources; the rest is kept."""
+    before, after = page.split(BEGIN, maxsplit=1)[0], page.split(END)[1]
+    return before + BEGIN + "\n".join((*model_lines(), "", *service_lines(), "", *source_lines())) + "\n" + END + after
+
+
+def model_lines() -> list[str]:
+    """Return the table of open models."""
+    headings = (
+        "name", "hub id", "class", "task", "parameters", "height x width x frames", "steps, guidance", "frames/s, grid", "dtype",
+        "memory", "licence", "accepted",
+    )  # fmt: skip
+    lines = ["| " + " | ".join(headings) + " |", "|---" * len(headings) + "|"]
+    for name, model in FACTS.models.items():
+        size = " x ".join(shown(FACTS.size_of(model, field)) for field in ("height", "width", "frames"))
+        defaults = FACTS.classes[model.pipeline_class.value]
+        guidance = f", {defaults.guidance:g}" if defaults.guidance is not None else ""
+        cells = (
+            f"`{name}`", shown(model.hub), shown(model.pipeline_class), shown(model.task), shown(model.parameters), size,
+            f"{defaults.steps}{guidance} V", f"{shown(model.frames_per_second)}, {shown(model.frame_grid)}", dtypes(model),
+            shown(model.memory), shown(model.licence), "no" if name in NOT_RUNNABLE else "yes",
+        )  # fmt: skip
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def dtypes(model: OpenModel) -> str:
+    """Return the default type, components that differ, and types that are refused."""
+    parts = [shown(model.dtype)]
+    if model.component_dtypes is not None:
+        components = ", ".join(f"{name} {dtype}" for name, dtype in model.component_dtypes.value.items())
+        parts.append(f"{components} {letter(model.component_dtypes)}")
+    if model.forbidden_dtypes is not None:
+        parts.append(f"never {', '.join(model.forbidden_dtypes.value)} {letter(model.forbidden_dtypes)}")
+    return "; ".join(parts)
+
+
+def service_lines() -> list[str]:
+    """Return the table of what is known and not run, closed services among them."""
+    lines = ["| not run here | why |", "|---|---|"]
+    return lines + [f"| `{name}` | {why} |" for name, why in NOT_RUNNABLE.items()]
+
+
+def source_lines() -> list[str]:
+    """Return the table of sources."""
+    lines = ["| source | mark | what |", "|---|---|---|"]
+    return lines + [f"| {name} | {LETTERS[entry.mark]} | {entry.text} |" for name, entry in FACTS.sources.items()]
+
+
+def shown(fact: Fact[str] | Fact[int] | None) -> str:
+    """Return a value with the letter of its source's mark; `-` for what is not known."""
+    return "-" if fact is None else f"{fact.value} {letter(fact)}"
+
+
+def letter(fact: Fact[object]) -> str:
+    """Return V, S or U."""
+    return LETTERS[FACTS.sources[fact.source].mark]

@@ -1,0 +1,94 @@
+"""The catalogue against the installed diffusers: what it says was read there, must still stand there."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import diffusers
+import pytest
+
+from vidbench_api.catalogue import CATALOGUE, FACTS, NEEDS_A_PICTURE, NOT_RUNNABLE
+from vidbench_runner.backends.call_arguments import FRAME_PARAMETERS
+
+pytestmark = pytest.mark.pipelines
+
+CLASSES = sorted(FACTS.classes)
+MODELS = sorted(FACTS.models)
+FROM_A_PICTURE = ("image", "video")
+
+
+def parameters(name: str) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(getattr(diffusers, name).__call__).parameters
+
+
+def default(name: str, argument: str) -> object:
+    found = parameters(name).get(argument)
+    return None if found is None or found.default is inspect.Parameter.empty else found.default
+
+
+@functools.cache
+def package_texts() -> dict[str, str]:
+    root = Path(inspect.getfile(diffusers)).parent
+    return {str(path.relative_to(root)): path.read_text(encoding="utf-8") for path in root.rglob("*.py")}
+
+
+def module_text(class_name: str) -> str:
+    return inspect.getsource(importlib.import_module(getattr(diffusers, class_name).__module__))
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_the_defaults_of_a_class_are_those_of_its_call(name: str) -> None:
+    ours = FACTS.classes[name]
+    assert [argument for argument in FRAME_PARAMETERS if argument in parameters(name)] == [ours.frames_argument]
+    theirs = {
+        "height": default(name, "height"),
+        "width": default(name, "width"),
+        "frames": default(name, ours.frames_argument),
+        "steps": default(name, "num_inference_steps"),
+        "guidance": default(name, "guidance_scale"),
+    }
+    assert {field: getattr(ours, field) for field in theirs} == theirs
+
+
+@pytest.mark.parametrize("name", sorted(name for name in CATALOGUE if name in FACTS.models))
+def test_what_is_offered_can_be_called_with_a_prompt_alone(name: str) -> None:
+    known = parameters(FACTS.models[name].pipeline_class.value)
+    assert {"prompt", "height", "width", "num_inference_steps", "generator"} <= known.keys()
+    assert [argument for argument in FROM_A_PICTURE if argument in known and known[argument].default is not None] == []
+
+
+@pytest.mark.parametrize("name", sorted(name for name, why in NOT_RUNNABLE.items() if why == NEEDS_A_PICTURE))
+def test_what_needs_a_picture_takes_one(name: str) -> None:
+    assert "image" in parameters(FACTS.models[name].pipeline_class.value)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_hub_id_that_was_read_in_the_package_stands_there(name: str) -> None:
+    hub = FACTS.models[name].hub
+    if hub.source == "package":
+        whole = re.compile(rf"(?<![\w-]){re.escape(hub.value)}(?![\w.-])")
+        assert any(hub.value in text and whole.search(text) for text in package_texts().values())
+    else:
+        assert FACTS.sources[hub.source].mark != "Verified"
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if FACTS.models[name].frames_per_second.source == "example"])
+def test_a_frame_rate_that_was_read_in_an_example_stands_there(name: str) -> None:
+    model = FACTS.models[name]
+    rates = re.findall(r"export_to_video\(.*?fps=(\d+)", module_text(model.pipeline_class.value))
+    assert str(model.frames_per_second.value) in rates
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_dtype_that_was_read_in_the_package_stands_beside_the_hub_id(name: str) -> None:
+    model = FACTS.models[name]
+    if model.dtype.source != "package":
+        return
+    repository = model.hub.value.split("/")[1]
+    pages = [text for text in package_texts().values() if repository in text]
+    assert any(f"dtype=torch.{model.dtype.value}" in text for text in pages)
