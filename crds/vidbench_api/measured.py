@@ -24,6 +24,9 @@ Text64 = Annotated[str, Field(max_length=64)]
 Text128 = Annotated[str, Field(max_length=128)]
 
 
+Unit = Literal["microseconds", "bytes", "millijoules", "count", "partsPerMillion", "millipixels"]
+
+
 class SeriesName(StrEnum):
     """The columns of a shard, one value a sample. In the order in which they are kept when space runs out."""
 
@@ -44,6 +47,22 @@ class SeriesName(StrEnum):
     DENOISER_CALLS = "denoiserCalls"
     TEXT_ENCODE_CALLS = "textEncodeCalls"
     VAE_DECODE_CALLS = "vaeDecodeCalls"
+    DYNAMIC_DEGREE = "dynamicDegree"
+    WARPING_ERROR = "warpingError"
+    FLICKER = "flicker"
+    FROZEN_FRAMES = "frozenFrames"
+    SCENE_CUTS = "sceneCuts"
+    SHARPNESS = "sharpness"
+    BRIGHTNESS = "brightness"
+    CONTRAST = "contrast"
+    CLIPPED = "clipped"
+    BLACK_FRAMES = "blackFrames"
+    DUPLICATE_FRAMES = "duplicateFrames"
+    DRIFT_10 = "drift10"
+    DRIFT_50 = "drift50"
+    DRIFT_20 = "drift20"
+    DRIFT_5 = "drift5"
+    DRIFT_2 = "drift2"
 
 
 class Statistics(ApiModel):
@@ -75,7 +94,7 @@ class Series(ApiModel):
     """One column: a figure of every measured sample, in the order of the samples."""
 
     name: SeriesName
-    unit: Literal["microseconds", "bytes", "millijoules", "count"]
+    unit: Unit
     statistics: Statistics
     step: Annotated[int, Field(ge=1, le=9_007_199_254_740_991)] = Field(
         default=1, description="Width of the steps that `values` are rounded to."
@@ -185,11 +204,11 @@ class Measured(ApiModel):
         default=None, description="SHA-256 over the raw frames of all samples, in order."
     )
     artifacts: ArtifactsFacts | None = None
-    series: Annotated[tuple[Series, ...], Field(max_length=32, json_schema_extra=map_list("name"))] = ()
+    series: Annotated[tuple[Series, ...], Field(max_length=64, json_schema_extra=map_list("name"))] = ()
     columns_dropped: Annotated[tuple[Text64, ...], Field(max_length=64, json_schema_extra=SET)] = Field(
         default=(), description="What did not fit into the termination message."
     )
-    unmeasured: Annotated[dict[Text64, ShortText], Field(max_length=32)] = Field(
+    unmeasured: Annotated[dict[Text64, ShortText], Field(max_length=64)] = Field(
         default_factory=dict, description="Figures that are absent, with the reason."
     )
 

@@ -1,10 +1,12 @@
 """The termination message: a verdict in at most 2,800 bytes of ASCII, and back.
 
-Layout: `vb1.` + CRC-32 of the body in 8 hex digits + `.` + base85(zlib(head JSON + NUL + columns)). The head holds the
-verdict with exact statistics; each column is a run of zigzag varints: its first value and then differences. If it is
-too long, values are rounded to steps of at most a sixteenth of their column's standard deviation; then whole columns go,
-the headline ones last, then the parts named in `_HEAD_PARTS`, then all statistics but the latency's and the end of the
-text. What went is named in `columnsDropped`. In the end there is only who, how it ended and the latency's statistics.
+Layout: `vb2.` + CRC-32 of the body in 8 hex digits + `.` + base85(zlib(head JSON + NUL + columns)). The head holds the
+verdict; exact statistics and values of its series are the columns (`message_columns.py`). If it is too long, values are
+rounded to steps of at most a sixteenth of their column's standard deviation; then whole columns go, the headline ones
+last, and with the details of quality (`_DETAILS`) their statistics, then the parts named in `_HEAD_PARTS`, then all statistics but the latency's and the end of the text. What went is
+named in `columnsDropped`. In the end there is only who, how it ended and the latency's statistics.
+
+`vb1.`, which older runners write, has the statistics in the head; it is read as well.
 
 The bytes come from a pod and are hostile until parsed: sizes are capped before anything is unpacked.
 """
@@ -16,20 +18,29 @@ import binascii
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from pydantic import ValidationError
 
 from .identity import canonical_json
 from .measured import Series, SeriesName
+from .message_columns import ColumnsError, pack, take, undo_differences, unpack, varints
 from .names import MAX_SAMPLES, MESSAGE_LIMIT
 from .verdict import Verdict
 
-_PREFIX = "vb1."
+_PREFIX = "vb2."
+_FIRST_PREFIX = "vb1."
 _MAX_UNPACKED = 64 * 1024
 _MAX_TEXT = 16 * 1024
 _HEAD_PARTS = ("unmeasured", "expectedCalls", "health", "environment", "loaded", "memory", "setup")
 _KEEP_ORDER = tuple(SeriesName)
 _MAX_DROPPED = 64
+_DETAILS = frozenset(_KEEP_ORDER[_KEEP_ORDER.index(SeriesName.SHARPNESS) :])
+"""The columns that a message can do without: when all of them have lost their values, their statistics go as well."""
+
+QUALITY_DETAILS = "qualityDetails"
+"""In `columnsDropped`: the series from sharpness on, with their statistics."""
+
 ALL_BUT_HEADLINE = "allButHeadline"
 """In `columnsDropped`: nothing is left but identity, outcome and the latency's statistics."""
 
@@ -57,7 +68,8 @@ def decode(text: str) -> Verdict:
     Raises:
         MessageError: says what is wrong, without repeating the text.
     """
-    body = _checked_body(text.strip())
+    text = text.strip()
+    body = _checked_body(text)
     head, separator, packed = body.partition(b"\0")
     if not separator:
         raise MessageError("no end of the head")
@@ -65,14 +77,19 @@ def decode(text: str) -> Verdict:
         wire = json.loads(head)
         if not isinstance(wire, dict):
             raise MessageError("the head is not an object")
-        numbers = _varints(packed)
-        for entry in wire.get("series", ()):
-            length = int(entry.pop("length", 0))
-            if not 0 <= length <= MAX_SAMPLES:
-                raise MessageError("a column is too long")
-            entry["values"] = _undo_differences(_take(numbers, length), int(entry.get("step", 1)))
-        verdict = Verdict.model_validate(wire)
-    except (ValidationError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+        series = _first_series(wire, packed) if text.startswith(_FIRST_PREFIX) else unpack(wire, packed)
+        verdict = Verdict.model_validate(wire | {"series": series})
+    except ColumnsError as error:
+        raise MessageError(str(error)) from error
+    except (
+        ValidationError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        LookupError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         if isinstance(error, MessageError):
             raise
         detail = f"{error.error_count()} schema errors" if isinstance(error, ValidationError) else type(error).__name__
@@ -92,7 +109,7 @@ def _refuse_repeats(field: str, names: Sequence[str]) -> None:
 def _checked_body(text: str) -> bytes:
     if len(text) > _MAX_TEXT:
         raise MessageError(f"longer than {_MAX_TEXT} characters")
-    if not text.startswith(_PREFIX):
+    if not text.startswith((_PREFIX, _FIRST_PREFIX)):
         raise MessageError("does not start like a verdict")
     checksum, separator, encoded = text[len(_PREFIX) :].partition(".")
     if not separator or len(checksum) != 8:
@@ -113,15 +130,25 @@ def _checked_body(text: str) -> bytes:
     return body
 
 
+def _first_series(wire: dict[str, Any], packed: bytes) -> list[Any]:
+    """The series of a `vb1.` message: all but the values stands in the head."""
+    numbers = varints(packed)
+    entries = list(wire.get("series", ()))
+    for entry in entries:
+        length = int(entry.pop("length", 0))
+        if not 0 <= length <= MAX_SAMPLES:
+            raise MessageError("a column is too long")
+        entry["values"] = undo_differences(take(numbers, length), int(entry.get("step", 1)))
+    return entries
+
+
 def _pack(verdict: Verdict) -> str:
-    wire = verdict.to_wire()
-    columns = bytearray()
-    for entry, series in zip(wire.get("series", ()), verdict.series, strict=True):
-        del entry["values"]
-        entry["length"] = len(series.values)
-        entry["step"] = series.step
-        columns += b"".join(_varint(number) for number in _differences(series.values, series.step))
-    packed = zlib.compress(canonical_json(wire).encode() + b"\0" + bytes(columns), 9)
+    head, columns = pack(verdict.series)
+    wire = verdict.model_copy(update={"series": ()}).to_wire() | head
+    deflater = zlib.compressobj(9)
+    # Text and columns have little in common: each gets a code table of its own.
+    packed = deflater.compress(canonical_json(wire).encode() + b"\0") + deflater.flush(zlib.Z_FULL_FLUSH)
+    packed += deflater.compress(columns) + deflater.flush()
     return f"{_PREFIX}{binascii.crc32(packed):08x}.{base64.b85encode(packed).decode('ascii')}"
 
 
@@ -133,6 +160,11 @@ def _shrinking(verdict: Verdict) -> Iterator[Verdict]:
     current = verdict.model_copy(update={"series": tuple(series)})
     yield current
     for position in reversed(range(len(series))):
+        if series[position].name not in _DETAILS and any(entry.name in _DETAILS for entry in series):
+            series = [entry for entry in series if entry.name not in _DETAILS]
+            dropped = [name for name in dropped if name not in _DETAILS] + [QUALITY_DETAILS]
+            current = current.model_copy(update={"series": tuple(series), "columns_dropped": _names(dropped)})
+            yield current
         if not series[position].values:
             continue
         dropped.append(series[position].name.value)
@@ -182,52 +214,3 @@ def _quantised(series: Series) -> Series:
     return series.model_copy(
         update={"step": step, "values": tuple(round(value / step) * step for value in series.values)}
     )
-
-
-def _differences(values: Sequence[int], step: int) -> Iterator[int]:
-    previous = 0
-    for value in values:
-        current = round(value / step)
-        yield current - previous
-        previous = current
-
-
-def _undo_differences(differences: Iterable[int], step: int) -> list[int]:
-    values = []
-    current = 0
-    for difference in differences:
-        current += difference
-        values.append(current * step)
-    return values
-
-
-def _varint(number: int) -> bytes:
-    rest = (number << 1) if number >= 0 else ((-number << 1) - 1)
-    encoded = bytearray()
-    while rest > 0x7F:
-        encoded.append(0x80 | (rest & 0x7F))
-        rest >>= 7
-    encoded.append(rest)
-    return bytes(encoded)
-
-
-def _varints(packed: bytes) -> Iterator[int]:
-    number, shift = 0, 0
-    for byte in packed:
-        number |= (byte & 0x7F) << shift
-        shift += 7
-        if shift > 70:
-            raise MessageError("a number is too long")
-        if not byte & 0x80:
-            yield (number >> 1) if not number & 1 else -((number + 1) >> 1)
-            number, shift = 0, 0
-
-
-def _take(numbers: Iterator[int], length: int) -> list[int]:
-    taken = []
-    for _ in range(length):
-        number = next(numbers, None)
-        if number is None:
-            raise MessageError("a column is cut")
-        taken.append(number)
-    return taken

@@ -206,12 +206,13 @@ def test_message_with_any_character_replaced_is_refused(position: int, character
 def test_message_of_foreign_text_is_refused(text: str) -> None:
     assert decoded(text) is None
     assert decoded(f"vb1.{text}") is None
+    assert decoded(f"vb2.{text}") is None
 
 
-def sealed(body: bytes) -> str:
+def sealed(body: bytes, prefix: str = "vb1.") -> str:
     """A message with a right checksum round any body: what a hostile pod can write."""
     packed = zlib.compress(body)
-    return f"vb1.{binascii.crc32(packed):08x}.{base64.b85encode(packed).decode()}"
+    return f"{prefix}{binascii.crc32(packed):08x}.{base64.b85encode(packed).decode()}"
 
 
 JSON_VALUES: Any = st.recursive(
@@ -240,6 +241,22 @@ SERIES_ENTRY = st.fixed_dictionaries(
 @example(b"{}\0" + b"\xff" * 200)
 def test_message_with_a_hostile_body_is_refused(body: bytes) -> None:
     assert decoded(sealed(body)) is None
+    assert decoded(sealed(body, "vb2.")) is None
+
+
+@settings(max_examples=400)
+@given(
+    st.lists(st.sampled_from(["latency", "frames", "nonsense"]) | JSON_VALUES, max_size=3) | JSON_VALUES,
+    st.just({}) | st.fixed_dictionaries({"latency": JSON_VALUES}) | JSON_VALUES,
+    st.binary(max_size=60) | st.lists(st.integers(0, 3), max_size=40).map(bytes),
+)
+@example(["latency"], {}, b"\x02\x02\x02" + b"\x02" * 7)
+@example(["latency"], {"latency": None}, b"\x04\x02\x02\x02")
+@example(["latency"], {}, b"\x02" + b"\xff" * 10 + b"\x01" + b"\x04" + b"\xfe" * 9 + b"\x01" + b"\x02" * 8)
+def test_message_with_hostile_columns_is_refused(names: Any, odd: Any, columns: bytes) -> None:
+    wire = {"requestDigest": "0" * 16, "cell": "0" * 8, "shard": 1, "attempt": 1, "series": names, "statistics": odd}
+    verdict = decoded(sealed(json.dumps(wire).encode() + b"\0" + columns, "vb2."))
+    assert verdict is None or len(verdict.series) == len(names)
 
 
 @settings(max_examples=400)

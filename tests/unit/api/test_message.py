@@ -19,7 +19,7 @@ from vidbench_api.measured import (
     Statistics,
     ValidityVerdict,
 )
-from vidbench_api.message import MessageError, decode, encode
+from vidbench_api.message import QUALITY_DETAILS, MessageError, decode, encode
 from vidbench_api.names import MESSAGE_LIMIT, Outcome, Validity
 from vidbench_api.verdict import Verdict
 
@@ -31,14 +31,26 @@ UNITS: dict[SeriesName, Any] = {
     SeriesName.DENOISER_CALLS: "count",
     SeriesName.TEXT_ENCODE_CALLS: "count",
     SeriesName.VAE_DECODE_CALLS: "count",
+    SeriesName.DYNAMIC_DEGREE: "millipixels",
+    SeriesName.FROZEN_FRAMES: "count",
+    SeriesName.SCENE_CUTS: "count",
+    SeriesName.BLACK_FRAMES: "count",
+    SeriesName.DUPLICATE_FRAMES: "count",
 }
+TIMES = tuple(SeriesName)[: tuple(SeriesName).index(SeriesName.FRAMES)]
+"""The columns before the counts: times, energy and memory."""
+
+
+DETAILS = tuple(SeriesName)[tuple(SeriesName).index(SeriesName.SHARPNESS) :]
 
 
 def column(name: SeriesName, samples: int, chance: random.Random) -> Series:
-    unit = UNITS.get(name, "microseconds")
+    unit = UNITS.get(name, "microseconds" if name in TIMES else "partsPerMillion")
     middle = 60 if unit == "count" else chance.randrange(10**5, 10**8)
     spread = 0 if unit in ("count", "bytes") else middle * 0.003
-    values = tuple(round(chance.gauss(middle, spread)) for _ in range(samples))
+    if unit in ("partsPerMillion", "millipixels"):
+        middle, spread = (30_000, 9_000)
+    values = tuple(max(0, round(chance.gauss(middle, spread))) for _ in range(samples))
     return Series(name=name, unit=unit, statistics=Statistics.of(values), values=values)
 
 
@@ -89,11 +101,13 @@ def test_message_of_a_full_shard_keeps_its_head_whatever_columns_go(samples: int
     assert len(text) <= MESSAGE_LIMIT
     back = decode(text)
     dropped = set(back.columns_dropped)
-    assert dropped <= {name.value for name in SeriesName}, "only columns go, no part of the head"
+    assert dropped <= {name.value for name in SeriesName} | {QUALITY_DETAILS}, "only columns go, no part of the head"
     assert (back.environment, back.loaded, back.memory, back.setup) == (
         verdict.environment, verdict.loaded, verdict.memory, verdict.setup,
     )  # fmt: skip
-    assert [entry.statistics for entry in back.series] == [entry.statistics for entry in verdict.series]
+    sent = {entry.name: entry.statistics for entry in verdict.series}
+    assert all(entry.statistics == sent[entry.name] for entry in back.series)
+    assert {entry.name for entry in back.series} >= set(SeriesName) - set(DETAILS)
     assert not dropped & {"latency", "denoise", "vaeDecode"}
 
 
@@ -104,11 +118,20 @@ def test_message_of_ten_samples_loses_no_column() -> None:
 @pytest.mark.parametrize("limit", [2800, 2400, 2048, 1800, 1600, 1500])
 def test_message_columns_go_in_the_stated_order(limit: int) -> None:
     back = decode(encode(full(64), limit))
-    order = [name.value for name in SeriesName]
+    order = [name.value for name in SeriesName if name not in DETAILS]
     columns = [name for name in back.columns_dropped if name in order]
+    assert QUALITY_DETAILS in back.columns_dropped
     assert columns == order[::-1][: len(columns)]
     kept = [entry.name.value for entry in back.series if entry.values]
     assert kept == order[: len(order) - len(columns)]
+
+
+def test_message_details_of_quality_lose_their_values_one_by_one() -> None:
+    back = decode(encode(full(10), 2300))
+    order = [name.value for name in SeriesName]
+    assert list(back.columns_dropped) == order[::-1][: len(back.columns_dropped)]
+    assert 0 < len(back.columns_dropped) < len(DETAILS)
+    assert len(back.series) == len(order), "their statistics stay as long as one of them has values"
 
 
 def test_message_of_a_tight_limit_names_every_part_that_went() -> None:
@@ -141,9 +164,9 @@ def test_message_ignores_blanks_round_it() -> None:
         pytest.param("", "does not start", id="nothing"),
         pytest.param("Traceback (most recent call last):", "does not start", id="a traceback"),
         pytest.param("{}" * 20_000, "longer than", id="a flood"),
-        pytest.param("vb1.deadbeef", "no checksum", id="no body"),
-        pytest.param("vb1.deadbeef.00000", "checksum is wrong", id="overwritten"),
-        pytest.param("vb2." + encode(full(3))[4:], "does not start", id="a later version"),
+        pytest.param("vb2.deadbeef", "no checksum", id="no body"),
+        pytest.param("vb2.deadbeef.00000", "checksum is wrong", id="overwritten"),
+        pytest.param("vb3." + encode(full(3))[4:], "does not start", id="a later version"),
         pytest.param(encode(full(3))[:-7], "checksum is wrong", id="cut at the tail, as beside many sidecars"),
         pytest.param(encode(full(3))[9:], "does not start", id="cut at the head, as an over-long file"),
     ],
@@ -159,3 +182,38 @@ def test_message_with_a_series_named_twice_is_refused() -> None:
     doubled = verdict.model_copy(update={"series": (verdict.series[0], verdict.series[0])})
     with pytest.raises(MessageError, match="series names something twice"):
         decode(encode(doubled))
+
+
+def test_message_of_the_first_format_is_still_read() -> None:
+    """Written by a runner of before: statistics in the head, values as differences."""
+    back = decode(
+        "vb1.8766cb45.c-nQ5zfQw25XN~3CdQki5>p_5R`Lui6@zPEnv-lN*iKc5GP3ZfJODH2&=w)VV(B~I_xX3e31p0DhX}REK%p^ELo"
+        "ROCa;r3Or8lE>q4E7NpoV$_t(O)9JY|4~0aZl(AdLx7Pjdz>ImrpFGyya4_&j2W4ej_m=HA}j7iE>wvE}?A?O-r8y+f$itW}3rKB"
+        "5oQJGSgeZ_%l4Mg8?2y(Sf}Me?C1rl>a)7<9YXEpEqXY%(&k=Owj887V|kiI0aFU0fQiJn+DIE*OUuO1H?I<tk4FO{WqwFC}7KRT"
+        "aZ8u}({`8{88=kVwl?tg3QOcQ`DcIXX&1TT;FcsCuUZ%-Iibe&#)X=|8yQgj<|Ri(in%nNJjd0DQ;Hys*$Q^YMz4!sydVr+L2ke1"
+        "HA8e7pJr>cOYG"
+    )
+    values = (1_000_123, 1_001_456, 999_789)
+    assert back.series == (
+        Series(name=SeriesName.LATENCY, unit="microseconds", statistics=Statistics.of(values), values=values),
+        Series(name=SeriesName.FRAMES, unit="count", statistics=Statistics.of((17,))),
+    )
+    assert (back.columns_dropped, back.samples_done) == (("frames",), 3)
+
+
+def test_message_statistics_finer_than_a_thousandth_come_back_as_they_were() -> None:
+    verdict = full(3)
+    fine = verdict.series[0].statistics.model_copy(update={"mean": 1 / 3, "standard_deviation": 1e-9})
+    series = (verdict.series[0].model_copy(update={"statistics": fine}), *verdict.series[1:])
+    assert decode(encode(verdict.model_copy(update={"series": series}))).series == series
+
+
+def test_message_without_room_gives_up_the_details_of_quality_with_their_statistics_before_any_time() -> None:
+    back = decode(encode(full(30), 2457))
+    kept = {entry.name for entry in back.series}
+    assert SeriesName.WARPING_ERROR in kept
+    assert not kept & {SeriesName.SHARPNESS, SeriesName.DRIFT_2, SeriesName.DUPLICATE_FRAMES}
+    assert QUALITY_DETAILS in back.columns_dropped
+    assert back.find_series(SeriesName.LATENCY) == full(30).series[0].model_copy(
+        update={"step": back.series[0].step, "values": back.series[0].values}
+    )
