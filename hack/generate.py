@@ -1,4 +1,4 @@
-"""Writes what follows from the code: the CRDs as YAML, their part of the chart's values schema, tables of failures and models.
+"""Writes what follows from the code: the CRDs as YAML, their part of the chart's values schema, tables of reasons and models.
 
 CRDs go into crds/ and charts/vidbench/crds/. Run as `.venv/bin/python hack/generate.py [--check]`; with --check nothing
 is written, and exit code 1 with a diff says that something is stale.
@@ -16,6 +16,7 @@ from typing import Any
 from models_page import with_models
 from vidbench_api.crdgen import generate_documents, schema_of
 from vidbench_api.kinds import RunnerClassSpec
+from vidbench_api.validity import VALIDITY_ROWS, Effect
 from vidbench_operator.core.failures import FAILURES, Failure, FailureClass
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -25,6 +26,7 @@ CRD_PATTERN = "*.vidbench.io.yaml"
 VALUES_SCHEMA = CHART / "values.schema.json"
 FAILURES_PAGE = REPOSITORY / "docs" / "failures.md"
 MODELS_PAGE = REPOSITORY / "docs" / "models.md"
+VALIDITY_PAGE = REPOSITORY / "docs" / "validity.md"
 BEGIN_TABLE, END_TABLE = "<!-- generated: reasons -->\n", "<!-- end of generated -->\n"
 
 
@@ -33,19 +35,37 @@ def generate() -> dict[Path, str]:
     documents = generate_documents()
     files = {directory / name: text for directory in CRD_DIRECTORIES for name, text in documents.items()}
     files[VALUES_SCHEMA] = with_runner_class(VALUES_SCHEMA.read_text(encoding="utf-8"))
-    files[FAILURES_PAGE] = with_failures(FAILURES_PAGE.read_text(encoding="utf-8"))
     files[MODELS_PAGE] = with_models(MODELS_PAGE.read_text(encoding="utf-8"))
+    files[FAILURES_PAGE] = with_table(FAILURES_PAGE.read_text(encoding="utf-8"), failure_lines())
+    files[VALIDITY_PAGE] = with_table(VALIDITY_PAGE.read_text(encoding="utf-8"), validity_lines())
     return files
 
 
-def with_failures(page: str) -> str:
-    """Return a page whose generated part lists every reason, by class; the rest is kept."""
+def with_table(page: str, lines: list[str]) -> str:
+    """Return a page whose generated part is these lines; the rest is kept."""
     before, after = page.split(BEGIN_TABLE, maxsplit=1)[0], page.split(END_TABLE)[1]
+    return before + BEGIN_TABLE + "\n".join(lines) + "\n" + END_TABLE + after
+
+
+def failure_lines() -> list[str]:
+    """Return the table of every reason for which a shard fails, by class."""
     lines = ["| reason | class | recognised by | what to do |", "|---|---|---|---|"]
     lines.extend(
         failure_line(row) for failure_class in FailureClass for row in FAILURES if row.failure_class is failure_class
     )
-    return before + BEGIN_TABLE + "\n".join(lines) + "\n" + END_TABLE + after
+    return lines
+
+
+def validity_lines() -> list[str]:
+    """Return the table of every reason for which figures may not be believed, by effect."""
+    lines = ["| reason | effect | what shows it | from when on | why | again |", "|---|---|---|---|---|---|"]
+    lines.extend(
+        f"| `{row.reason}` | {row.effect} | {row.evidence} | {row.threshold} | {row.why} | {'yes' if row.passes else ''} |"
+        for effect in Effect
+        for row in VALIDITY_ROWS
+        if row.effect is effect
+    )
+    return lines
 
 
 def failure_line(row: Failure) -> str:

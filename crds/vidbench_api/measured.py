@@ -175,7 +175,9 @@ class ValidityVerdict(ApiModel):
     """Whether the figures may be believed."""
 
     state: Validity
-    reasons: Annotated[tuple[Text64, ...], Field(max_length=16, json_schema_extra=SET)] = ()
+    reasons: Annotated[tuple[Text64, ...], Field(max_length=16, json_schema_extra=SET)] = Field(
+        default=(), description="Why they may not, or not all of them; docs/validity.md has every word."
+    )
 
 
 class ArtifactsFacts(ApiModel):

@@ -23,6 +23,9 @@ LABEL_SHARD: Final = "vidbench.io/shard"
 LABEL_ATTEMPT: Final = "vidbench.io/attempt"
 LABEL_OUTCOME: Final = "vidbench.io/outcome"
 LABEL_VALIDITY: Final = "vidbench.io/validity"
+LABEL_SUPERSEDED: Final = "vidbench.io/superseded"
+"""`true` on the result of an Invalid attempt whose shard was measured again."""
+
 LABEL_KEEP: Final = "vidbench.io/keep"
 """`true` on a result: the ledger's limits are not for it."""
 
@@ -170,6 +173,7 @@ class Reason(StrEnum):
     TOO_MANY_FAILED = "TooManyFailedCells"
     BREAKER_OPEN = "BreakerOpen"
     RUNG_SKIPPED = "RungSkipped"
+    MEASUREMENT_INVALID = "MeasurementInvalid"
 
 
 class ExitCode(IntEnum):

@@ -82,6 +82,9 @@ class RequestDocument(ApiModel):
     timeouts: Timeouts
     artifacts: Artifacts
     out_of_memory: Literal["Record", "Fallback"] = "Record"
+    exclusive_gpu: Literal["Require", "Ignore"] = "Ignore"
+    """What documents had before there was a choice."""
+
     scheduling: Scheduling = Field(default_factory=Scheduling)
 
     def to_text(self) -> str:

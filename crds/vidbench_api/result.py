@@ -65,6 +65,10 @@ class BenchmarkResultSpec(Measured):
     )
     outcome: Outcome
     validity: ValidityVerdict
+    superseded: bool = Field(
+        default=False,
+        description="Whether the shard was measured again because this was Invalid: then its name is the attempt's.",
+    )
     source: Literal["Measured"] = "Measured"
     reason: ShortText | None = None
     message: Message | None = None

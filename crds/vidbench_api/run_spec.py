@@ -211,6 +211,21 @@ class FailurePolicy(ApiModel):
     )
 
 
+class ValidityPolicy(ApiModel):
+    """What is asked of a measurement, and what happens with one that may not be believed."""
+
+    exclusive_gpu: Literal["Require", "Ignore"] = Field(
+        default="Require",
+        description="Require: a GPU that others use does not get the shard, and one that they used meanwhile makes it Invalid."
+        " Ignore: they are recorded.",
+    )
+    on_invalid: Literal["Retry", "Flag"] = Field(
+        default="Retry",
+        description="Retry: an Invalid shard is measured once more, if that may help; its first result is kept beside."
+        " Flag: it stays as it is, marked Invalid.",
+    )
+
+
 class Autoscaling(ApiModel):
     """How the number of Jobs follows the capacity that there is."""
 
@@ -288,8 +303,8 @@ DEFAULT_HARDWARE = (Hardware(name="default"),)
 DEFAULT_VARIANTS = (Variant(name="default"),)
 
 IMMUTABLE_FIELDS = (
-    "runnerClassName", "models", "hardware", "variants", "matrix", "workload", "measurement", "failurePolicy", "artifacts",
-    "scheduling", "reuse",
+    "runnerClassName", "models", "hardware", "variants", "matrix", "workload", "measurement", "validity", "failurePolicy",
+    "artifacts", "scheduling", "reuse",
 )  # fmt: skip
 IMMUTABLE_TIMEOUTS = ("schedulingSeconds", "imagePullSeconds", "loadSeconds", "shardSeconds", "noProgressSeconds")
 
@@ -367,6 +382,7 @@ class BenchmarkRunSpec(ApiModel):
     matrix: Matrix = Field(default_factory=Matrix)
     workload: Workload
     measurement: Measurement = Field(default_factory=Measurement)
+    validity: ValidityPolicy = Field(default_factory=ValidityPolicy)
     parallelism: Annotated[int, Field(ge=0, le=10_000)] = Field(
         default=16, description="At most so many Jobs at once; 0 starts nothing new. kubectl scale sets it."
     )

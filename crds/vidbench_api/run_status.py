@@ -66,6 +66,9 @@ class ShardStatus(ApiModel):
     retries: Count = Field(default=0, description="Attempts that failed for reasons of the infrastructure.")
     lost_results: Count = Field(default=0, description="Attempts that ended without a readable verdict.")
     unknown_failures: Count = Field(default=0, description="Attempts that failed for no known reason.")
+    superseded: Annotated[tuple[ShortText, ...], Field(max_length=4, json_schema_extra=ATOMIC)] = Field(
+        default=(), description="Results of attempts that were Invalid, for which the shard was measured again."
+    )
     reason: ShortText | None = Field(default=None, description="Reason of the latest failed attempt.")
     outcome: Outcome | None = None
     validity: Validity | None = None
@@ -174,7 +177,7 @@ class GpuSeconds(ApiModel):
     """GPU time held by pods of this run: GPUs x seconds from a pod's start to its end."""
 
     used: Count = Field(default=0, description="By attempts that gave a result.")
-    wasted: Count = Field(default=0, description="By attempts that did not.")
+    wasted: Count = Field(default=0, description="By attempts that did not, or were measured again.")
 
 
 class Fastest(ApiModel):

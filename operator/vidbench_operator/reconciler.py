@@ -475,7 +475,8 @@ def _has_ended(before: ShardStatus | None, after: ShardStatus) -> bool:
 
 
 def _attempts_tried_again(shard: ShardStatus) -> int:
-    return shard.disruptions + shard.retries + shard.lost_results + shard.unknown_failures
+    charged = shard.retries + shard.lost_results + shard.unknown_failures + len(shard.superseded)
+    return shard.disruptions + charged
 
 
 async def _in_parallel(calls: Iterable[Awaitable[Answer]], *expected: type[Exception]) -> list[Answer | BaseException]:

@@ -66,6 +66,7 @@ FORBIDDEN = (
     *_edits("variants", MINIMAL, [{"name": "a"}], [{"name": "a", "steps": 2}]),
     *_edits("matrix", MINIMAL, {"exclude": [{"model": "wan"}]}, {"exclude": [{"hardware": "default"}]}),
     *_edits("measurement", MINIMAL, {"shards": 2}, {"shards": 3}),
+    *_edits("validity", MINIMAL, {"onInvalid": "Flag"}, {"exclusiveGpu": "Ignore"}),
     *_edits("failurePolicy", MINIMAL, {"infrastructureRetries": 1}, {"infrastructureRetries": 2}),
     *_edits("artifacts", MINIMAL, {"storageUri": "claim://a"}, {"storageUri": "claim://b"}),
     *_edits("scheduling", MINIMAL, {"queueName": "a"}, {"queueName": "b"}),

@@ -40,7 +40,7 @@ MAX_PASSES = 500
 Schedule = list[tuple[Event, int, int]]
 
 schedules = st.lists(
-    st.tuples(st.sampled_from(ACCIDENTS + PROGRESS + PROGRESS), st.integers(0, 9), st.integers(0, 9)), max_size=80
+    st.tuples(st.sampled_from(ACCIDENTS + PROGRESS + PROGRESS), st.integers(0, 10), st.integers(0, 10)), max_size=80
 )
 specs = st.fixed_dictionaries(
     {
@@ -77,7 +77,7 @@ def check(cluster: ModelCluster) -> None:
         if condition.type in ("Complete", "Failed") and condition.status == "True"
     ]
     assert len(terminal) == (1 if cluster.status.completion_time else 0)
-    budget = 1 + cluster.scene.run.spec.failure_policy.infrastructure_retries + 2
+    budget = 1 + cluster.scene.run.spec.failure_policy.infrastructure_retries + 3
     for row in cluster.status.rows:
         for shard in row.shards:
             assert shard.attempt - shard.disruptions <= budget

@@ -192,7 +192,13 @@ class Invariants:
         _require(shard.retries <= failure.infrastructure_retries, f"I4: {shard.retries} infrastructure retries")
         _require(shard.unknown_failures <= failure.unknown_retries, f"I4: {shard.unknown_failures} unknown failures")
         _require(shard.lost_results <= self._policy.lost_result_retries, f"I4: {shard.lost_results} lost results")
-        charged = 1 + shard.retries + shard.unknown_failures + shard.lost_results
+        again = len(shard.superseded)
+        allowed = self._policy.invalid_retries if run.spec.validity.on_invalid == "Retry" else 0
+        _require(again <= allowed, f"I4: measured again {again} times")
+        for name in shard.superseded:
+            kept = self._server.results.get(name)
+            _require(kept is not None and kept.superseded, f"I2: the Invalid result {name} was not kept")
+        charged = 1 + shard.retries + shard.unknown_failures + shard.lost_results + again
         free = shard.disruptions + self._taken_back[row.id, shard.index]
         _require(
             shard.attempt <= charged + free,

@@ -176,6 +176,7 @@ def status_row(number: int, shards: int = 1) -> dict[str, Any]:
                 "retries": 1,
                 "lostResults": 0,
                 "unknownFailures": 0,
+                "superseded": [f"{LONGEST_NAME}-{cell}-{index}-1"],
                 "reason": "NodeLost",
                 "outcome": "Succeeded",
                 "validity": "Valid",

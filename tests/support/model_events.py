@@ -16,6 +16,7 @@ from vidbench_api.measured import Series, Statistics, ValidityVerdict
 from vidbench_api.message import encode
 from vidbench_api.names import Outcome, Reason, Validity
 from vidbench_api.run_spec import BenchmarkRunSpec
+from vidbench_api.validity import ValidityReason
 from vidbench_api.verdict import Verdict
 from vidbench_operator.core.observed import ObservedJob, ObservedNode, ObservedPod, latest_pod
 
@@ -131,7 +132,8 @@ def _ended(cluster: ModelCluster, job: ObservedJob, pod: ObservedPod, fate: int)
     cell = cluster.scene.document.find_cell(job.cell)
     where = {"cell": cell, "shard": job.shard, "attempt": job.attempt}
     scene, mine = cluster.scene, latencies(1_000_000 + cluster.serial, 1_500_000)
-    message, exit_code, reason = _fates(scene, where, mine)[fate % 10]
+    fates = _fates(scene, where, mine)
+    message, exit_code, reason = fates[fate % len(fates)]
     text = encode(message) if isinstance(message, Verdict) else message
     end = ended_pod(job, text, exit_code)
     return replace(
@@ -145,6 +147,7 @@ def _fates(
 ) -> tuple[tuple[Verdict | str | None, int, str | None], ...]:
     beyond = mine.model_copy(update={"statistics": Statistics(count=2, mean=-1e300, min=0, median=0, max=0)})
     partial = ValidityVerdict(state=Validity.PARTIAL)
+    passing = ValidityVerdict(state=Validity.INVALID, reasons=(ValidityReason.OTHER_PROCESSES.value,))
     return (
         (scene.verdict(**where, series=(mine,)), 0, None),
         (scene.verdict(**where, series=(mine,), validity=partial), 0, None),
@@ -156,6 +159,7 @@ def _fates(
         (None, 0, None),
         (scene.verdict(**{**where, "attempt": 999}, series=(mine,)), 0, None),
         (scene.verdict(**where, series=(beyond,)), 0, None),
+        (scene.verdict(**where, series=(mine,), validity=passing), 0, None),
     )
 
 

@@ -26,7 +26,7 @@ from .timestamps import parse_time
 _MAX_NAMES = 64
 """Nodes that a pod names; where more speak for themselves, taints keep pods away from most of them."""
 
-_SPEAKS_AGAINST_NODE = frozenset({FailureClass.INFRASTRUCTURE, FailureClass.UNKNOWN})
+_SPEAKS_AGAINST_NODE = frozenset({FailureClass.INFRASTRUCTURE, FailureClass.UNKNOWN, FailureClass.INVALID})
 Key = tuple[str, int]
 
 

@@ -6,7 +6,7 @@ settled, and say it all in one status. Time is an argument, names are computed, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from vidbench_api.identity import attempt_name, harvest_name, result_name
@@ -219,15 +219,7 @@ def _result_of(context: Context, entry: Entry) -> BenchmarkResultSpec | None:
 
 def _make_plan(context: Context, started: Started, status: BenchmarkRunStatus) -> Plan:
     run, observed, entries = context.run, context.observed, started.entries
-    results = tuple(
-        CreateResult(
-            result_name(run.name, entry.cell.id, entry.shard.index),
-            entry.settled.result,
-            result_labels(run, entry.settled.result),
-        )
-        for entry in entries
-        if entry.settled.result is not None
-    )
+    results = tuple(result for entry in entries for result in _results_of(run, entry))
     creates = _creates(context, started)
     active = {_attempt_of(run, entry): entry.shard.job_uid for entry in entries if entry.shard.phase is RowPhase.ACTIVE}
     active |= {harvest_name(_attempt_of(run, entry)): None for entry in entries if _harvests(entry)}
@@ -250,6 +242,17 @@ def _make_plan(context: Context, started: Started, status: BenchmarkRunStatus) -
         requeue_after=_requeue_after(context, started) if not ended else 0.0,
         urgent=ended or bool(creates) or bool(results),
     )
+
+
+def _results_of(run: ObservedRun, entry: Entry) -> Iterator[CreateResult]:
+    """Yield what a shard adds to the ledger: its result, or an Invalid one that it is measured again for."""
+    settled = entry.settled
+    if settled.superseded is not None:
+        kept = settled.superseded
+        yield CreateResult(kept.name, kept.spec, result_labels(run, kept.spec))
+    if settled.result is not None:
+        name = result_name(run.name, entry.cell.id, entry.shard.index)
+        yield CreateResult(name, settled.result, result_labels(run, settled.result))
 
 
 def _creates(context: Context, started: Started) -> tuple[CreateJob, ...]:

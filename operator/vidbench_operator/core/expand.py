@@ -221,6 +221,7 @@ def _build_document(
         warmup=spec.measurement.warmup.min,
         timeouts=spec.timeouts,
         artifacts=spec.artifacts,
+        exclusive_gpu=spec.validity.exclusive_gpu,
         out_of_memory=spec.failure_policy.out_of_memory,
         scheduling=spec.scheduling,
     )

@@ -30,6 +30,9 @@ class FailureClass(StrEnum):
     LOST = "Lost"
     """It ended, and nobody knows how: Policy.lost_result_retries."""
 
+    INVALID = "Invalid"
+    """It succeeded, and its figures may not be believed: measured again, Policy.invalid_retries."""
+
     UNKNOWN = "Unknown"
     """Evidence that fits nothing else: failurePolicy.unknownRetries."""
 
@@ -99,6 +102,7 @@ FAILURES: tuple[Failure, ...] = (
     Failure(Reason.HUNG, _INFRASTRUCTURE, "See the pod's log for the stacks; raise timeouts.noProgressSeconds if it was only slow."),
     Failure(Reason.RESULT_LOST, _LOST, "With artifacts.storageUri the stored document stands in for the message.", "it ended without a termination message, or its pod vanished unseen, and nothing was stored either"),
     Failure(Reason.RESULT_GARBAGE, _LOST, "See whether another container of the pod writes termination messages.", "the termination message is no verdict of this attempt"),
+    Failure(Reason.MEASUREMENT_INVALID, FailureClass.INVALID, "See its validity.reasons; `validity.onInvalid: Flag` keeps it without another attempt.", "the shard succeeded, is Invalid, and all that speaks against it may be gone in another attempt"),
     Failure(Reason.KILLED, _UNKNOWN, "See the node's log: all processes ended at once, perhaps out of the node's memory.", "a verdict written ahead is all that it left"),
     Failure(Reason.RUNNER_CRASHED, _UNKNOWN, "See the pod's log.", "a final verdict with a reason that a runner cannot give"),
     Failure(Reason.INTERNAL_ERROR, _UNKNOWN, "A defect of the runner: see the pod's log and report it."),

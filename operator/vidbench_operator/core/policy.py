@@ -12,6 +12,9 @@ class Policy:
     lost_result_retries: int = 1
     """Further attempts of a shard after one that ended without a readable verdict."""
 
+    invalid_retries: int = 1
+    """Further attempts of a shard after one whose measurement is Invalid."""
+
     late_pod_seconds: float = 5.0
     """How long after the end of a Job the last event of its pod may come, which may be all that is left of a verdict."""
 

@@ -21,6 +21,7 @@ from vidbench_api.names import (
     LABEL_RUN_UID,
     LABEL_RUNG,
     LABEL_SHARD,
+    LABEL_SUPERSEDED,
     LABEL_VALIDITY,
     LABEL_VARIANT,
     MANAGED_BY,
@@ -118,6 +119,7 @@ def result_labels(run: ObservedRun, spec: BenchmarkResultSpec) -> dict[str, str]
         LABEL_VALIDITY: spec.validity.state.value,
         LABEL_GENERATION: spec.generation_hash[:GENERATION_CHARACTERS],
         **({LABEL_RUNG: spec.rung} if spec.rung else {}),
+        **({LABEL_SUPERSEDED: "true"} if spec.superseded else {}),
     }
 
 

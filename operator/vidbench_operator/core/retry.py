@@ -50,12 +50,14 @@ def next_attempt(
         FailureClass.INFRASTRUCTURE: (shard.retries, failure.infrastructure_retries),
         FailureClass.LOST: (shard.lost_results, min(policy.lost_result_retries, failure.infrastructure_retries)),
         FailureClass.UNKNOWN: (shard.unknown_failures, failure.unknown_retries),
+        FailureClass.INVALID: (len(shard.superseded), policy.invalid_retries),
     }
     used, budget = budgets.get(failure_class, (0, 0))
     if used >= budget:
         return None
     disrupted = failure_class is FailureClass.DISRUPTION
-    failures = shard.disruptions if disrupted else shard.retries + shard.lost_results + shard.unknown_failures
+    charged = shard.retries + shard.lost_results + shard.unknown_failures + len(shard.superseded)
+    failures = shard.disruptions if disrupted else charged
     return Retry(
         delay_seconds=back_off_seconds(failures, f"{identity}/{shard.attempt}", policy),
         disruptions=shard.disruptions + disrupted,

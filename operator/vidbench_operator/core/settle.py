@@ -21,8 +21,9 @@ from .failures import REASON_OF_WAITING
 from .harvest import is_worthwhile, look, told_by
 from .observed import Observed, ObservedJob, ObservedPod, ObservedRun, latest_pod
 from .policy import Policy
+from .remeasure import Superseded, invalid_end, needs_kept, stand_in, superseded
 from .results import finished_shard, held_gpu_seconds, make_result
-from .retry import next_attempt, remember_failure
+from .retry import Retry, next_attempt, remember_failure
 from .timestamps import format_time, parse_time
 
 _STOPS = frozenset({Reason.RUN_DEADLINE, Reason.RUN_CANCELLED, Reason.TOO_MANY_FAILED, Reason.RUNG_SKIPPED})
@@ -60,6 +61,9 @@ class Settled:
     shard: ShardStatus
     result: BenchmarkResultSpec | None = None
     """A result to write; the shard is finished by it."""
+
+    superseded: Superseded | None = None
+    """A result to write under its attempt's name: the shard is measured again."""
 
     ended: AttemptEnd | None = None
     """The attempt that ended in this pass, for counters and Events."""
@@ -393,30 +397,44 @@ def give_up(
 
 def _end(context: Context, cell: Cell, shard: ShardStatus, job: ObservedJob | None, end: AttemptEnd) -> Settled:
     """Close the attempt: another one, or the shard's result."""
+    if needs_kept(end, shard, context.observed):
+        return Settled(shard, needs_live=True)
     tried = shard.phase is RowPhase.ACTIVE
     name = attempt_name(context.run.name, cell.id, shard.index, shard.attempt)
     end = replace(end, job=name if tried else None, attempt=shard.attempt if tried else 0)
     gpu_seconds = held_gpu_seconds(end, context.document.find_hardware(cell.hardware).gpus)
+    node = (context.observed.nodes or {}).get(end.pod.node or "") if end.pod else None
+    spec = make_result(context.run, context.document, cell, shard, job, end, node)
+    kept = superseded(spec, shard, context.run.spec.validity, context.policy)
+    end = invalid_end(end, kept) if kept is not None else end
     identity = f"{context.run.uid}/{cell.id}/{shard.index}"
     retry = next_attempt(end, shard, context.run.spec.failure_policy, context.policy, identity)
     failures = remember_failure(shard.failures, end, shard.node)
     shard = shard.model_copy(update={"failures": failures, "harvest_at": None})
     if retry is None:
-        node = (context.observed.nodes or {}).get(end.pod.node or "") if end.pod else None
-        spec = make_result(context.run, context.document, cell, shard, job, end, node)
+        spec = stand_in(end, shard, context.observed, context.run.uid) or spec
         name = result_name(context.run.name, cell.id, shard.index)
         finished = finished_shard(shard, name, spec, end.ended_at)
         return Settled(finished, result=spec, ended=end, gpu_seconds=gpu_seconds)
-    again = shard.model_copy(
+    again = _again(shard, end, retry, kept, context.now)
+    new = kept if kept is not None and kept.name not in context.observed.results else None
+    wake_at = context.now + retry.delay_seconds
+    return Settled(again, superseded=new, ended=end, gpu_seconds=gpu_seconds, wake_at=wake_at)
+
+
+def _again(shard: ShardStatus, end: AttemptEnd, retry: Retry, kept: Superseded | None, now: float) -> ShardStatus:
+    """Return a shard that waits for another attempt, with what the one that ended is charged to."""
+    names = (kept.name,) if kept is not None else ()
+    return shard.model_copy(
         update={
             "phase": RowPhase.PENDING,
             "ended_at": format_time(end.ended_at),
-            "not_before": format_time(context.now + retry.delay_seconds) if retry.delay_seconds else None,
+            "not_before": format_time(now + retry.delay_seconds) if retry.delay_seconds else None,
             "disruptions": retry.disruptions,
             "retries": retry.retries,
             "lost_results": retry.lost_results,
             "unknown_failures": retry.unknown_failures,
+            "superseded": (*shard.superseded, *names),
             "reason": end.reason.value if end.reason else None,
         }
     )
-    return Settled(again, ended=end, gpu_seconds=gpu_seconds, wake_at=context.now + retry.delay_seconds)

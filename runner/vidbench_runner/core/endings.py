@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from vidbench_api.measured import ValidityVerdict
 from vidbench_api.names import EXIT_CODE_OF_REASON, ExitCode, Outcome, Reason, Validity
+from vidbench_api.validity import ValidityReason
 from vidbench_api.verdict import Verdict
 from vidbench_runner.core.plan import Attempt
-from vidbench_runner.core.validity import ValidityReason
 from vidbench_runner.ports import ModelFailure
 
 MESSAGE_CHARACTERS = 256

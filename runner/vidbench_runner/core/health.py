@@ -48,10 +48,12 @@ def look_of(host: HostLook, device: DeviceReading) -> Look:
     return Look(health, unmeasured | {f"health{_camel(name)}": of_device for name in named})
 
 
-def refusal_of(limits: HealthLimits, before: HostHealth) -> HostUnfit | None:
-    """Return why a shard does not begin on a host, or None."""
-    crossed = crossings(limits, before)
-    return HostUnfit("; ".join(crossing.text for crossing in crossed)) if crossed else None
+def refusal_of(limits: HealthLimits, before: HostHealth, other_processes: int | None = None) -> HostUnfit | None:
+    """Return why a shard does not begin on a host, or None. `other_processes` are those that are none too many."""
+    wrong = [crossing.text for crossing in crossings(limits, before)]
+    if other_processes:
+        wrong.append(f"{other_processes} other processes use the GPU, and validity.exclusiveGpu is Require")
+    return HostUnfit("; ".join(wrong)) if wrong else None
 
 
 def reasons_against(limits: HealthLimits, health: Health) -> tuple[str, ...]:

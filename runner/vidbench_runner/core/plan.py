@@ -50,6 +50,8 @@ class TrialPlan:
     gpus: int
     frames_per_second: int
     health: HealthLimits
+    exclusive_gpu: bool = False
+    """Whether a GPU that others use does not count."""
 
     def warmup(self, number: int) -> PlannedSample:
         """Return what warm-up `number` (from 0) generates: the measured samples' clips in turn, as all have one shape."""
@@ -81,6 +83,7 @@ def plan_trial(request: RequestDocument, attempt: Attempt) -> TrialPlan:
         gpus=request.find_hardware(cell.hardware).gpus,
         frames_per_second=cell.frames_per_second,
         health=request.runner_class.health,
+        exclusive_gpu=request.exclusive_gpu == "Require",
     )
 
 

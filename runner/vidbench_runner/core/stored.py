@@ -15,12 +15,13 @@ from pydantic import ValidationError
 from vidbench_api.identity import canonical_json, digest_of
 from vidbench_api.measured import ArtifactsFacts, ClipFacts, ValidityVerdict
 from vidbench_api.names import Validity
+from vidbench_api.validity import ValidityReason
 from vidbench_api.verdict import Stage, Verdict
 from vidbench_runner.core.columns import columns_of
 from vidbench_runner.core.peaks import peak_memory
 from vidbench_runner.core.plan import Attempt, TrialPlan
 from vidbench_runner.core.sample import MeasuredSample
-from vidbench_runner.core.validity import ValidityReason, judge
+from vidbench_runner.core.validity import judge
 from vidbench_runner.ports import DeviceReading, HostReading
 
 SCHEMA = "vidbench.io/stored-verdict/1"

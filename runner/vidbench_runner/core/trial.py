@@ -163,9 +163,11 @@ class Trial:
     def _check_host(self) -> None:
         """Look at the host before anything is loaded; raises HostUnfit."""
         self._world.listener.beat(self._stage, "look at the host")
-        self._before = look_of(self._world.host.look(), self._world.meter.read())
+        device = self._world.meter.read()
+        self._before = look_of(self._world.host.look(), device)
         self._world.listener.snapshot(self.verdict())
-        refusal = refusal_of(self._plan.health, self._before.health)
+        others = device.other_processes if self._plan.exclusive_gpu else None
+        refusal = refusal_of(self._plan.health, self._before.health, others)
         if refusal is not None:
             raise refusal
 

@@ -7,34 +7,12 @@ validity: such a sample is a failure and never gets here.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
 
 from vidbench_api.measured import ValidityVerdict
 from vidbench_api.names import Validity
+from vidbench_api.validity import ValidityReason
 from vidbench_runner.core.plan import TrialPlan
 from vidbench_runner.core.sample import MeasuredSample
-
-
-class ValidityReason(StrEnum):
-    """Why a shard is not Valid."""
-
-    CALL_COUNT_MISMATCH = "CallCountMismatch"
-    """A sample made other calls than its pipeline class is known to make: its phases cannot be trusted."""
-
-    FRAMES_DIFFER = "FramesDiffer"
-    """The samples have different numbers of frames, so that they are not one quantity."""
-
-    SIZE_DIFFERS = "SizeDiffers"
-    """The delivered frames are not of the size that the cell is about."""
-
-    NO_ACCELERATOR = "NoAccelerator"
-    """The shard was given GPUs and ran on the CPU."""
-
-    FEWER_SAMPLES = "FewerSamplesThanPlanned"
-    """Not every planned sample was measured: Partial, if nothing else is wrong."""
-
-    VERDICT_LOST = "VerdictLost"
-    """Only the stored samples are left of the attempt: what else would speak against them is not known."""
 
 
 def judge(
@@ -56,6 +34,8 @@ def judge(
         wrong.append(ValidityReason.SIZE_DIFFERS)
     if lacks_accelerator:
         wrong.append(ValidityReason.NO_ACCELERATOR)
+    if plan.exclusive_gpu and any(sample.device.other_processes for sample in samples):
+        wrong.append(ValidityReason.OTHER_PROCESSES)
     wrong.extend(health_reasons)
     fewer = [ValidityReason.FEWER_SAMPLES.value] if len(samples) < len(plan.samples) else []
     if wrong:

@@ -510,3 +510,36 @@ def test_trial_plan_takes_the_cell_as_resolved() -> None:
     assert (plan.model.offload, plan.model.vae_tiling) == ("Group", True)
     first = plan.samples[0].clip
     assert (first.negative_prompt, first.arguments, first.frames) == ("blurry", {"guidance_scale": 5.0}, 5)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "others", "valid"),
+    [
+        pytest.param("Require", 1, False, id="somebody else is there"),
+        pytest.param("Require", 0, True, id="nobody is there"),
+        pytest.param("Require", None, True, id="it cannot be told"),
+        pytest.param("Ignore", 1, True, id="nobody minds"),
+    ],
+)
+def test_trial_on_a_gpu_that_others_use_counts_only_where_that_is_ignored(
+    wanted: str, others: int | None, valid: bool
+) -> None:
+    class Meter(FakeMeter):
+        def read(self) -> DeviceReading:
+            before = not self.reads
+            return replace(super().read(), other_processes=0 if before else others)
+
+    verdict, _, _ = run(meter=Meter(), document=request_document(exclusiveGpu=wanted))
+    assert verdict.validity is not None
+    assert (verdict.outcome, verdict.validity.state is Validity.VALID) == (Outcome.SUCCEEDED, valid)
+    assert verdict.validity.reasons == (() if valid else ("OtherProcesses",))
+
+
+@pytest.mark.parametrize(("wanted", "begins"), [("Require", False), ("Ignore", True)])
+def test_trial_does_not_begin_on_a_gpu_that_others_use(wanted: str, begins: bool) -> None:
+    meter = FakeMeter(DeviceReading(other_processes=2))
+    verdict, _, model = run(meter=meter, document=request_document(exclusiveGpu=wanted))
+    assert bool(model.calls) == begins
+    if not begins:
+        assert (verdict.outcome, verdict.reason) == (Outcome.FAILED, "HostUnhealthy")
+        assert verdict.message == "starting: 2 other processes use the GPU, and validity.exclusiveGpu is Require"

@@ -37,6 +37,7 @@ def waits(reason: Reason, policy: FailurePolicy | None = None, identity: str = I
             "retries": retry.retries,
             "lost_results": retry.lost_results,
             "unknown_failures": retry.unknown_failures,
+            "superseded": ("kept",) * (len(shard.superseded) + (CLASS_OF_REASON[reason] is FailureClass.INVALID)),
         }
         shard = shard.model_copy(update=counters)
     return delays
@@ -49,6 +50,7 @@ ATTEMPTS = {
     FailureClass.INFRASTRUCTURE: 3,
     FailureClass.LOST: 1,
     FailureClass.UNKNOWN: 1,
+    FailureClass.INVALID: 1,
 }
 
 

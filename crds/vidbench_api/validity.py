@@ -1,0 +1,87 @@
+"""Every reason for which figures may not be believed, or only with a note: what it does, what shows it, and why. Data.
+
+The runner finds what it can see of its own measurement, the operator what only it can; both speak these words.
+docs/validity.md is generated from the table. Which values fire a rule is decided in the runner (`core/validity.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ValidityReason(StrEnum):
+    """Why a shard is not Valid, or what a reader of its figures should know."""
+
+    CALL_COUNT_MISMATCH = "CallCountMismatch"
+    FRAMES_DIFFER = "FramesDiffer"
+    SIZE_DIFFERS = "SizeDiffers"
+    NO_ACCELERATOR = "NoAccelerator"
+
+    OTHER_PROCESSES = "OtherProcesses"
+    ECC_ERRORS = "EccErrors"
+    XID_ERRORS = "XidErrors"
+    GPU_TOO_HOT = "GpuTooHot"
+    GPU_SHARED = "GpuShared"
+    CPU_BUSY = "CpuBusy"
+    MEMORY_LOW = "MemoryLow"
+    DISK_LOW = "DiskLow"
+
+    FEWER_SAMPLES = "FewerSamplesThanPlanned"
+    VERDICT_LOST = "VerdictLost"
+    NOT_FINAL = "NotFinal"
+    NOT_MEASURED = "NotMeasured"
+    NOT_STATED = "NotStated"
+
+
+class Effect(StrEnum):
+    """What a reason does to the state of a shard."""
+
+    INVALID = "Invalid"
+    PARTIAL = "Partial"
+    NOTE = "Note"
+    """Stands among the notes; the figures count."""
+
+
+@dataclass(frozen=True)
+class ReasonRow:
+    """One reason. `passes` says whether another attempt may be without it: only then measuring again is of use."""
+
+    reason: ValidityReason
+    effect: Effect
+    passes: bool
+    evidence: str
+    threshold: str
+    why: str
+
+
+_INVALID, _PARTIAL, _NOTE = Effect.INVALID, Effect.PARTIAL, Effect.NOTE
+
+VALIDITY_ROWS: tuple[ReasonRow, ...] = (
+    ReasonRow(ValidityReason.CALL_COUNT_MISMATCH, _INVALID, False, "calls of each phase, in every sample", "not as many as the class is known to make", "A call was missed or other work was done: the phases cannot be trusted."),
+    ReasonRow(ValidityReason.FRAMES_DIFFER, _INVALID, False, "delivered frames of each sample", "not all the same", "Clips of different lengths are not one quantity."),
+    ReasonRow(ValidityReason.SIZE_DIFFERS, _INVALID, False, "height and width of the delivered frames", "not those of the cell", "The figures would be of another cell."),
+    ReasonRow(ValidityReason.NO_ACCELERATOR, _INVALID, False, "device of the loaded model", "cpu, although the shard was given GPUs", "The figures would be of other hardware."),
+    ReasonRow(ValidityReason.OTHER_PROCESSES, _INVALID, True, "compute processes on the device that are not the runner's, after every sample", "any, with `validity.exclusiveGpu: Require`", "They take turns with the runner on the device, and use its memory and power."),
+    ReasonRow(ValidityReason.ECC_ERRORS, _INVALID, True, "uncorrected ECC errors before and after", "more after than before", "The device computed with wrong values, or retired memory meanwhile."),
+    ReasonRow(ValidityReason.XID_ERRORS, _INVALID, True, "Xid events that the driver told of", "any", "The driver reported a fault of the device."),
+    ReasonRow(ValidityReason.GPU_TOO_HOT, _INVALID, True, "temperature after the last sample", "`health.maxGpuTemperatureCelsius` of the RunnerClass", "The admin's limit."),
+    ReasonRow(ValidityReason.GPU_SHARED, _INVALID, True, "memory that others use on the GPU, after the last sample", "`health.maxForeignGpuMemoryMebibytes` of the RunnerClass", "The admin's limit."),
+    ReasonRow(ValidityReason.CPU_BUSY, _INVALID, True, "busy share of the host's processors after the last sample", "`health.maxHostCpuPercent` of the RunnerClass", "The admin's limit."),
+    ReasonRow(ValidityReason.MEMORY_LOW, _INVALID, True, "available memory of the host after the last sample", "`health.minAvailableMemoryMebibytes` of the RunnerClass", "The admin's limit."),
+    ReasonRow(ValidityReason.DISK_LOW, _INVALID, True, "free scratch space after the last sample", "`health.minFreeScratchMebibytes` of the RunnerClass", "The admin's limit."),
+    ReasonRow(ValidityReason.FEWER_SAMPLES, _PARTIAL, False, "number of samples", "fewer than planned", "What was measured counts, with a wider interval."),
+    ReasonRow(ValidityReason.VERDICT_LOST, _PARTIAL, False, "what the attempt left", "its stored samples, and no verdict", "What else would speak against them is not known."),
+    ReasonRow(ValidityReason.NOT_FINAL, _PARTIAL, False, "the verdict", "written ahead, and none after it", "The runner was ended in the middle."),
+    ReasonRow(ValidityReason.NOT_MEASURED, _INVALID, False, "number of samples", "none", "There is nothing to believe."),
+    ReasonRow(ValidityReason.NOT_STATED, _INVALID, False, "the verdict", "says nothing about validity", "Nobody looked."),
+)  # fmt: skip
+
+ROW_OF_REASON: dict[str, ReasonRow] = {row.reason.value: row for row in VALIDITY_ROWS}
+
+
+def is_worth_another_attempt(reasons: tuple[str, ...]) -> bool:
+    """Whether all that makes a measurement Invalid may be gone in another attempt. A word that is not known may not."""
+    rows = [ROW_OF_REASON.get(reason) for reason in reasons]
+    against = [row for row in rows if row is None or row.effect is Effect.INVALID]
+    return bool(against) and all(row is not None and row.passes for row in against)
