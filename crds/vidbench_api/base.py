@@ -98,3 +98,8 @@ Microseconds = Annotated[int, Field(ge=0, le=9_007_199_254_740_991)]
 Seconds = Annotated[int, Field(ge=1, le=31_536_000)]
 DType = Literal["float32", "bfloat16", "float16"]
 Offload = Literal["None", "Model", "Sequential", "Group"]
+Attention = Literal[
+    "Default", "Native", "NativeMath", "NativeEfficient", "NativeFlash", "NativeCudnn", "Flash2", "Flash3", "Sage"
+]
+Compile = Literal["None", "Default", "ReduceOverhead", "MaxAutotune"]
+ComponentName = Annotated[str, Field(min_length=1, max_length=64)]

@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from .base import ApiModel, DType, Name
 from .kinds import HubSource, ModelDefaults, ModelSource, VideoModelSpec
+from .pipeline_classes import TinyPreset
 
 T = TypeVar("T")
 
@@ -190,7 +191,7 @@ FACTS: Final = parse_catalogue(files(__package__).joinpath("catalogue.yaml").rea
 """The catalogue with its sources."""
 
 
-def _tiny(preset: Literal["wan", "ltx", "wan-mid"], pipeline_class: str, defaults: ModelDefaults) -> VideoModelSpec:
+def _tiny(preset: TinyPreset, pipeline_class: str, defaults: ModelDefaults) -> VideoModelSpec:
     return VideoModelSpec(
         source=ModelSource(tiny=preset),
         pipeline_class=pipeline_class,

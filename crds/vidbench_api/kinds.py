@@ -29,6 +29,7 @@ from .base import (
 )
 from .health import HealthLimits
 from .names import MAX_RUN_NAME
+from .pipeline_classes import TinyPreset
 from .result import BenchmarkResultSpec
 from .run_spec import BenchmarkRunSpec, Toleration
 from .run_status import BenchmarkRunStatus
@@ -63,7 +64,7 @@ class ModelSource(ApiModel):
     path: AbsolutePath | None = Field(
         default=None, description="A folder in the image or below a claim of the runner class."
     )
-    tiny: Literal["wan", "ltx", "wan-mid"] | None = Field(
+    tiny: TinyPreset | None = Field(
         default=None, description="A real pipeline class with small random weights, built in the pod; for tests."
     )
 

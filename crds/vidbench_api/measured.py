@@ -114,6 +114,15 @@ class Setup(ApiModel):
     warmup_microseconds: Microseconds | None = Field(default=None, description="All warm-ups together.")
 
 
+class Compilation(ApiModel):
+    """What torch.compile did, cold and hot apart; of compiled models alone. Each figure is of generated clips."""
+
+    graphs: Count = Field(description="Graphs that the first clip compiled.")
+    cold_microseconds: Microseconds = Field(description="Latency of the first clip, compiling included.")
+    compile_microseconds: Microseconds = Field(description="How much of it went into compiling.")
+    recompiles: Count = Field(description="Graphs that later clips, warm-ups included, compiled again or anew.")
+
+
 class Environment(ApiModel):
     """What decides times: where and with what the shard ran."""
 
@@ -194,6 +203,7 @@ class Measured(ApiModel):
     environment: Environment | None = None
     loaded: ModelFacts | None = None
     clip: ClipFacts | None = None
+    compilation: Compilation | None = None
     memory: Memory | None = None
     health: Health | None = None
     expected_calls: Annotated[dict[Text64, Count], Field(max_length=8)] = Field(

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
-from .base import ApiModel, Digest, DType, Name, ObjectName, Offload, Uid
+from .base import ApiModel, Attention, Compile, Digest, DType, Name, ObjectName, Offload, Uid
 from .identity import canonical_json, digest_of
 from .kinds import ModelSource, RunnerClassSpec
 from .run_spec import Artifacts, Hardware, Prompt, Scheduling, Seeds, Timeouts
@@ -49,6 +49,8 @@ class Cell(ApiModel):
     arguments: dict[str, Scalar] = Field(default_factory=dict, description="Call arguments, parsed from their JSON.")
     offload: Offload = "None"
     vae_tiling: bool = False
+    attention: Attention = "Default"
+    compile: Compile = "None"
     estimated_memory_mebibytes: int | None = Field(
         default=None, description="The model's estimate, where this cell is at least as large as a default clip of it."
     )

@@ -17,6 +17,9 @@ from .base import (
     SET,
     ApiModel,
     ArgumentText,
+    Attention,
+    Compile,
+    ComponentName,
     DType,
     LabelKey,
     LabelValue,
@@ -94,6 +97,10 @@ class Variant(ApiModel):
 
     name: Name
     dtype: DType | None = Field(default=None, description="Type of the weights; default: the model's.")
+    component_dtypes: Annotated[dict[ComponentName, DType], Field(max_length=16)] = Field(
+        default_factory=dict,
+        description='Components that need another type than the rest, e.g. {"vae": "float32"}; over the model\'s.',
+    )
     clip: Clip = Field(default_factory=Clip)
     steps: Annotated[int, Field(ge=1, le=1000)] | None = Field(default=None, description="Denoising steps.")
     arguments: Annotated[dict[Annotated[str, Field(max_length=64)], ArgumentText], Field(max_length=16)] = Field(
@@ -107,6 +114,15 @@ class Variant(ApiModel):
     )
     vae_tiling: bool | None = Field(
         default=None, description="Whether the VAE decodes a large frame in overlapping tiles; default: the model's."
+    )
+    attention: Attention = Field(
+        default="Default",
+        description="What computes attention in the denoiser. Default: what the library takes. Native...: PyTorch's own, by"
+        " kernel. Flash2, Flash3, Sage: packages that the runner's image must hold.",
+    )
+    compile: Compile = Field(
+        default="None",
+        description="Mode of torch.compile for the denoisers: the first warm-up compiles. Not together with offload.",
     )
     only_for: Annotated[tuple[Name, ...], Field(max_length=64, json_schema_extra=SET)] = Field(
         default=(), description="Models that this variant is for; empty: all."
@@ -318,7 +334,8 @@ _SPEC_SIZE = (
     " + self.hardware.map(h, 120 + h.resourceName.size()"
     " + h.nodeSelector.map(k, 6 + k.size() + h.nodeSelector[k].size()).sum()"
     " + h.tolerations.map(t, 70 + (has(t.key) ? t.key.size() : 0) + (has(t.value) ? t.value.size() : 0)).sum()).sum()"
-    " + self.variants.map(v, 220 + v.onlyFor.map(n, 3 + n.size()).sum()"
+    " + self.variants.map(v, 300 + v.onlyFor.map(n, 3 + n.size()).sum()"
+    " + v.componentDtypes.map(k, 16 + bytes(k).size()).sum()"
     " + v.arguments.map(k, 6 + bytes(k).size() + bytes(v.arguments[k]).size()).sum()).sum()"
     " + 165 * self.matrix.exclude.size()"
     " + self.workload.prompts.map(p, 80 + bytes(p.text).size()"

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from .identity import digest_of
+from .pipeline_classes import PIPELINE_CLASSES, ClassSupport, class_of
 
 if TYPE_CHECKING:
     from .request import Cell
@@ -33,11 +34,16 @@ OFFLOAD_OF_RUNG: Final = {
 
 
 def rungs_of(cell: Cell) -> tuple[Rung, ...]:
-    """Return the rungs that change something of a cell: not what it asks for already, nor a weaker offload than it has."""
+    """Return the rungs that change something of a cell: not what it asks for already, nor a weaker offload than it has.
+
+    None is one that its pipeline class is known not to support, nor an offload for a compiled denoiser.
+    """
+    support = PIPELINE_CLASSES.get(class_of(cell.pipeline_class, cell.source.tiny) or "", ClassSupport())
     offloads = list(OFFLOAD_OF_RUNG)
     known = [rung for rung, offload in OFFLOAD_OF_RUNG.items() if offload == cell.offload]
     stronger = offloads[offloads.index(known[0]) + 1 :] if known else offloads
-    return (*(() if cell.vae_tiling else (Rung.VAE_TILING,)), *stronger)
+    useful = [rung for rung in stronger if OFFLOAD_OF_RUNG[rung] in support.offloads and cell.compile == "None"]
+    return (*((Rung.VAE_TILING,) if support.vae_tiling and not cell.vae_tiling else ()), *useful)
 
 
 def rung_cell(cell: Cell, rung: Rung) -> Cell:

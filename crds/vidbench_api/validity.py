@@ -16,6 +16,7 @@ class ValidityReason(StrEnum):
     CALL_COUNT_MISMATCH = "CallCountMismatch"
     FRAMES_DIFFER = "FramesDiffer"
     SIZE_DIFFERS = "SizeDiffers"
+    COMPILED_IN_SAMPLE = "CompiledInSample"
     NO_ACCELERATOR = "NoAccelerator"
 
     OTHER_PROCESSES = "OtherProcesses"
@@ -61,6 +62,7 @@ VALIDITY_ROWS: tuple[ReasonRow, ...] = (
     ReasonRow(ValidityReason.CALL_COUNT_MISMATCH, _INVALID, False, "calls of each phase, in every sample", "not as many as the class is known to make", "A call was missed or other work was done: the phases cannot be trusted."),
     ReasonRow(ValidityReason.FRAMES_DIFFER, _INVALID, False, "delivered frames of each sample", "not all the same", "Clips of different lengths are not one quantity."),
     ReasonRow(ValidityReason.SIZE_DIFFERS, _INVALID, False, "height and width of the delivered frames", "not those of the cell", "The figures would be of another cell."),
+    ReasonRow(ValidityReason.COMPILED_IN_SAMPLE, _INVALID, False, "graphs that torch compiled in a measured sample", "any", "Its time is not that of the compiled model: more warm-ups may cure it."),
     ReasonRow(ValidityReason.NO_ACCELERATOR, _INVALID, False, "device of the loaded model", "cpu, although the shard was given GPUs", "The figures would be of other hardware."),
     ReasonRow(ValidityReason.OTHER_PROCESSES, _INVALID, True, "compute processes on the device that are not the runner's, after every sample", "any, with `validity.exclusiveGpu: Require`", "They take turns with the runner on the device, and use its memory and power."),
     ReasonRow(ValidityReason.ECC_ERRORS, _INVALID, True, "uncorrected ECC errors before and after", "more after than before", "The device computed with wrong values, or retired memory meanwhile."),

@@ -51,6 +51,11 @@ class ModelRequest:
 
     offload: str = "None"
     vae_tiling: bool = False
+    attention: str = "Default"
+    """What computes attention in the denoisers, by the API's name."""
+
+    compile: str = "None"
+    """Mode of torch.compile for the denoisers, by the API's name."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,12 @@ class GeneratedClip:
 
     expected_calls: Mapping[Phase, int] = field(default_factory=dict)
     """How many calls of which phase the class makes for this clip; empty for a class whose counts are not known."""
+
+    compilations: int | None = None
+    """Graphs that torch compiled in this clip; None for a model that is not compiled. After the first clip: recompiles."""
+
+    compile_nanoseconds: int | None = None
+    """How much of the latency was spent compiling them."""
 
 
 class VideoModel(Protocol):

@@ -51,6 +51,9 @@ def complete_run(name: str = "run", namespace: str | None = None) -> Manifest:
                     "arguments": {"guidance_scale": "5.0"},
                     "offload": "Group",
                     "vaeTiling": True,
+                    "componentDtypes": {"vae": "float32"},
+                    "attention": "NativeFlash",
+                    "compile": "MaxAutotune",
                     "onlyFor": [LONGEST_NAME],
                 }
             ],
@@ -304,6 +307,7 @@ def complete_result(name: str = "run-01234567-1", namespace: str | None = None) 
         },
         loaded={"pipelineClass": "WanPipeline", "parameters": 1_300_000_000, "dtypes": {"vae": "float32"}, "frameGrid": "4k+1"},
         clip={"height": 480, "width": 832, "framesRequested": 33, "framesDelivered": 33, "steps": 30},
+        compilation={"graphs": 2, "coldMicroseconds": 90_000_000, "compileMicroseconds": 60_000_000, "recompiles": 0},
         memory={"allocated": 1, "reserved": 2, "device": 3, "host": 4, "cgroup": 5},
         health={"before": host_health(), "after": host_health()},
         expectedCalls={"denoiserCalls": 60},

@@ -9,9 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import get_args
 
-from vidbench_api.base import DType
 from vidbench_api.catalogue import NOT_RUNNABLE
 from vidbench_api.identity import canonical_json, cell_id, digest_of
 from vidbench_api.kinds import RunnerClassSpec, VideoModelSpec
@@ -21,6 +19,7 @@ from vidbench_api.run_spec import BenchmarkRunSpec, Exclusion, Hardware, RunMode
 from vidbench_api.rungs import rung_cell, rungs_of
 
 from .observed import ObservedRun, References
+from .variant_options import variant_options, why_refused
 
 _INFINITIES = (float("inf"), float("-inf"))
 """What JSON numbers beyond the range of a double, such as 1e999, are read as; no JSON can hold them."""
@@ -251,34 +250,27 @@ def _resolve_cell(
     video_model: VideoModelSpec,
 ) -> Cell:
     defaults = video_model.defaults
-    dtype = variant.dtype or defaults.dtype
-    if dtype in video_model.forbidden_dtypes:
-        raise _RefusedError(
-            ConditionReason.INVALID_VARIANT,
-            f"spec.variants[{variant.name}].dtype: model {model.name!r} cannot run in {dtype}; it can in"
-            f" {', '.join(name for name in get_args(DType) if name not in video_model.forbidden_dtypes)}",
-        )
-    offload = variant.offload or defaults.offload
-    if offload != "None" and not hardware.gpus:
-        raise _RefusedError(
-            ConditionReason.INVALID_VARIANT,
-            f"spec.variants[{variant.name}].offload: {offload} needs a GPU to offload from, and hardware"
-            f" {hardware.name!r} has gpus: 0; exclude the cell, or set offload: None for model {model.name!r}",
-        )
+    options = variant_options(variant, video_model)
+    refused = why_refused(variant, model.name, hardware, video_model, options)
+    if refused is not None:
+        raise _RefusedError(ConditionReason.INVALID_VARIANT, refused)
     arguments = _parse_arguments(variant.name, model.name, {**defaults.arguments, **variant.arguments})
     resolved = {
         "backend": "tiny" if video_model.source.tiny else "diffusers",
         "source": video_model.source,
         "pipeline_class": video_model.pipeline_class,
-        "dtype": dtype,
-        "component_dtypes": video_model.component_dtypes,
+        "dtype": options.dtype,
+        "component_dtypes": dict(options.component_dtypes),
         "height": variant.clip.height or defaults.height,
         "width": variant.clip.width or defaults.width,
         "frames": variant.clip.frames or defaults.frames,
         "steps": variant.steps or defaults.steps,
         "arguments": arguments,
-        "offload": offload,
-        "vae_tiling": defaults.vae_tiling if variant.vae_tiling is None else variant.vae_tiling,
+        "offload": options.of_class.offload,
+        "vae_tiling": options.of_class.vae_tiling,
+        # What is not asked for is no part of the identity, so that results of earlier versions keep theirs.
+        **({"attention": variant.attention} if variant.attention != "Default" else {}),
+        **({"compile": variant.compile} if variant.compile != "None" else {}),
     }
     source = video_model.source.to_wire()
     if video_model.source.path is not None:

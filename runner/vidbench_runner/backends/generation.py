@@ -14,6 +14,7 @@ from typing import Any
 
 from vidbench_api.names import Reason
 from vidbench_api.verdict import LoadPhase, Phase
+from vidbench_runner.backends.acceleration import Compilations, CompilationWatch, accelerate
 from vidbench_runner.backends.boundaries import (
     Boundaries,
     MonotonicClock,
@@ -47,6 +48,7 @@ class PipelineModel(ABC):
         self._seam: PhaseSeam | None = None
         self._recorder: PhaseRecorder | None = None
         self._device = "cpu"
+        self._watch: CompilationWatch | None = None
 
     @abstractmethod
     def build(self, request: ModelRequest) -> Any:
@@ -79,12 +81,14 @@ class PipelineModel(ABC):
                 for component in _modules(pipeline).values():
                     component.eval()
                 self._device = place(pipeline, request)
+                accelerate(pipeline, request)
         except ModelFailure:
             raise
         except Exception as error:
             raise load_failure(error, request.source, phase, accelerator_memory(device_in_use())) from error
         placed = self._clock.nanoseconds()
         self._pipeline = pipeline
+        self._watch = CompilationWatch(self._clock) if request.compile != "None" else None
         self._recorder = PhaseRecorder(self._boundaries(torch))
         self._seam = PhaseSeam(self._recorder, self._progress)
         self._seam.install(pipeline)
@@ -131,13 +135,16 @@ class PipelineModel(ABC):
             except Exception as error:
                 memory = accelerator_memory(self._device)
                 raise generation_failure(error, recorder.abandon(), memory) from error
-        return self._clip(clip, output, times)
+        compiled = self._watch.take() if self._watch is not None else None
+        return self._clip(clip, output, times, compiled)
 
     def free(self) -> None:
         """Take the seam off, drop the pipeline and give the accelerator's memory back."""
         if self._seam is not None:
             self._seam.remove()
-        self._pipeline = self._seam = self._recorder = None
+        if self._watch is not None:
+            self._watch.close()
+        self._pipeline = self._seam = self._recorder = self._watch = None
         gc.collect()
         if self._device != "cpu":
             import torch
@@ -154,7 +161,7 @@ class PipelineModel(ABC):
             return WallBoundaries(self._clock)
         return StreamBoundaries(self._clock, lambda: torch.cuda.Event(enable_timing=True), torch.cuda.synchronize)
 
-    def _clip(self, clip: ClipRequest, output: Any, times: SampleTimes) -> GeneratedClip:
+    def _clip(self, clip: ClipRequest, output: Any, times: SampleTimes, compiled: Compilations | None) -> GeneratedClip:
         pipeline = self._loaded()
         expected = expected_calls(
             type(pipeline).__name__,
@@ -183,6 +190,8 @@ class PipelineModel(ABC):
             memory_reason=memory.reason,
             call_mismatches=wrong,
             expected_calls=expected.calls if expected else {},
+            compilations=compiled.count if compiled is not None else None,
+            compile_nanoseconds=compiled.nanoseconds if compiled is not None else None,
         )
 
 

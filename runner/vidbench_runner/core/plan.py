@@ -106,6 +106,8 @@ def _model(cell: Cell) -> ModelRequest:
         component_dtypes=dict(cell.component_dtypes),
         offload=cell.offload,
         vae_tiling=cell.vae_tiling,
+        attention=cell.attention,
+        compile=cell.compile,
     )
 
 

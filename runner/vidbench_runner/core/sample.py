@@ -84,6 +84,8 @@ class MeasuredSample:
             "energyReason": self.energy.reason,
             "device": asdict(self.device),
         }
+        if clip.compilations is not None:
+            line |= {"compilations": clip.compilations, "compileNanoseconds": clip.compile_nanoseconds}
         return line if video is None else line | {"video": video}
 
     @classmethod
@@ -113,6 +115,8 @@ class MeasuredSample:
                 CallMismatch(Phase(entry["phase"]), _whole(entry["expected"]), _whole(entry["seen"]))
                 for entry in line["callMismatches"]
             ),
+            compilations=_optional(line.get("compilations")),
+            compile_nanoseconds=_optional(line.get("compileNanoseconds")),
         )
         return cls(
             number=_whole(line["number"]),

@@ -18,6 +18,7 @@ from vidbench_api.names import Validity
 from vidbench_api.validity import ValidityReason
 from vidbench_api.verdict import Stage, Verdict
 from vidbench_runner.core.columns import columns_of
+from vidbench_runner.core.compilation import compilation_of
 from vidbench_runner.core.peaks import peak_memory
 from vidbench_runner.core.plan import Attempt, TrialPlan
 from vidbench_runner.core.sample import MeasuredSample
@@ -98,6 +99,7 @@ def rebuilt(plan: TrialPlan, lines: str, uri: str) -> Verdict:
             frames_delivered=samples[0].clip.delivered_frames if samples else None,
             steps=wanted.steps,
         ),
+        compilation=compilation_of(warmups, samples),
         memory=memory,
         artifacts=ArtifactsFacts(uri=uri, digest=digest_of(lines)),
         series=columns.series,

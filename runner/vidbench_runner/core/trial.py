@@ -29,6 +29,7 @@ from vidbench_runner.core.columns import (
     columns_of,
     latency_microseconds,
 )
+from vidbench_runner.core.compilation import compilation_of
 from vidbench_runner.core.endings import Ending, Interruption, StorageFailure, concluded, ending_of, shortened
 from vidbench_runner.core.health import Look, look_of, reasons_against, refusal_of
 from vidbench_runner.core.peaks import Failure, peak_memory
@@ -151,6 +152,7 @@ class Trial:
             environment=self._environment(),
             loaded=self._model_facts(),
             clip=self._clip_facts(),
+            compilation=compilation_of(self._warmups, self._samples),
             memory=memory,
             health=self._health(),
             expected_calls=self._expected_calls(),

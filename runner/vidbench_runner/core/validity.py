@@ -32,6 +32,8 @@ def judge(
     sizes = {(sample.clip.delivered_height, sample.clip.delivered_width) for sample in samples}
     if sizes - {(wanted.height, wanted.width)}:
         wrong.append(ValidityReason.SIZE_DIFFERS)
+    if any(sample.clip.compilations for sample in samples):
+        wrong.append(ValidityReason.COMPILED_IN_SAMPLE)
     if lacks_accelerator:
         wrong.append(ValidityReason.NO_ACCELERATOR)
     if plan.exclusive_gpu and any(sample.device.other_processes for sample in samples):

@@ -502,12 +502,15 @@ def test_trial_plan_takes_the_cell_as_resolved() -> None:
             "arguments": {"guidance_scale": 5.0},
             "offload": "Group",
             "vaeTiling": True,
+            "attention": "NativeMath",
+            "compile": "Default",
         },
         prompts=[{"id": "cat", "text": "a cat", "negativeText": "blurry"}],
     )
     plan = plan_trial(document, ATTEMPT)
     assert (plan.model.source, plan.model.commit, plan.model.component_dtypes) == ("a/b", "0" * 40, {"vae": "float32"})
     assert (plan.model.offload, plan.model.vae_tiling) == ("Group", True)
+    assert (plan.model.attention, plan.model.compile) == ("NativeMath", "Default")
     first = plan.samples[0].clip
     assert (first.negative_prompt, first.arguments, first.frames) == ("blurry", {"guidance_scale": 5.0}, 5)
 
