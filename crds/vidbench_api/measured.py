@@ -123,6 +123,45 @@ class Compilation(ApiModel):
     recompiles: Count = Field(description="Graphs that later clips, warm-ups included, compiled again or anew.")
 
 
+class StopReason(StrEnum):
+    """Why a shard took no more samples."""
+
+    ALL_DONE = "AllDone"
+    """Every sample of the plan."""
+
+    PRECISION = "Precision"
+    """The mean is known as well as was asked for."""
+
+    MAXIMUM = "Maximum"
+    """samples.max, without that precision."""
+
+    DEADLINE = "Deadline"
+    """Another one would not have ended within timeouts.shardSeconds."""
+
+
+class Protocol(ApiModel):
+    """By which plan the samples were taken, and where it ended."""
+
+    plan: Literal["Fixed", "Precision", "Repro"]
+    stopped_by: StopReason | None = Field(default=None, description="Absent if the shard was ended in between.")
+    warm: bool | None = Field(
+        default=None, description="Whether the last warm-ups were flat; absent where their number was fixed."
+    )
+    metric: Text64 | None = Field(default=None, description="With plan Precision: the figure that is looked at.")
+    half_width_ppm: Count | None = Field(
+        default=None,
+        description="Half-width of the 95 % interval (t) of its mean over the samples, in millionths of the mean.",
+    )
+
+
+class Reproducibility(ApiModel):
+    """Whether a rerun of the same prompt and seed in the same process gave the same raw frames, to the bit."""
+
+    reruns: Count
+    equal: Count
+    first_difference: ShortText | None = Field(default=None, description="Prompt and seed of the first that differs.")
+
+
 class Environment(ApiModel):
     """What decides times: where and with what the shard ran."""
 
@@ -199,6 +238,8 @@ class ArtifactsFacts(ApiModel):
 class Measured(ApiModel):
     """Everything that was measured; each part may be missing if the shard did not get so far."""
 
+    protocol: Protocol | None = None
+    reproducibility: Reproducibility | None = Field(default=None, description="With plan Repro, instead of any time.")
     setup: Setup | None = None
     environment: Environment | None = None
     loaded: ModelFacts | None = None

@@ -193,6 +193,8 @@ def _barest(current: Verdict, dropped: list[str]) -> Iterator[Verdict]:
         | {
             "message": None,
             "clip": None,
+            "protocol": None,
+            "reproducibility": None,
             "artifacts": None,
             "output_digest": None,
             "validity": validity and validity.model_copy(update={"reasons": ()}),

@@ -16,7 +16,17 @@ from pydantic import Field
 from .base import ApiModel, Attention, Compile, Digest, DType, Name, ObjectName, Offload, Uid
 from .identity import canonical_json, digest_of
 from .kinds import ModelSource, RunnerClassSpec
-from .run_spec import Artifacts, Hardware, Prompt, Scheduling, Seeds, Timeouts
+from .run_spec import (
+    Artifacts,
+    Hardware,
+    MeasurementPlan,
+    Precision,
+    Prompt,
+    SampleLimits,
+    Scheduling,
+    Seeds,
+    Timeouts,
+)
 from .rungs import rung_cell, rungs_of
 
 Scalar = bool | int | float | str | None
@@ -81,6 +91,14 @@ class RequestDocument(ApiModel):
     prompts: tuple[Prompt, ...]
     seeds: Seeds
     warmup: int
+    """Warm-ups at least; exactly so many without `warmup_max`."""
+
+    warmup_max: int | None = None
+    plan: MeasurementPlan = "Fixed"
+    sample_limits: SampleLimits | None = None
+    """With plan Precision only, as is `precision`."""
+
+    precision: Precision | None = None
     timeouts: Timeouts
     artifacts: Artifacts
     out_of_memory: Literal["Record", "Fallback"] = "Record"
@@ -116,9 +134,22 @@ class RequestDocument(ApiModel):
         return document
 
     def samples(self) -> tuple[RequestedSample, ...]:
-        """Return the samples of a shard, prompts outermost."""
+        """Return the samples that a shard takes at most, in order: the clips, and with some plans the same ones again."""
+        clips = self.clips()
+        count = {"Fixed": len(clips), "Repro": 2 * len(clips)}.get(self.plan) or self._limits().max
+        return tuple(clips[number % len(clips)] for number in range(count)) if clips else ()
+
+    def clips(self) -> tuple[RequestedSample, ...]:
+        """Return every prompt with every seed, prompts outermost."""
         seeds = range(self.seeds.base, self.seeds.base + self.seeds.count)
         return tuple(RequestedSample(prompt=prompt.id, seed=seed) for prompt in self.prompts for seed in seeds)
+
+    def required_samples(self) -> int:
+        """Return how many samples make a shard complete: all, or with plan Precision at least the minimum."""
+        return self._limits().min if self.plan == "Precision" else len(self.samples())
+
+    def _limits(self) -> SampleLimits:
+        return self.sample_limits or SampleLimits()
 
     def find_cell(self, cell_id: str) -> Cell | None:
         """Return the cell of that id, or None. Rungs are not written down: each follows from its cell."""

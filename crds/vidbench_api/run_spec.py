@@ -186,19 +186,72 @@ class Workload(ApiModel):
 class Warmup(ApiModel):
     """Samples before the measured ones, with the measured shape; kept in the raw record, not in the statistics."""
 
+    model_config = ApiModel.model_config | {
+        "json_schema_extra": rules(
+            Rule("!has(self.max) || self.min <= self.max", "warmup.min may not be above warmup.max", ".min")
+        )
+    }
     min: Annotated[int, Field(ge=0, le=16)] = 1
+    max: Annotated[int, Field(ge=0, le=16)] | None = Field(
+        default=None,
+        description="Warm up until time and temperature are flat, at most so often. Absent: exactly `min` times.",
+    )
+
+
+class SampleLimits(ApiModel):
+    """How many samples a shard of plan Precision takes."""
+
+    model_config = ApiModel.model_config | {
+        "json_schema_extra": rules(
+            Rule("self.min <= self.max", "samples.min may not be above samples.max", ".min"),
+        )
+    }
+    min: Annotated[int, Field(ge=5, le=MAX_SAMPLES)] = Field(
+        default=10, description="The interval is looked at from here on: below 10 it covers less than it says."
+    )
+    max: Annotated[int, Field(ge=5, le=MAX_SAMPLES)] = 50
+
+
+class Precision(ApiModel):
+    """How well a shard of plan Precision has to know a figure."""
+
+    metric: Literal["latency", "denoise", "vaeDecode", "step", "energy"] = "latency"
+    half_width: Annotated[str, Field(max_length=6, pattern=r"^(0\.[0-9]*[1-9]|[1-9][0-9]?(\.[0-9]+)?)%$")] = Field(
+        default="1%", description="Half-width of the 95 % interval of its mean, as a share of the mean, e.g. 0.5%."
+    )
+
+    @property
+    def parts_per_million(self) -> int:
+        """The half-width as an integer, in the unit of results."""
+        return round(float(self.half_width.rstrip("%")) * 10_000)
+
+
+MeasurementPlan = Literal["Fixed", "Precision", "Repro"]
 
 
 class Measurement(ApiModel):
     """How a cell is measured."""
 
-    plan: Literal["Fixed"] = Field(
-        default="Fixed", description="Fixed: every prompt with every seed, once, in every shard."
+    model_config = ApiModel.model_config | {
+        "json_schema_extra": rules(
+            Rule(
+                "self.plan == 'Precision' || (!has(self.precision) && !has(self.samples))",
+                "precision and samples are for plan Precision only",
+                ".plan",
+            )
+        )
+    }
+    plan: MeasurementPlan = Field(
+        default="Fixed",
+        description="Fixed: every prompt with every seed, once, in every shard. Precision: the same in turns, until the mean"
+        " is known well enough. Repro: every one twice, by deterministic algorithms and never timed: are the bits equal?",
     )
     shards: Annotated[int, Field(ge=1, le=64)] = Field(
         default=1, description="Processes per cell. Samples of one process are not independent; shards are."
     )
     warmup: Warmup = Field(default_factory=Warmup)
+    samples: SampleLimits | None = Field(default=None, description="For plan Precision; default: from 10 to 50.")
+    precision: Precision | None = Field(default=None, description="For plan Precision; default: latency to 1%.")
     pairing: Literal["None", "Node"] = Field(
         default="None",
         description="Node: all cells of a hardware entry run their shard of the same number on the same node.",

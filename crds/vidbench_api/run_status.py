@@ -22,6 +22,7 @@ from .base import (
     map_list,
 )
 from .names import MAX_CELLS, LimitedBy, Outcome, RowPhase, RunPhase, Validity
+from .run_spec import MeasurementPlan
 
 
 class Condition(ApiModel):
@@ -79,6 +80,8 @@ class ShardStatus(ApiModel):
     latency_microseconds: Microseconds | None = None
     spread_microseconds: Microseconds | None = None
     samples: Count | None = None
+    reruns: Count | None = Field(default=None, description="With plan Repro: clips that were generated twice.")
+    reruns_equal: Count | None = Field(default=None, description="Of these, those that were equal to the bit.")
     memory_mebibytes: Count | None = None
 
 
@@ -102,7 +105,10 @@ class CellRow(ApiModel):
         description="Standard deviation: of samples for one shard, of shard means for more (see spreadOf).",
     )
     spread_of: Literal["Samples", "Shards"] | None = None
+    plan: MeasurementPlan | None = Field(default=None, description="Plan of the measurement; absent: Fixed.")
     samples: Count | None = Field(default=None, description="Measured samples, warm-ups not counted.")
+    reruns: Count | None = Field(default=None, description="With plan Repro: clips that were generated twice.")
+    reruns_equal: Count | None = Field(default=None, description="Of these, those that were equal to the bit.")
     memory_mebibytes: Count | None = Field(
         default=None, description="Peak memory: the device's where there is one, else the host's (see memoryOf)."
     )

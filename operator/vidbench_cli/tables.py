@@ -72,6 +72,8 @@ def _state(row: CellRow) -> str:
 
 
 def _latency(row: CellRow) -> str:
+    if row.reruns is not None:
+        return _("{equal} of {reruns} reruns equal").format(equal=row.reruns_equal, reruns=row.reruns)
     if row.latency_microseconds is None:
         return "-"
     text = f"{row.latency_microseconds / 1e6:.3f} s"

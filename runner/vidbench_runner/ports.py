@@ -57,6 +57,9 @@ class ModelRequest:
     compile: str = "None"
     """Mode of torch.compile for the denoisers, by the API's name."""
 
+    deterministic: bool = False
+    """Whether only algorithms are used that give the same bits again, as far as the framework has them: never timed."""
+
 
 @dataclass(frozen=True)
 class LoadedModel:

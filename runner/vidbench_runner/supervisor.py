@@ -38,6 +38,7 @@ from vidbench_runner.core.endings import (
 )
 from vidbench_runner.core.peaks import with_outer_peaks
 from vidbench_runner.core.plan import DIGEST_CHARACTERS, Attempt, PlanError, TrialPlan, plan_trial
+from vidbench_runner.core.sample import NANOSECONDS_PER_SECOND
 from vidbench_runner.core.watchdog import Limits, Observation, Watchdog
 from vidbench_runner.memory_evidence import OomKills, peak_of_ended_children
 from vidbench_runner.meters.host import CgroupMeter
@@ -210,6 +211,7 @@ class Supervisor:
         self._message = message
         self._stop = stop
         self._pace = pace
+        self._limits = limits
         self._watchdog = Watchdog(limits)
         self._reader = ReportReader()
         self._started = time.monotonic()
@@ -231,7 +233,10 @@ class Supervisor:
         page = new_page()
         pulse = Pulse(page)
         reading, writing = os.pipe()
-        arguments = ("--reports", str(writing), "--pulse", str(page), "--supervisor", str(os.getpid()))
+        deadline = round((self._started + self._limits.soft_deadline) * NANOSECONDS_PER_SECOND)
+        arguments = (
+            "--reports", str(writing), "--pulse", str(page), "--supervisor", str(os.getpid()), "--deadline", str(deadline),
+        )  # fmt: skip
         try:
             worker = ProcessGroup((*command, *arguments), environment, (writing, page))
         finally:

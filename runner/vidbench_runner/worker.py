@@ -120,7 +120,7 @@ def main(arguments: Sequence[str] | None = None, create: ModelFactory = import_a
     pulse = Pulse(parsed.pulse)
     line = SupervisorLine(pulse, parsed.reports, interrupts)
     try:
-        verdict = _run(assignment, attempt, line, create, pulse.progress)
+        verdict = _run(assignment, attempt, line, create, pulse.progress, parsed.deadline)
     except (Exception, Interruption) as error:  # noqa: BLE001 - any failure is reported with its reason
         line.failed(error)
         verdict = concluded(blank_verdict(attempt), ending_of(error))
@@ -130,7 +130,12 @@ def main(arguments: Sequence[str] | None = None, create: ModelFactory = import_a
 
 
 def _run(
-    assignment: Assignment, attempt: Attempt, line: SupervisorLine, create: ModelFactory, progress: Progress
+    assignment: Assignment,
+    attempt: Attempt,
+    line: SupervisorLine,
+    create: ModelFactory,
+    progress: Progress,
+    deadline_nanoseconds: int | None,
 ) -> Verdict:
     request = RequestDocument.from_text(Path(assignment.request_path).read_text(encoding="utf-8"))
     plan = plan_trial(request, attempt)
@@ -143,6 +148,7 @@ def _run(
         listener=line,
         keeper=keeper,
         environment=find_environment(),
+        deadline_nanoseconds=deadline_nanoseconds,
         pretended_gpus=assignment.pretended_gpus,
     )
     verdict = Trial(plan, world).run()
@@ -172,6 +178,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--reports", type=int, required=True, help="descriptor of the pipe for verdicts")
     parser.add_argument("--pulse", type=int, required=True, help="descriptor of the page for heartbeats")
     parser.add_argument("--supervisor", type=int, required=True, help="process id of the supervisor")
+    parser.add_argument("--deadline", type=int, help="nanoseconds of CLOCK_MONOTONIC at which the shard is ended")
     return parser
 
 

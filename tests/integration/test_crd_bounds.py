@@ -41,6 +41,9 @@ EXCEPTIONS_OF_GOOD_VALUES = {
     # A rule forbids it beside `value`; test_crd_rules.py sends both ways.
     ("tolerations", "operator", "Exists"),
     ("defaultTolerations", "operator", "Exists"),
+    # A rule forbids `samples` and `precision` beside them; test_crd_rules.py sends both ways.
+    ("measurement", "plan", "Fixed"),
+    ("measurement", "plan", "Repro"),
     # A rule wants models of these names; test_crd_rules.py sends 64 of them.
     ("variants", "onlyFor", "maxItems"),
 }

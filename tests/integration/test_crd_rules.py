@@ -105,6 +105,38 @@ RULES = (
     ),
     RuleCase(
         "BenchmarkRun",
+        "spec.measurement",
+        "precision and samples are for plan Precision only",
+        good=(
+            benchmark_run(measurement={"plan": "Precision"}),
+            benchmark_run(measurement={"plan": "Precision", "samples": {}, "precision": {"metric": "denoise"}}),
+            benchmark_run(measurement={"plan": "Repro"}),
+        ),
+        bad=(
+            benchmark_run(measurement={"precision": {}}),
+            benchmark_run(measurement={"plan": "Fixed", "samples": {"min": 5}}),
+            benchmark_run(measurement={"plan": "Repro", "samples": {}}),
+        ),
+        field="spec.measurement.plan",
+    ),
+    RuleCase(
+        "BenchmarkRun",
+        "spec.measurement.warmup",
+        "warmup.min may not be above warmup.max",
+        good=(benchmark_run(measurement={"warmup": {"min": 3, "max": 3}}), benchmark_run(measurement={"warmup": {}})),
+        bad=(benchmark_run(measurement={"warmup": {"min": 3, "max": 2}}),),
+        field="spec.measurement.warmup.min",
+    ),
+    RuleCase(
+        "BenchmarkRun",
+        "spec.measurement.samples",
+        "samples.min may not be above samples.max",
+        good=(benchmark_run(measurement={"plan": "Precision", "samples": {"min": 20, "max": 20}}),),
+        bad=(benchmark_run(measurement={"plan": "Precision", "samples": {"min": 51}}),),
+        field="spec.measurement.samples.min",
+    ),
+    RuleCase(
+        "BenchmarkRun",
         "spec",
         "an exclusion names a model, hardware or variant that is not in this run",
         good=(

@@ -62,7 +62,14 @@ def complete_run(name: str = "run", namespace: str | None = None) -> Manifest:
                 "prompts": [{"id": LONGEST_NAME, "text": "A cat walks.", "negativeText": "blurry"}],
                 "seeds": {"base": 7, "count": 1},
             },
-            "measurement": {"plan": "Fixed", "shards": 1, "warmup": {"min": 2}, "pairing": "Node"},
+            "measurement": {
+                "plan": "Precision",
+                "shards": 1,
+                "warmup": {"min": 0, "max": 16},
+                "samples": {"min": 5, "max": 64},
+                "precision": {"metric": "latency", "halfWidth": "0.5%"},
+                "pairing": "Node",
+            },
             "parallelism": 4,
             "autoscaling": {"mode": "Off", "min": 2},
             "scheduling": {"queueName": "gpus", "priorityClassName": "low"},
@@ -149,7 +156,10 @@ def status_row(number: int, shards: int = 1) -> dict[str, Any]:
         "latencyMicroseconds": 20_350_123,
         "spreadMicroseconds": 103_456,
         "spreadOf": "Shards",
+        "plan": "Precision",
         "samples": 10,
+        "reruns": 3,
+        "rerunsEqual": 2,
         "memoryMebibytes": 43_518,
         "memoryOf": "Device",
         "gpu": "NVIDIA H100 80GB HBM3",
@@ -187,6 +197,8 @@ def status_row(number: int, shards: int = 1) -> dict[str, Any]:
                 "latencyMicroseconds": 20_350_123,
                 "spreadMicroseconds": 103_456,
                 "samples": 10,
+                "reruns": 3,
+                "rerunsEqual": 2,
                 "memoryMebibytes": 43_518,
             }
             for index in range(1, shards + 1)
@@ -296,6 +308,10 @@ def complete_result(name: str = "run-01234567-1", namespace: str | None = None) 
     return benchmark_result(
         name,
         namespace,
+        protocol={
+            "plan": "Precision", "stoppedBy": "Precision", "warm": True, "metric": "latency", "halfWidthPpm": 9_000,
+        },
+        reproducibility={"reruns": 3, "equal": 2, "firstDifference": "prompt cat, seed 7"},
         setup={
             "loadMicroseconds": 1, "toDeviceMicroseconds": 2, "warmups": 1, "firstWarmupMicroseconds": 3,
             "warmupMicroseconds": 4,

@@ -123,6 +123,7 @@ def _longest(length: int, pattern: str | None) -> str:
         "a" * length, f"/{'a' * (length - 1)}", f"a/{'a' * (length - 2)}", "1" * length, f"claim://{'a' * (length - 8)}",
         f"{'A' * (length - 8)}Pipeline", f"{'a' * (length - 64)}/{'a' * 63}",
         f"1{'0' * (length - 2)}%",
+        f"1.{'0' * (length - 3)}%",
     )  # fmt: skip
     for candidate in candidates:
         if len(candidate) == length and (pattern is None or re.fullmatch(pattern, candidate)):

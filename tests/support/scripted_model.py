@@ -102,10 +102,12 @@ class ScriptedModel:
     device: str = "cpu"
     progress: Progress = lambda _word: None
     calls: list[str] = field(default_factory=list)
+    requests: list[ModelRequest] = field(default_factory=list)
     on_generate: Callable[[], None] = lambda: None
 
     def load(self, request: ModelRequest) -> LoadedModel:
         self.calls.append(f"load {request.source}")
+        self.requests.append(request)
         self.load_action()
         return LoadedModel(
             pipeline_class="WanPipeline",

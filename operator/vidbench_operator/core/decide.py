@@ -193,7 +193,7 @@ def _make_row(context: Context, cell: Cell, stored: CellRow | None, entries: Seq
     shards = tuple(entry.shard for entry in entries)
     if stored is not None and is_summary_of(stored, shards) and not context.observed.results:
         return stored
-    row = empty_row(cell, context.document.shards)
+    row = empty_row(cell, context.document)
     if stored is not None:
         row = row.model_copy(update={name: getattr(stored, name) for name in _KEPT})
     for entry in entries:

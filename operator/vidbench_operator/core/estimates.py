@@ -37,13 +37,14 @@ def runner_seconds(spec: BenchmarkResultSpec) -> float | None:
 def estimate_seconds(document: RequestDocument, heads: Iterable[LedgerHead]) -> dict[str, int]:
     """Return the expected seconds of a shard by cell id, for cells whose names the ledger knows.
 
-    The median over results, each scaled to the number of samples that this run asks for.
+    The median over results, each scaled to the number of samples that this run asks for. Plan Precision asks for a range:
+    as many as a result took are expected, if that lies within.
     """
-    samples = len(document.samples())
+    least, most = document.required_samples(), len(document.samples())
     known: dict[tuple[str, str, str], list[float]] = {}
     for head in heads:
         if head.samples > 0 and head.seconds > 0:
-            scaled = head.seconds * samples / head.samples
+            scaled = head.seconds * min(most, max(least, head.samples)) / head.samples
             known.setdefault((head.model, head.hardware, head.variant), []).append(scaled)
     return {
         cell.id: min(_MAX_COUNT, max(1, round(statistics.median(seconds))))

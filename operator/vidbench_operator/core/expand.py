@@ -15,7 +15,16 @@ from vidbench_api.identity import canonical_json, cell_id, digest_of
 from vidbench_api.kinds import RunnerClassSpec, VideoModelSpec
 from vidbench_api.names import MAX_CELLS, MAX_SHARDS_OF_RUN, REQUEST_LIMIT, ConditionReason
 from vidbench_api.request import Cell, RequestDocument, RunIdentity, Scalar
-from vidbench_api.run_spec import BenchmarkRunSpec, Exclusion, Hardware, RunModel, Toleration, Variant
+from vidbench_api.run_spec import (
+    BenchmarkRunSpec,
+    Exclusion,
+    Hardware,
+    Precision,
+    RunModel,
+    SampleLimits,
+    Toleration,
+    Variant,
+)
 from vidbench_api.rungs import rung_cell, rungs_of
 
 from .observed import ObservedRun, References
@@ -197,6 +206,8 @@ def _build_document(
     run: ObservedRun, runner_class: RunnerClassSpec, models: Mapping[str, VideoModelSpec]
 ) -> RequestDocument:
     spec = run.spec
+    measurement = spec.measurement
+    by_precision = measurement.plan == "Precision"
     cells = tuple(
         _resolve_cell(run, runner_class, model, hardware, variant, models[model.name])
         for model, hardware, variant in combinations(spec)
@@ -214,10 +225,14 @@ def _build_document(
         runner_class=runner_class,
         hardware=spec.hardware,
         cells=cells,
-        shards=spec.measurement.shards,
+        shards=measurement.shards,
         prompts=spec.workload.prompts,
         seeds=spec.workload.seeds,
-        warmup=spec.measurement.warmup.min,
+        warmup=measurement.warmup.min,
+        warmup_max=measurement.warmup.max,
+        plan=measurement.plan,
+        sample_limits=(measurement.samples or SampleLimits()) if by_precision else None,
+        precision=(measurement.precision or Precision()) if by_precision else None,
         timeouts=spec.timeouts,
         artifacts=spec.artifacts,
         exclusive_gpu=spec.validity.exclusive_gpu,
@@ -286,6 +301,8 @@ def _resolve_cell(
         "seeds": run.spec.workload.seeds.to_wire(),
         "image": runner_class.image,
     }
+    if run.spec.measurement.plan == "Repro":
+        identity["deterministic"] = True
     return Cell.model_validate(
         {
             **resolved,

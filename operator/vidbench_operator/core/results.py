@@ -147,7 +147,9 @@ def finished_shard(shard: ShardStatus, name: str, spec: BenchmarkResultSpec, end
             "result": name,
             "latency_microseconds": _whole(figures.mean if figures else None, _MAX_MICROSECONDS),
             "spread_microseconds": _whole(figures.standard_deviation if figures else None, _MAX_MICROSECONDS),
-            "samples": figures.count if figures else None,
+            "samples": figures.count if figures else spec.samples_done or None,
+            "reruns": spec.reproducibility.reruns if spec.reproducibility else None,
+            "reruns_equal": spec.reproducibility.equal if spec.reproducibility else None,
             "memory_mebibytes": _whole(memory.bytes / _MEBIBYTE if memory else None, _MAX_COUNT),
         }
     )

@@ -72,13 +72,34 @@ def _fitting(
             and spec.outcome is Outcome.SUCCEEDED
             and spec.validity.state is Validity.VALID
             and spec.rung is None
-            and (spec.setup is None or spec.setup.warmups == document.warmup)
+            and (spec.setup is None or _warmed_up(spec.setup.warmups, document))
+            and _measured_as_asked(spec, document)
             and ended_at is not None
             and now - ended_at <= policy.max_age_seconds
         )
 
     found = [(name, spec) for name, spec in ledger.items() if fits(spec)]
     return sorted(found, key=lambda entry: (-(parse_time(entry[1].origin.finished_at) or 0.0), entry[0]))
+
+
+def _warmed_up(warmups: int, document: RequestDocument) -> bool:
+    most = document.warmup if document.warmup_max is None else document.warmup_max
+    return document.warmup <= warmups <= most
+
+
+def _measured_as_asked(spec: BenchmarkResultSpec, document: RequestDocument) -> bool:
+    """Whether the result's plan gave what this run's plan would accept. A result that states none is of plan Fixed."""
+    protocol = spec.protocol
+    if document.precision is None:
+        return document.plan == (protocol.plan if protocol is not None else "Fixed")
+    return (
+        protocol is not None
+        and protocol.plan == "Precision"
+        and protocol.metric == document.precision.metric
+        and protocol.half_width_ppm is not None
+        and protocol.half_width_ppm <= document.precision.parts_per_million
+        and spec.samples_done >= document.required_samples()
+    )
 
 
 def _why(cell: Cell, ledger: Mapping[str, BenchmarkResultSpec], fitting: int) -> str:

@@ -126,7 +126,7 @@ def accepted_status(
 
 
 def _first_row(cell: Cell, document: RequestDocument, reusable: Reusable | None, estimate: int | None) -> CellRow:
-    row = empty_row(cell, document.shards).model_copy(update={"estimate_seconds": estimate})
+    row = empty_row(cell, document).model_copy(update={"estimate_seconds": estimate})
     results = reusable.shards if reusable else {}
     known = {shard.index: results.get((cell.id, shard.index)) for shard in row.shards}
     specs = [entry[1] for entry in known.values() if entry is not None]
@@ -189,7 +189,7 @@ def selector_of(run: ObservedRun) -> str:
     return f"{LABEL_RUN}={run.name},{LABEL_RUN_UID}={run.uid}"
 
 
-def empty_row(cell: Cell, shards: int) -> CellRow:
+def empty_row(cell: Cell, document: RequestDocument) -> CellRow:
     """Return the row of a cell that nothing was done for."""
     return CellRow(
         id=cell.id,
@@ -197,7 +197,8 @@ def empty_row(cell: Cell, shards: int) -> CellRow:
         hardware=cell.hardware,
         variant=cell.variant,
         rung=cell.rung,
-        shards=tuple(ShardStatus(index=index) for index in range(1, shards + 1)),
+        plan=document.plan,
+        shards=tuple(ShardStatus(index=index) for index in range(1, document.shards + 1)),
     )
 
 
@@ -213,6 +214,7 @@ def summarise_row(row: CellRow, shards: Sequence[ShardStatus]) -> CellRow:
     means = [shard.latency_microseconds for shard in timed if shard.latency_microseconds is not None]
     memories = [shard.memory_mebibytes for shard in shards if shard.memory_mebibytes is not None]
     samples = [shard.samples for shard in succeeded or shards if shard.samples is not None]
+    reruns = [shard.reruns for shard in succeeded if shard.reruns is not None]
     worst = _worst(shards) if finished else None
     spread, spread_of = _spread(timed, means)
     return row.model_copy(
@@ -226,6 +228,8 @@ def summarise_row(row: CellRow, shards: Sequence[ShardStatus]) -> CellRow:
             "spread_microseconds": spread,
             "spread_of": spread_of,
             "samples": sum(samples) if samples else None,
+            "reruns": sum(reruns) if reruns else None,
+            "reruns_equal": sum(shard.reruns_equal or 0 for shard in succeeded) if reruns else None,
             "memory_mebibytes": max(memories) if memories else None,
             "memory_of": None if not memories else row.memory_of,
             "source": row.source or ("Measured" if finished and succeeded else None),

@@ -27,7 +27,13 @@ from vidbench_runner.backends.call_arguments import call_arguments, check_clip, 
 from vidbench_runner.backends.call_counts import expected_calls, mismatches
 from vidbench_runner.backends.failures import generation_failure, load_failure
 from vidbench_runner.backends.library_logs import logged_warnings, route_logs, set_environment
-from vidbench_runner.backends.placement import accelerator_memory, device_in_use, place, reset_accelerator_memory
+from vidbench_runner.backends.placement import (
+    accelerator_memory,
+    choose_algorithms,
+    device_in_use,
+    place,
+    reset_accelerator_memory,
+)
 from vidbench_runner.backends.seam import PhaseSeam
 from vidbench_runner.ports import ClipRequest, Clock, GeneratedClip, LoadedModel, ModelFailure, ModelRequest, Progress
 
@@ -71,6 +77,7 @@ class PipelineModel(ABC):
             import torch
 
             route_logs()
+            choose_algorithms(deterministic=request.deterministic)
             self._progress(phase.value)
             with logged_warnings("load"):
                 pipeline = self.build(request)

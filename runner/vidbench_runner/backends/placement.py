@@ -5,6 +5,7 @@ Refuses what a class or a machine does not support, with the reason, instead of 
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from vidbench_api.names import Reason
@@ -30,6 +31,20 @@ def torch_dtype(name: str) -> Any:
             Reason.UNSUPPORTED_OPTION, f"dtype {name!r} is not supported; use one of {', '.join(DTYPES)}"
         )
     return getattr(torch, name)
+
+
+def choose_algorithms(*, deterministic: bool) -> None:
+    """Have torch use only algorithms that give the same bits again, where it has one, or the usual ones.
+
+    Where there is none it warns and goes on: whether the bits were equal is then the finding. To be called before the first
+    use of the accelerator: cuBLAS reads its workspace setting once.
+    """
+    import torch
+
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)
 
 
 def place(pipeline: Any, request: ModelRequest) -> str:

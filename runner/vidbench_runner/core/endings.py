@@ -39,6 +39,10 @@ class StorageFailure(Exception):  # noqa: N818 - named as its reason
     """The raw samples or videos could not be stored. The message says where and why."""
 
 
+class OutOfTime(Exception):  # noqa: N818 - named as what it says
+    """The next sample would not end within the shard's limit. The message says how long it takes and what is left."""
+
+
 class HostUnfit(Exception):  # noqa: N818 - named as what it says
     """The host is not fit for the shard, which has not begun. The message says which limits it crosses."""
 
@@ -51,6 +55,8 @@ def ending_of(error: BaseException) -> Ending:
         return Ending(reason, error.message, error.phase.value if error.phase is not None else None)
     if isinstance(error, StorageFailure):
         return Ending(Reason.STORAGE_FAILED, str(error))
+    if isinstance(error, OutOfTime):
+        return Ending(Reason.SHARD_DEADLINE, str(error))
     if isinstance(error, HostUnfit):
         return Ending(Reason.HOST_UNHEALTHY, str(error))
     if isinstance(error, Interruption):

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from vidbench_api.health import HealthLimits
 from vidbench_api.request import Cell, RequestDocument
+from vidbench_api.run_spec import MeasurementPlan, Precision
+from vidbench_runner.core.stopping import PrecisionTarget, Quota
+from vidbench_runner.core.warming import WarmupLimits
 from vidbench_runner.ports import ClipRequest, ModelRequest
 
 DIGEST_CHARACTERS = 16
@@ -45,13 +48,25 @@ class TrialPlan:
 
     attempt: Attempt
     model: ModelRequest
+    plan: MeasurementPlan
     samples: tuple[PlannedSample, ...]
-    warmups: int
+    """All that may be taken, in order."""
+
+    clips: int
+    """How many different ones there are: the first of `samples`."""
+
+    quota: Quota
+    warmups: WarmupLimits
     gpus: int
     frames_per_second: int
     health: HealthLimits
     exclusive_gpu: bool = False
     """Whether a GPU that others use does not count."""
+
+    @property
+    def reruns(self) -> bool:
+        """Whether the samples are only compared with each other, and never timed."""
+        return self.plan == "Repro"
 
     def warmup(self, number: int) -> PlannedSample:
         """Return what warm-up `number` (from 0) generates: the measured samples' clips in turn, as all have one shape."""
@@ -75,11 +90,15 @@ def plan_trial(request: RequestDocument, attempt: Attempt) -> TrialPlan:
     )
     if not samples:
         raise PlanError("the request document has no samples: it needs at least one prompt and one seed")
+    least = request.warmup
     return TrialPlan(
         attempt=attempt,
-        model=_model(cell),
+        model=_model(cell, deterministic=request.plan == "Repro"),
+        plan=request.plan,
         samples=samples,
-        warmups=request.warmup,
+        clips=len(request.clips()),
+        quota=Quota(request.required_samples(), len(samples), _target(request)),
+        warmups=WarmupLimits(least, least if request.warmup_max is None else max(least, request.warmup_max)),
         gpus=request.find_hardware(cell.hardware).gpus,
         frames_per_second=cell.frames_per_second,
         health=request.runner_class.health,
@@ -87,7 +106,14 @@ def plan_trial(request: RequestDocument, attempt: Attempt) -> TrialPlan:
     )
 
 
-def _model(cell: Cell) -> ModelRequest:
+def _target(request: RequestDocument) -> PrecisionTarget | None:
+    if request.plan != "Precision":
+        return None
+    wanted = request.precision or Precision()
+    return PrecisionTarget(wanted.metric, wanted.parts_per_million)
+
+
+def _model(cell: Cell, *, deterministic: bool) -> ModelRequest:
     source, commit = "", None
     if cell.source.hub is not None:
         source, commit = cell.source.hub.id, cell.source.hub.commit
@@ -108,6 +134,7 @@ def _model(cell: Cell) -> ModelRequest:
         vae_tiling=cell.vae_tiling,
         attention=cell.attention,
         compile=cell.compile,
+        deterministic=deterministic,
     )
 
 

@@ -17,10 +17,10 @@ from vidbench_api.measured import ArtifactsFacts, ClipFacts, ValidityVerdict
 from vidbench_api.names import Validity
 from vidbench_api.validity import ValidityReason
 from vidbench_api.verdict import Stage, Verdict
-from vidbench_runner.core.columns import columns_of
 from vidbench_runner.core.compilation import compilation_of
 from vidbench_runner.core.peaks import peak_memory
 from vidbench_runner.core.plan import Attempt, TrialPlan
+from vidbench_runner.core.protocol import plan_columns, protocol_of, reproducibility_of
 from vidbench_runner.core.sample import MeasuredSample
 from vidbench_runner.core.validity import judge
 from vidbench_runner.ports import DeviceReading, HostReading
@@ -75,7 +75,7 @@ def rebuilt(plan: TrialPlan, lines: str, uri: str) -> Verdict:
     warmups = [sample for sample in taken if sample.warmup]
     samples = [sample for sample in taken if not sample.warmup]
     _check(plan, samples)
-    columns = columns_of(samples)
+    columns = plan_columns(plan, samples)
     memory, unmeasured = peak_memory(
         warmups, samples, None, taken[-1].device if taken else DeviceReading(), HostReading()
     )
@@ -92,6 +92,8 @@ def rebuilt(plan: TrialPlan, lines: str, uri: str) -> Verdict:
         stage=Stage.STORING,
         validity=judged if judged.state is Validity.INVALID else partial,
         samples_done=len(samples),
+        protocol=protocol_of(plan, columns.series, None, None),
+        reproducibility=reproducibility_of(plan, samples),
         clip=ClipFacts(
             height=wanted.height,
             width=wanted.width,

@@ -20,22 +20,29 @@ from vidbench_api.measured import (
     Memory,
     ModelFacts,
     Setup,
+    StopReason,
 )
 from vidbench_api.names import Reason
 from vidbench_api.verdict import Stage, Verdict
-from vidbench_runner.core.columns import (
-    NANOSECONDS_PER_MICROSECOND,
-    SERIES_OF_CALLS,
-    columns_of,
-    latency_microseconds,
-)
+from vidbench_runner.core.columns import NANOSECONDS_PER_MICROSECOND, SERIES_OF_CALLS, latency_microseconds
 from vidbench_runner.core.compilation import compilation_of
-from vidbench_runner.core.endings import Ending, Interruption, StorageFailure, concluded, ending_of, shortened
+from vidbench_runner.core.endings import (
+    Ending,
+    Interruption,
+    OutOfTime,
+    StorageFailure,
+    concluded,
+    ending_of,
+    shortened,
+)
 from vidbench_runner.core.health import Look, look_of, reasons_against, refusal_of
 from vidbench_runner.core.peaks import Failure, peak_memory
 from vidbench_runner.core.plan import PlannedSample, TrialPlan
-from vidbench_runner.core.sample import MeasuredSample, energy_between
+from vidbench_runner.core.protocol import NEVER_TIMED, plan_columns, protocol_of, reproducibility_of
+from vidbench_runner.core.sample import NANOSECONDS_PER_SECOND, MeasuredSample, energy_between
+from vidbench_runner.core.stopping import TimeLeft, reached_ppm, stop_reason
 from vidbench_runner.core.validity import judge
+from vidbench_runner.core.warming import WarmupReading, is_flat, needs_warmup
 from vidbench_runner.ports import Clock, DeviceMeter, DeviceReading, HostMeter, LoadedModel, ModelFailure, VideoModel
 
 MAX_COMPONENTS = 16
@@ -82,6 +89,9 @@ class World:
     environment: Environment
     """What is known before the load; the device is filled in after it."""
 
+    deadline_nanoseconds: int | None = None
+    """When the shard is ended, on `clock`: no sample is begun that would not end before. None: there is no limit."""
+
     pretended_gpus: bool = False
     """Whether the pod's GPUs are known not to exist, as on a test cluster: then running on the CPU is no defect."""
 
@@ -96,6 +106,8 @@ class Trial:
         self._loaded: LoadedModel | None = None
         self._warmups: list[MeasuredSample] = []
         self._samples: list[MeasuredSample] = []
+        self._turn: int | None = None
+        self._stopped_by: StopReason | None = None
         self._root = hashlib.sha256()
         self._throttled_before: int | None = None
         self._failure: Failure | None = None
@@ -130,7 +142,7 @@ class Trial:
 
     def verdict(self) -> Verdict:
         """Return what is known so far; not final."""
-        attempt, columns = self._plan.attempt, columns_of(self._samples)
+        attempt, columns = self._plan.attempt, plan_columns(self._plan, self._samples)
         memory, unmeasured = self._memory()
         throttled = self._throttled()
         if self._samples and throttled is None:
@@ -148,6 +160,8 @@ class Trial:
                 health_reasons=reasons_against(self._plan.health, self._health() or Health()),
             ),
             samples_done=len(self._samples),
+            protocol=protocol_of(self._plan, columns.series, self._stopped_by, self._warm()),
+            reproducibility=reproducibility_of(self._plan, self._samples),
             setup=self._setup(),
             environment=self._environment(),
             loaded=self._model_facts(),
@@ -197,23 +211,54 @@ class Trial:
         self._enter(Stage.LOADING, "load")
         self._loaded = self._world.model.load(self._plan.model)
         self._reading = self._world.meter.read()
-        for number, sample in enumerate(self._plan.samples, 1):
+        for number, sample in enumerate(self._plan.samples[: self._plan.clips], 1):
             self._world.listener.beat(self._stage, f"check {number}")
             self._world.model.check(sample.clip)
         self._world.listener.snapshot(self.verdict())
 
     def _warm_up(self) -> None:
-        for number in range(self._plan.warmups):
+        while needs_warmup(self._warmup_readings(), self._plan.warmups):
+            number = len(self._warmups)
             self._enter(Stage.WARMING_UP, f"warm-up {number + 1}")
             self._warmups.append(self._generate(self._plan.warmup(number), number, warmup=True))
             self._world.listener.snapshot(self.verdict())
 
+    def _warmup_readings(self) -> list[WarmupReading]:
+        return [
+            WarmupReading(sample.clip.latency_nanoseconds, sample.device.temperature_celsius)
+            for sample in self._warmups
+        ]
+
+    def _warm(self) -> bool | None:
+        return None if self._plan.warmups.fixed else is_flat(self._warmup_readings())
+
     def _measure(self) -> None:
         self._throttled_before = self._world.host.read().cpu_throttled_periods
-        for number, planned in enumerate(self._plan.samples):
+        while (stop := self._stop()) is None:
+            number = len(self._samples)
             self._enter(Stage.SAMPLING, f"sample {number + 1}")
-            self._samples.append(self._generate(planned, number, warmup=False))
+            self._samples.append(self._generate(self._plan.samples[number], number, warmup=False))
             self._world.listener.snapshot(self.verdict())
+        self._stopped_by = stop
+        if stop is StopReason.DEADLINE and len(self._samples) < self._plan.quota.required:
+            raise OutOfTime(self._time_text())
+
+    def _stop(self) -> StopReason | None:
+        plan = self._plan
+        reached = reached_ppm(plan.quota.target, plan_columns(plan, self._samples).series)
+        return stop_reason(plan.quota, len(self._samples), reached, self._time())
+
+    def _time(self) -> TimeLeft:
+        deadline = self._world.deadline_nanoseconds
+        return TimeLeft(None if deadline is None else deadline - self._world.clock.nanoseconds(), self._turn)
+
+    def _time_text(self) -> str:
+        time = self._time()
+        turn, left = ((figure or 0) / NANOSECONDS_PER_SECOND for figure in (time.turn, time.left))
+        return (
+            f"another one takes about {turn:.1f} s and {left:.1f} s are left of timeouts.shardSeconds:"
+            f" {len(self._samples)} of at least {self._plan.quota.required} samples were measured"
+        )
 
     def _generate(self, planned: PlannedSample, number: int, *, warmup: bool) -> MeasuredSample:
         world = self._world
@@ -241,6 +286,7 @@ class Trial:
         self._reading = after
         world.listener.beat(self._stage, f"{sample.name} done")
         world.keeper.keep(sample, frames)
+        self._turn = world.clock.nanoseconds() - started
         return sample
 
     def _hash(self, frames: Any, hashes: Iterable[Any]) -> None:
@@ -265,7 +311,7 @@ class Trial:
 
     def _where(self) -> str:
         if self._stage is Stage.WARMING_UP:
-            return f"warm-up {len(self._warmups) + 1} of {self._plan.warmups}"
+            return f"warm-up {len(self._warmups) + 1} of {self._plan.warmups.max}"
         if self._stage is Stage.SAMPLING:
             return f"sample {len(self._samples) + 1} of {len(self._plan.samples)}"
         return self._stage.value
@@ -279,6 +325,8 @@ class Trial:
         if loaded is None:
             return None
         to_device = loaded.to_device_nanoseconds
+        if self._plan.reruns:
+            return Setup(warmups=len(self._warmups))
         warmups = [latency_microseconds(sample) for sample in self._warmups]
         return Setup(
             load_microseconds=loaded.load_nanoseconds // NANOSECONDS_PER_MICROSECOND,
@@ -334,6 +382,8 @@ class Trial:
     def _memory(self) -> tuple[Memory | None, dict[str, str]]:
         if self._loaded is None and self._failure is None:
             return None, {}
+        if self._plan.reruns and self._failure is None:
+            return None, {"memory": NEVER_TIMED}
         return peak_memory(self._warmups, self._samples, self._failure, self._reading, self._world.host.read())
 
     def _throttled(self) -> int | None:

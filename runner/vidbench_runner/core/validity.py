@@ -39,7 +39,7 @@ def judge(
     if plan.exclusive_gpu and any(sample.device.other_processes for sample in samples):
         wrong.append(ValidityReason.OTHER_PROCESSES)
     wrong.extend(health_reasons)
-    fewer = [ValidityReason.FEWER_SAMPLES.value] if len(samples) < len(plan.samples) else []
+    fewer = [ValidityReason.FEWER_SAMPLES.value] if len(samples) < plan.quota.required else []
     if wrong:
         return ValidityVerdict(state=Validity.INVALID, reasons=(*wrong, *fewer))
     return ValidityVerdict(state=Validity.PARTIAL if fewer else Validity.VALID, reasons=tuple(fewer))

@@ -424,6 +424,8 @@ CHANGES: list[Any] = [
     pytest.param({}, {"runner_class": runner_class(image="vidbench/runner:2")}, True, id="the image decides pixels"),
     pytest.param({"hardware": ["other"]}, {}, False, id="hardware decides time"),
     pytest.param({"measurement": {"shards": 4}, "parallelism": 1}, {}, False, id="how it is measured decides nothing"),
+    pytest.param({"measurement": {"plan": "Precision"}}, {}, False, id="how many samples are taken decides nothing"),
+    pytest.param({"measurement": {"plan": "Repro"}}, {}, True, id="deterministic algorithms decide pixels"),
 ]  # fmt: skip
 
 
@@ -460,3 +462,19 @@ def test_a_document_of_an_older_version_keeps_the_digest_of_its_text() -> None:
     read = RequestDocument.from_text(older)
     assert read == document
     assert read.digest == digest_of(older) != document.digest
+
+
+@pytest.mark.parametrize(
+    ("measurement", "least", "most"),
+    [
+        pytest.param({}, 3, 3, id="Fixed: every prompt with every seed"),
+        pytest.param({"plan": "Repro"}, 6, 6, id="Repro: every one twice"),
+        pytest.param({"plan": "Precision"}, 10, 50, id="Precision: the schema's limits"),
+        pytest.param({"plan": "Precision", "samples": {"min": 5, "max": 7}}, 5, 7, id="Precision: the run's limits"),
+    ],
+)
+def test_a_document_says_how_many_samples_a_shard_takes(measurement: dict[str, Any], least: int, most: int) -> None:
+    workload = {"prompts": [{"id": "cat", "text": "A cat."}], "seeds": {"base": 4, "count": 3}}
+    document = document_of(observed_run(run_spec(workload=workload, measurement=measurement)))
+    assert (document.required_samples(), len(document.samples())) == (least, most)
+    assert [sample.seed for sample in document.samples()][:6] == [4, 5, 6, 4, 5, 6][:most]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.builders import NOW, Scene
 
-from vidbench_api.measured import Setup, ValidityVerdict
+from vidbench_api.measured import Protocol, Setup, ValidityVerdict
 from vidbench_api.names import Outcome, RowPhase, RunPhase, Validity
 from vidbench_api.result import BenchmarkResultSpec
 from vidbench_api.run_spec import Hardware, Reuse
@@ -143,6 +143,48 @@ def test_a_result_that_is_not_the_same_is_measured_again_and_the_message_says_so
     assert found.message is not None
     assert found.message.startswith("0 of 2 shards")
     assert "not the others" in found.message
+
+
+BY_PRECISION = {"plan": "Precision", "samples": {"min": 10, "max": 20}, "precision": {"halfWidth": "1%"}}
+
+
+@pytest.mark.parametrize(
+    ("measurement", "protocol", "samples", "stands"),
+    [
+        pytest.param({}, None, 3, True, id="a result from before plans were recorded is Fixed"),
+        pytest.param({}, Protocol(plan="Fixed"), 3, True, id="Fixed for Fixed"),
+        pytest.param({}, Protocol(plan="Precision", metric="latency", half_width_ppm=1), 3, False, id="not for Fixed"),
+        pytest.param(BY_PRECISION, None, 30, False, id="Fixed does not say how well it knows"),
+        pytest.param(BY_PRECISION, Protocol(plan="Precision", metric="latency", half_width_ppm=9_999), 10, True, id="well enough"),
+        pytest.param(BY_PRECISION, Protocol(plan="Precision", metric="latency", half_width_ppm=10_001), 10, False, id="too wide"),
+        pytest.param(BY_PRECISION, Protocol(plan="Precision", metric="latency"), 10, False, id="not known"),
+        pytest.param(BY_PRECISION, Protocol(plan="Precision", metric="denoise", half_width_ppm=1), 10, False, id="another figure"),
+        pytest.param(BY_PRECISION, Protocol(plan="Precision", metric="latency", half_width_ppm=1), 9, False, id="too few"),
+    ],
+)  # fmt: skip
+def test_a_result_stands_only_for_a_plan_that_would_accept_it(
+    measurement: dict[str, Any], protocol: Protocol | None, samples: int, *, stands: bool
+) -> None:
+    of = Scene.of(hardware=["gpu"], measurement=measurement)
+    found = find(of, {"one": result(of, protocol=protocol, samples_done=samples)})
+    assert bool(found.shards) is stands
+
+
+@pytest.mark.parametrize(("warmups", "stands"), [(1, False), (2, True), (4, True), (5, False)])
+def test_a_result_stands_if_it_was_warmed_up_as_often_as_asked(warmups: int, *, stands: bool) -> None:
+    of = Scene.of(hardware=["gpu"], measurement={"warmup": {"min": 2, "max": 4}})
+    assert bool(find(of, {"one": result(of, setup=Setup(warmups=warmups))}).shards) is stands
+
+
+def test_an_estimate_for_plan_precision_expects_what_a_result_took_within_the_limits() -> None:
+    of = Scene.of(measurement=BY_PRECISION)
+
+    def estimate(samples: int) -> int:
+        return estimate_seconds(of.document, [LedgerHead("wan", "default", "default", 10.0 * samples, samples)])[
+            of.cell.id
+        ]
+
+    assert [estimate(samples) for samples in (1, 15, 64)] == [100, 150, 200]
 
 
 def test_a_result_that_is_too_old_is_measured_again() -> None:

@@ -1,0 +1,45 @@
+"""What a shard says of its plan: how far it got, how well the figure is known, or whether reruns were equal. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vidbench_api.measured import Protocol, Reproducibility, Series, StopReason
+from vidbench_runner.core.columns import Columns, columns_of
+from vidbench_runner.core.plan import TrialPlan
+from vidbench_runner.core.sample import MeasuredSample
+from vidbench_runner.core.stopping import reached_ppm
+
+NEVER_TIMED = "plan Repro uses deterministic algorithms: its times and peaks are not those of the model"
+
+
+def plan_columns(plan: TrialPlan, samples: Sequence[MeasuredSample]) -> Columns:
+    """Return the columns of the samples; none with plan Repro, which is never timed."""
+    return Columns((), {"series": NEVER_TIMED}) if plan.reruns else columns_of(samples)
+
+
+def protocol_of(
+    plan: TrialPlan, series: Sequence[Series], stopped_by: StopReason | None, warm: bool | None
+) -> Protocol:
+    """Return by which plan the samples were taken and where it ended."""
+    target = plan.quota.target
+    return Protocol(
+        plan=plan.plan,
+        stopped_by=stopped_by,
+        warm=warm,
+        metric=target.metric if target is not None else None,
+        half_width_ppm=reached_ppm(target, series),
+    )
+
+
+def reproducibility_of(plan: TrialPlan, samples: Sequence[MeasuredSample]) -> Reproducibility | None:
+    """Return how many reruns had the digest of the first run; None for a plan without reruns."""
+    if not plan.reruns:
+        return None
+    pairs = list(zip(samples, samples[plan.clips :], strict=False))
+    differing = [first for first, again in pairs if first.digest != again.digest]
+    return Reproducibility(
+        reruns=len(pairs),
+        equal=len(pairs) - len(differing),
+        first_difference=f"prompt {differing[0].prompt}, seed {differing[0].seed}" if differing else None,
+    )
