@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ RUN_SECONDS = (1.0, 4.0)
 """How long a simulated runner runs."""
 
 _HOUR = 3600.0
+_MINUTE = 60.0
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,7 @@ def soak_figures(churn: Churn) -> dict[str, Any]:
             "peakMebibytes": churn.afterwards.process.peak_mebibytes,
             "afterwardsMebibytes": churn.afterwards.process.resident_mebibytes,
             **_slope("mebibytes", times, [sample.process.resident_mebibytes for sample in kept]),
+            "byMinute": _by_minute(churn.samples),
         },
         "threads": _held(times, [sample.handles.threads for sample in kept], churn.afterwards.handles.threads),
         "fileDescriptors": _held(
@@ -173,6 +176,14 @@ def soak_figures(churn: Churn) -> dict[str, Any]:
         "mainTasks": _held(times, [sample.main_tasks for sample in kept], churn.afterwards.main_tasks),
         "watchTasks": _held(times, [sample.watch_tasks for sample in kept], churn.afterwards.watch_tasks),
     }
+
+
+def _by_minute(samples: Sequence[Sample]) -> list[float]:
+    """Return the median resident MiB of each minute from the beginning on: a leak climbs, a step does not."""
+    minutes: dict[int, list[float]] = {}
+    for sample in samples:
+        minutes.setdefault(int(sample.seconds // _MINUTE), []).append(sample.process.resident_mebibytes)
+    return [round(statistics.median(values), 1) for _, values in sorted(minutes.items())]
 
 
 def _held(times: Sequence[float], values: Sequence[int], afterwards: int) -> dict[str, Any]:

@@ -44,3 +44,8 @@ def test_what_the_process_holds_is_told_with_its_slope_and_its_number_afterwards
 def test_a_soak_that_is_too_short_has_no_slope_rather_than_a_made_up_one() -> None:
     figures = soak_figures(churn(*(sample(second, 100) for second in range(0, 50, 5))))
     assert (figures["memory"]["mebibytesPerHour"], figures["memory"]["mebibytesPerHourError"]) == (None, None)
+
+
+def test_each_minute_has_its_memory_from_the_beginning_on() -> None:
+    figures = soak_figures(churn(*(sample(second, 100 + second // 60) for second in range(0, 150, 5))))
+    assert figures["memory"]["byMinute"] == [100, 101, 102]
