@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from .base import ApiModel, DType, Name
 from .kinds import HubSource, ModelDefaults, ModelSource, VideoModelSpec
 from .pipeline_classes import TinyPreset
+from .services import MockSource
 
 T = TypeVar("T")
 
@@ -200,6 +201,15 @@ def _tiny(preset: TinyPreset, pipeline_class: str, defaults: ModelDefaults) -> V
     )
 
 
+MOCK: Final[dict[str, VideoModelSpec]] = {
+    "mock": VideoModelSpec(
+        source=ModelSource(mock=MockSource()),
+        licence="none: there is no model",
+        defaults=ModelDefaults(dtype="float32", height=64, width=64, frames=9, steps=4),
+    ),
+}
+"""For dry runs."""
+
 TINY: Final[dict[str, VideoModelSpec]] = {
     "tiny-wan": _tiny("wan", "WanPipeline", ModelDefaults(dtype="float32", height=32, width=32, frames=9, steps=4)),
     "tiny-ltx": _tiny("ltx", "LTXPipeline", ModelDefaults(dtype="float32", height=32, width=32, frames=9, steps=4)),
@@ -207,6 +217,6 @@ TINY: Final[dict[str, VideoModelSpec]] = {
 }
 
 NOT_RUNNABLE: Final[dict[str, str]] = FACTS.not_runnable
-CATALOGUE: Final[dict[str, VideoModelSpec]] = TINY | {
-    name: FACTS.spec_of(name) for name in FACTS.models if name not in NOT_RUNNABLE
-}
+CATALOGUE: Final[dict[str, VideoModelSpec]] = (
+    MOCK | TINY | {name: FACTS.spec_of(name) for name in FACTS.models if name not in NOT_RUNNABLE}
+)

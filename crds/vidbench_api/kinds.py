@@ -33,6 +33,7 @@ from .pipeline_classes import TinyPreset
 from .result import BenchmarkResultSpec
 from .run_spec import BenchmarkRunSpec, Toleration
 from .run_status import BenchmarkRunStatus
+from .services import HttpSource, MockSource, ServiceAccess
 
 
 class HubSource(ApiModel):
@@ -50,13 +51,13 @@ class HubSource(ApiModel):
 
 
 class ModelSource(ApiModel):
-    """Where the weights are: exactly one of a hub id, a folder in the runner's file system, a tiny preset."""
+    """Where clips come from: exactly one of a hub id, a folder in the runner, a tiny preset, a server, a mock."""
 
     model_config = ApiModel.model_config | {
         "json_schema_extra": rules(
             Rule(
-                "[has(self.hub), has(self.path), has(self.tiny)].filter(x, x).size() == 1",
-                "exactly one of hub, path and tiny is given",
+                "[has(self.hub), has(self.path), has(self.tiny), has(self.http), has(self.mock)].filter(x, x).size() == 1",
+                "exactly one of hub, path, tiny, http and mock is given",
             )
         )
     }
@@ -67,6 +68,8 @@ class ModelSource(ApiModel):
     tiny: TinyPreset | None = Field(
         default=None, description="A real pipeline class with small random weights, built in the pod; for tests."
     )
+    http: HttpSource | None = None
+    mock: MockSource | None = None
 
 
 class ModelDefaults(ApiModel):
@@ -89,7 +92,16 @@ class VideoModelSpec(ApiModel):
     """A model of one's own, or an override of the catalogue. Immutable: a new version is a new object."""
 
     model_config = ApiModel.model_config | {
-        "json_schema_extra": rules(Rule("self == oldSelf", "a VideoModel cannot be changed: create another one"))
+        "json_schema_extra": rules(
+            Rule("self == oldSelf", "a VideoModel cannot be changed: create another one"),
+            Rule(
+                "!has(self.source.http) || (!has(self.pipelineClass) && self.componentDtypes.size() == 0"
+                " && self.forbiddenDtypes.size() == 0 && !has(self.estimatedMemoryMebibytes)"
+                " && self.defaults.offload == 'None' && !self.defaults.vaeTiling)",
+                "a server loads its model itself: with source.http leave out pipelineClass, componentDtypes, forbiddenDtypes,"
+                " estimatedMemoryMebibytes, defaults.offload and defaults.vaeTiling",
+            ),
+        )
     }
     source: ModelSource
     pipeline_class: (
@@ -162,6 +174,9 @@ class RunnerClassSpec(ApiModel):
         default=(), description="Proxy, certificate authority, hub endpoint, thread counts."
     )
     health: HealthLimits = Field(default_factory=HealthLimits)
+    services: Annotated[tuple[ServiceAccess, ...], Field(max_length=16, json_schema_extra=map_list("endpoint"))] = (
+        Field(default=(), description="Endpoints that models with source.http may name. None by default.")
+    )
     default_tolerations: Annotated[tuple[Toleration, ...], Field(max_length=16, json_schema_extra=ATOMIC)] = ()
     allowed_namespaces: Annotated[
         tuple[Annotated[str, Field(max_length=63, pattern=r"^(\*|[a-z0-9]([-a-z0-9]*[a-z0-9])?)$")], ...],
@@ -305,7 +320,14 @@ BENCHMARK_RESULT = Kind(
         Column("Latency", "string", ".spec.latencyText", "Mean, standard deviation and number of samples."),
         Column("Reason", "string", ".spec.reason", "Why it did not succeed."),
         Column("Validity", "string", ".spec.validity.state", "Valid, Invalid or Partial.", 1),
-        Column("Device", "string", ".spec.environment.device", "GPU name, or cpu.", 1),
+        Column("Device", "string", ".spec.environment.device", "GPU name, cpu, service or mock.", 1),
+        Column(
+            "Comparability",
+            "string",
+            ".spec.comparability",
+            "Device, Service or Mock: what it may be compared with.",
+            1,
+        ),
         Column("Node", "string", ".spec.origin.node", "Node.", 1),
         AGE,
     ),

@@ -17,6 +17,7 @@ from pydantic import Field, FiniteFloat
 from .base import ATOMIC, SET, ApiModel, Count, Microseconds, ShortText, map_list
 from .health import Health
 from .names import MAX_SAMPLES, Validity
+from .services import ServiceFacts
 
 Figure = Annotated[int, Field(ge=-9_007_199_254_740_991, le=9_007_199_254_740_991)]
 Bytes = Annotated[int, Field(ge=0, le=9_007_199_254_740_991)]
@@ -43,6 +44,8 @@ class SeriesName(StrEnum):
     AUDIO = "audio"
     POSTPROCESS = "postprocess"
     OTHER = "other"
+    SERVICE_QUEUE = "serviceQueue"
+    SERVICE_RUN = "serviceRun"
     FRAMES = "frames"
     DENOISER_CALLS = "denoiserCalls"
     TEXT_ENCODE_CALLS = "textEncodeCalls"
@@ -253,6 +256,7 @@ class Measured(ApiModel):
     cpu_throttled_periods: Count | None = Field(
         default=None, description="nr_throttled of the cgroup over the samples."
     )
+    service: ServiceFacts | None = Field(default=None, description="Of a service alone.")
     output_digest: Annotated[str, Field(max_length=64)] | None = Field(
         default=None, description="SHA-256 over the raw frames of all samples, in order."
     )

@@ -32,7 +32,17 @@ _PREFIX = "vb2."
 _FIRST_PREFIX = "vb1."
 _MAX_UNPACKED = 64 * 1024
 _MAX_TEXT = 16 * 1024
-_HEAD_PARTS = ("unmeasured", "expectedCalls", "health", "environment", "loaded", "memory", "compilation", "setup")
+_HEAD_PARTS = (
+    "unmeasured",
+    "expectedCalls",
+    "health",
+    "environment",
+    "loaded",
+    "memory",
+    "compilation",
+    "setup",
+    "service",
+)
 _KEEP_ORDER = tuple(SeriesName)
 _MAX_DROPPED = 64
 _DETAILS = frozenset(_KEEP_ORDER[_KEEP_ORDER.index(SeriesName.SHARPNESS) :])

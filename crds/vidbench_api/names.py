@@ -41,6 +41,9 @@ LABEL_RUNG: Final = "vidbench.io/rung"
 LABEL_HARVEST: Final = "vidbench.io/harvest"
 """`true` on the Job that reads an attempt's stored verdict; it has the attempt's other labels too."""
 
+LABEL_SERVICE: Final = "vidbench.io/service"
+"""`true` on the pods that call a service: for network policies, as no other measured pod needs the network."""
+
 LABEL_QUEUE: Final = "kueue.x-k8s.io/queue-name"
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGED_BY: Final = "vidbench"
@@ -71,6 +74,9 @@ ENV_NODE_NAME: Final = "VIDBENCH_NODE_NAME"
 ENV_POD_NAME: Final = "VIDBENCH_POD_NAME"
 ENV_POD_UID: Final = "VIDBENCH_POD_UID"
 ENV_IMAGE: Final = "VIDBENCH_IMAGE"
+ENV_SERVICE_API_KEY: Final = "VIDBENCH_SERVICE_API_KEY"
+"""The API key of the endpoint that the cell's model names, from the Secret that the RunnerClass ties to it."""
+
 ENV_HARVEST: Final = "VIDBENCH_HARVEST"
 """`true`: the runner measures nothing; it reads the attempt's stored verdict and reports it. As the command `harvest`."""
 
@@ -103,6 +109,19 @@ class Validity(StrEnum):
     VALID = "Valid"
     INVALID = "Invalid"
     PARTIAL = "Partial"
+
+
+class Comparability(StrEnum):
+    """What a result timed. Results are compared with results of the same kind only."""
+
+    DEVICE = "Device"
+    """A model on a device of this cluster."""
+
+    SERVICE = "Service"
+    """A server, from outside: queues, network and other clients are in the figures."""
+
+    MOCK = "Mock"
+    """Nothing: a dry run."""
 
 
 class RunPhase(StrEnum):
@@ -139,6 +158,10 @@ class Reason(StrEnum):
     MODEL_LOAD_FAILED = "ModelLoadFailed"
     GENERATION_FAILED = "GenerationFailed"
     NAN_OUTPUT = "NaNOutput"
+    OUTPUT_UNREADABLE = "OutputUnreadable"
+    SERVICE_UNAVAILABLE = "ServiceUnavailable"
+    SERVICE_TIMEOUT = "ServiceTimeout"
+    COST_CAP = "CostCapReached"
     LOAD_DEADLINE = "LoadDeadlineExceeded"
     SHARD_DEADLINE = "ShardDeadlineExceeded"
     NAME_CONFLICT = "NameConflict"
@@ -197,6 +220,8 @@ class ExitCode(IntEnum):
     INTERNAL_ERROR = 94
     HOST_UNHEALTHY = 95
     NOTHING_STORED = 96
+    SERVICE_UNAVAILABLE = 97
+    COST_CAP = 98
 
 
 EXIT_CODE_OF_REASON: Final[dict[Reason, ExitCode]] = {
@@ -210,6 +235,10 @@ EXIT_CODE_OF_REASON: Final[dict[Reason, ExitCode]] = {
     Reason.MODEL_LOAD_FAILED: ExitCode.MODEL_LOAD_FAILED,
     Reason.GENERATION_FAILED: ExitCode.GENERATION_FAILED,
     Reason.NAN_OUTPUT: ExitCode.NAN_OUTPUT,
+    Reason.OUTPUT_UNREADABLE: ExitCode.GENERATION_FAILED,
+    Reason.SERVICE_UNAVAILABLE: ExitCode.SERVICE_UNAVAILABLE,
+    Reason.SERVICE_TIMEOUT: ExitCode.SERVICE_UNAVAILABLE,
+    Reason.COST_CAP: ExitCode.COST_CAP,
     Reason.LOAD_DEADLINE: ExitCode.LOAD_DEADLINE,
     Reason.SHARD_DEADLINE: ExitCode.SHARD_DEADLINE,
     Reason.HUNG: ExitCode.HUNG,
@@ -248,6 +277,7 @@ class ConditionReason(StrEnum):
     PRIORITY_CLASS_NOT_ALLOWED = "PriorityClassNotAllowed"
     MODEL_NOT_FOUND = "ModelNotFound"
     MODEL_NOT_RUNNABLE = "ModelNotRunnable"
+    ENDPOINT_NOT_ALLOWED = "EndpointNotAllowed"
     NO_CELLS = "NoCells"
     INVALID_VARIANT = "InvalidVariant"
     REQUEST_TOO_LARGE = "RequestTooLarge"

@@ -16,6 +16,7 @@ from pydantic import Field
 from .base import ApiModel, Attention, Compile, Digest, DType, Name, ObjectName, Offload, Uid
 from .identity import canonical_json, digest_of
 from .kinds import ModelSource, RunnerClassSpec
+from .names import Comparability
 from .run_spec import (
     Artifacts,
     Hardware,
@@ -28,6 +29,7 @@ from .run_spec import (
     Timeouts,
 )
 from .rungs import rung_cell, rungs_of
+from .services import Backend, comparability_of
 
 Scalar = bool | int | float | str | None
 
@@ -46,7 +48,7 @@ class Cell(ApiModel):
     model: Name
     hardware: Name
     variant: Name
-    backend: Literal["diffusers", "tiny"]
+    backend: Backend
     source: ModelSource
     pipeline_class: str | None = None
     dtype: DType
@@ -68,6 +70,11 @@ class Cell(ApiModel):
     rung: str | None = Field(
         default=None, description="The change by which it differs from the cell that was asked for."
     )
+
+    @property
+    def comparability(self) -> Comparability:
+        """What its results may be compared with."""
+        return comparability_of(self.backend)
 
 
 class RunIdentity(ApiModel):

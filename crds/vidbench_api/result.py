@@ -8,7 +8,7 @@ from pydantic import Field
 
 from .base import ApiModel, Count, Digest, Message, Name, ObjectName, Rule, ShortText, Timestamp, Uid, rules
 from .measured import Measured, ValidityVerdict
-from .names import Outcome
+from .names import Comparability, Outcome
 from .verdict import Stage
 
 
@@ -70,6 +70,11 @@ class BenchmarkResultSpec(Measured):
         description="Whether the shard was measured again because this was Invalid: then its name is the attempt's.",
     )
     source: Literal["Measured"] = "Measured"
+    comparability: Comparability = Field(
+        default=Comparability.DEVICE,
+        description="Device: a model on a device of this cluster. Service: a server, from outside. Mock: nothing. Results are"
+        " compared with results of the same kind only.",
+    )
     reason: ShortText | None = None
     message: Message | None = None
     stage: Stage | None = Field(

@@ -21,7 +21,7 @@ from .base import (
     Uid,
     map_list,
 )
-from .names import MAX_CELLS, LimitedBy, Outcome, RowPhase, RunPhase, Validity
+from .names import MAX_CELLS, Comparability, LimitedBy, Outcome, RowPhase, RunPhase, Validity
 from .run_spec import MeasurementPlan
 
 
@@ -120,6 +120,9 @@ class CellRow(ApiModel):
         default=None,
         description="Reused: all shards show results of earlier runs (see their `result`); Mixed: some do.",
     )
+    comparability: Comparability = Field(
+        default=Comparability.DEVICE, description="Only rows of Device can be the fastest."
+    )
     rung: Annotated[str, Field(max_length=32)] | None = Field(
         default=None,
         description="Fallback that this row measures for the cell of that model, hardware and variant, e.g. VaeTiling.",
@@ -187,7 +190,7 @@ class GpuSeconds(ApiModel):
 
 
 class Fastest(ApiModel):
-    """The valid cell with the lowest mean latency."""
+    """The valid cell with the lowest mean latency, of those that were measured on a device of this cluster."""
 
     cell: Annotated[str, Field(max_length=8)]
     latency_microseconds: Microseconds

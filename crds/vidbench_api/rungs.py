@@ -33,11 +33,17 @@ OFFLOAD_OF_RUNG: Final = {
 """The kinds of offload, in the order in which they are tried."""
 
 
+_WITH_OPTIONS: Final = frozenset({"diffusers", "tiny"})
+"""Backends that load a model themselves, so that a rung changes something."""
+
+
 def rungs_of(cell: Cell) -> tuple[Rung, ...]:
     """Return the rungs that change something of a cell: not what it asks for already, nor a weaker offload than it has.
 
     None is one that its pipeline class is known not to support, nor an offload for a compiled denoiser.
     """
+    if cell.backend not in _WITH_OPTIONS:
+        return ()
     support = PIPELINE_CLASSES.get(class_of(cell.pipeline_class, cell.source.tiny) or "", ClassSupport())
     offloads = list(OFFLOAD_OF_RUNG)
     known = [rung for rung, offload in OFFLOAD_OF_RUNG.items() if offload == cell.offload]

@@ -28,6 +28,7 @@ from vidbench_api.names import (
     ENV_POD_UID,
     ENV_REQUEST_DIGEST,
     ENV_REQUEST_PATH,
+    ENV_SERVICE_API_KEY,
     ENV_SHARD,
     FIELD_MANAGER,
     LABEL_ATTEMPT,
@@ -40,6 +41,7 @@ from vidbench_api.names import (
     LABEL_RUN,
     LABEL_RUN_UID,
     LABEL_RUNG,
+    LABEL_SERVICE,
     LABEL_SHARD,
     LABEL_VARIANT,
     MANAGED_BY,
@@ -48,14 +50,17 @@ from vidbench_api.names import (
     REQUEST_MOUNT,
     RUNNER_CONTAINER,
     TERMINATION_MESSAGE_PATH,
+    Comparability,
     ExitCode,
 )
 from vidbench_api.request import Cell, RequestDocument, RunIdentity
 from vidbench_api.result import BenchmarkResultSpec
 from vidbench_api.run_spec import Hardware, Timeouts
+from vidbench_api.services import API_KEY
 
 from .core.estimates import runner_seconds
 from .core.plan import EmitEvent, Placement
+from .core.services import access_of
 from .core.timestamps import format_time
 
 Manifest = dict[str, Any]
@@ -171,10 +176,13 @@ def job_manifest(
     cell = _find_cell(document, cell_id)
     digest = document.digest
     queue = document.scheduling.queue_name
+    marks = ({LABEL_QUEUE: queue} if queue else {}) | (
+        {LABEL_SERVICE: "true"} if cell.comparability is Comparability.SERVICE else {}
+    )
     job = _job(
         document,
         attempt_name(document.run.name, cell.id, shard, attempt),
-        _attempt_labels(document.run, cell, shard, attempt) | ({LABEL_QUEUE: queue} if queue else {}),
+        _attempt_labels(document.run, cell, shard, attempt) | marks,
         digest,
         _pod_spec(document, cell, digest, shard, attempt) | _scheduling(document, placement),
     )
@@ -301,7 +309,7 @@ def _pod_spec(document: RequestDocument, cell: Cell, digest: str, shard: int, at
     hardware = document.find_hardware(cell.hardware)
     volumes, mounts = _volumes(document)
     container = {
-        "env": _env_entries(_environment(document, cell, digest, shard, attempt)),
+        "env": _env_entries(_environment(document, cell, digest, shard, attempt) | _api_key(document, cell)),
         "resources": _resources(runner_class.resources, hardware),
         "volumeMounts": mounts,
     }
@@ -423,6 +431,14 @@ def _environment(document: RequestDocument, cell: Cell, digest: str, shard: int,
         contract[ENV_ARTIFACTS] = f"file://{ARTIFACTS_MOUNT}"
     given = {entry.name: entry.value for entry in document.runner_class.env}
     return {**_SCRATCH_ENVIRONMENT, **given, **contract}
+
+
+def _api_key(document: RequestDocument, cell: Cell) -> dict[str, Any]:
+    """Return the variable with the API key of the cell's endpoint, if the class ties one to it. The kubelet reads it."""
+    access = access_of(document.runner_class, cell.source)
+    if access is None or access.api_key_secret is None:
+        return {}
+    return {ENV_SERVICE_API_KEY: {"secretKeyRef": {"name": access.api_key_secret, "key": API_KEY}}}
 
 
 def _env_entries(environment: dict[str, Any]) -> list[Manifest]:

@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from vidbench_api.services import HttpSource, MockSource
 from vidbench_api.verdict import LoadPhase, Phase, Stage
+from vidbench_runner.core.purse import Purse
 
 
 @dataclass(frozen=True)
@@ -32,13 +34,13 @@ class ModelRequest:
     """Which pipeline to load, from where and how; resolved at acceptance, never changed in flight."""
 
     backend: str
-    """`diffusers` (a folder or a hub id) or `tiny` (built here from random weights)."""
+    """`diffusers` (a folder or a hub id), `tiny` (built here from random weights), `http` or `mock`."""
 
     pipeline_class: str | None
     """A class of diffusers; None lets the folder's model_index.json decide."""
 
     source: str
-    """A folder's path, a hub id, or for `tiny` the name of a preset."""
+    """A folder's path, a hub id, for `tiny` the name of a preset, for `http` the server's name of the model."""
 
     commit: str | None
     """The hub commit, 40 hex digits; None for a folder."""
@@ -60,19 +62,36 @@ class ModelRequest:
     deterministic: bool = False
     """Whether only algorithms are used that give the same bits again, as far as the framework has them: never timed."""
 
+    http: HttpSource | None = None
+    """The server, for `http`."""
+
+    mock: MockSource | None = None
+    """How long to sleep, for `mock`."""
+
+    frames_per_second: int = 16
+    """What a server is asked for; a pipeline of ours makes frames, and knows no time."""
+
 
 @dataclass(frozen=True)
 class LoadedModel:
     """What a load found out. Seconds are in nanoseconds; dtypes and parameter counts are read off the modules."""
 
     pipeline_class: str
-    load_nanoseconds: int
+    load_nanoseconds: int | None
     to_device_nanoseconds: int | None
     device: str
+    """What computes: as torch calls it, or `service` or `mock`, where no device of this machine does."""
+
     component_dtypes: Mapping[str, str]
     component_parameters: Mapping[str, int]
     frame_grid: str | None
     """Which frame counts the pipeline can deliver, e.g. `4k+1`; None where it takes any."""
+
+    opaque_reason: str | None = None
+    """Why nothing is known of its modules, e.g. `unsupported`; None where they were looked at."""
+
+    purse: Purse | None = None
+    """What a service was asked for so far, and at what cost; None for a model of ours."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +116,22 @@ class CallMismatch:
 
 
 @dataclass(frozen=True)
+class ServiceCall:
+    """What a server told of one clip. Times are None where it does not tell."""
+
+    request_id: str
+    queue_nanoseconds: int | None
+    """From the submission until a poll first saw the job begun, as this client saw it: good to the poll interval."""
+
+    run_nanoseconds: int | None
+    """What the server says that the job took."""
+
+    polls: int
+    transient_errors: int
+    """Answers that were tried again: too many requests, server errors, broken connections."""
+
+
+@dataclass(frozen=True)
 class GeneratedClip:
     """One generated clip and what its generation cost.
 
@@ -107,7 +142,7 @@ class GeneratedClip:
     latency_nanoseconds: int
     phase_nanoseconds: Mapping[Phase, int | None]
     phase_calls: Mapping[Phase, int]
-    denoiser_forward_calls: int
+    denoiser_forward_calls: int | None
     step_nanoseconds: tuple[int, ...]
     delivered_frames: int
     delivered_height: int
@@ -134,6 +169,12 @@ class GeneratedClip:
 
     compile_nanoseconds: int | None = None
     """How much of the latency was spent compiling them."""
+
+    phases_reason: str | None = None
+    """Why nothing is known of phases, calls and steps, e.g. `unsupported` by a backend that does not see them."""
+
+    service: ServiceCall | None = None
+    """What a service told of this clip; None for a model of ours."""
 
 
 class VideoModel(Protocol):

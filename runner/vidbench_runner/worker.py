@@ -22,15 +22,16 @@ from vidbench_api.request import RequestDocument
 from vidbench_api.verdict import Stage, Verdict
 from vidbench_runner.artifacts import ArtifactStore, Destination, NoArtifacts
 from vidbench_runner.assignment import Assignment
-from vidbench_runner.backends import create_model
+from vidbench_runner.backends import METERLESS, create_model
 from vidbench_runner.backends.boundaries import MonotonicClock
 from vidbench_runner.backends.library_logs import set_environment
 from vidbench_runner.core.endings import Interruption, StorageFailure, blank_verdict, concluded, ending_of, exit_code_of
 from vidbench_runner.core.plan import DIGEST_CHARACTERS, Attempt, TrialPlan, plan_trial
 from vidbench_runner.core.trial import Trial, World
 from vidbench_runner.meters.host import CgroupMeter
+from vidbench_runner.meters.null import NullMeter
 from vidbench_runner.meters.nvml import detect_meter
-from vidbench_runner.ports import Progress, VideoModel
+from vidbench_runner.ports import DeviceMeter, Progress, VideoModel
 from vidbench_runner.processes import die_with_parent
 from vidbench_runner.provenance import find_environment
 from vidbench_runner.pulse import Pulse
@@ -96,11 +97,15 @@ class SupervisorLine:
 
 
 def import_and_create(backend: str, progress: Progress) -> VideoModel:
-    """Create the model of a backend with the big libraries imported, so that a load's time is hardly theirs."""
+    """Create the model of a backend with the big libraries imported, so that a load's time is hardly theirs.
+
+    A service and a mock need none of them.
+    """
     progress("import")
-    set_environment()
-    for library in ("torch", "diffusers", "transformers"):
-        importlib.import_module(library)
+    if backend not in METERLESS:
+        set_environment()
+        for library in ("torch", "diffusers", "transformers"):
+            importlib.import_module(library)
     return create_model(backend, progress)
 
 
@@ -142,7 +147,7 @@ def _run(
     keeper = _keeper(assignment, request, plan)
     world = World(
         model=create(plan.model.backend, progress),
-        meter=detect_meter(holds_context=_holds_context),
+        meter=_meter(plan.model.backend),
         clock=MonotonicClock(),
         host=CgroupMeter(),
         listener=line,
@@ -165,6 +170,13 @@ def _keeper(assignment: Assignment, request: RequestDocument, plan: TrialPlan) -
         return NoArtifacts()
     destination = Destination.of(assignment.artifacts, request, plan.attempt)
     return ArtifactStore(destination, request.artifacts.keep_videos, plan.frames_per_second)
+
+
+def _meter(backend: str) -> DeviceMeter:
+    """What a device of this machine shows is none of a clip's that was made elsewhere, or nowhere."""
+    if backend in METERLESS:
+        return NullMeter(METERLESS[backend])
+    return detect_meter(holds_context=_holds_context)
 
 
 def _holds_context() -> bool:

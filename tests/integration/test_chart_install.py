@@ -17,6 +17,7 @@ from support.requests import CELL, request_document
 
 from localcluster.components import APISERVER, ETCD, ControlPlaneOptions
 from localcluster.controlplane import ControlPlane
+from vidbench_api.names import ENV_SERVICE_API_KEY
 from vidbench_api.request import RequestDocument
 from vidbench_operator.core.plan import Placement
 from vidbench_operator.manifests import harvest_manifest, job_manifest
@@ -98,6 +99,13 @@ def in_security_context(**fields: Any) -> Callable[[Manifest], object]:
 
 def in_pod_security_context(**fields: Any) -> Callable[[Manifest], object]:
     return lambda manifest: manifest["spec"]["template"]["spec"]["securityContext"].update(fields)
+
+
+def service_key(
+    variable: str = ENV_SERVICE_API_KEY, name: str = "vidbench-service-lab", key: str = "api-key"
+) -> Manifest:
+    """The one variable that a pod may get from a Secret."""
+    return {"name": variable, "valueFrom": {"secretKeyRef": {"name": name, "key": key}}}
 
 
 def with_volume(**volume: Any) -> Callable[[Manifest], object]:
@@ -190,6 +198,9 @@ BAD_JOBS = {
         job(in_container(env=[{"name": "T", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}])),
         ENVIRONMENT,
     ),
+    "another Secret as a service's key": (job(in_container(env=[service_key(name="pull")])), ENVIRONMENT),
+    "another key of a service's Secret": (job(in_container(env=[service_key(key="token")])), ENVIRONMENT),
+    "a service's key by another name": (job(in_container(env=[service_key("TOKEN")])), ENVIRONMENT),
     "a whole Secret in the environment": (job(in_container(envFrom=[{"secretRef": {"name": "s"}}])), ENVIRONMENT),
     "a port of the node": (job(in_container(ports=[{"containerPort": 80, "hostPort": 80}])), PORTS),
 }
@@ -388,6 +399,10 @@ class TestAdmissionOfJobs:
         answer = operator.create(manifest, dry_run=True)
         assert answer.status == 422, answer.message
         assert words in answer.message
+
+    def test_job_with_the_key_of_a_service_is_let_through(self, operator: KubeApi) -> None:
+        answer = operator.create(job(in_container(env=[service_key()])), dry_run=True)
+        assert answer.accepted, answer.message
 
     def test_every_rule_refuses_something(self, helm: Helm) -> None:
         policy = only(helm.render(), "ValidatingAdmissionPolicy", "vidbench-jobs")

@@ -19,6 +19,7 @@ from support.manifests import (
     complete_runner_class,
     complete_status,
     complete_video_model,
+    http_source,
 )
 from support.schema_cases import example_paths, find_nodes, look_up, probes, put, schema_paths, write_path
 
@@ -32,6 +33,8 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         complete_video_model({"hub": {"id": "organisation/model", "commit": "a" * 40}}),
         complete_video_model({"path": "/weights/model"}),
         complete_video_model({"tiny": "wan"}),
+        complete_video_model(http_source()),
+        complete_video_model({"mock": {"loadMilliseconds": 5, "clipMilliseconds": 5}}),
     ],
     "RunnerClass": [complete_runner_class()],
     "BenchmarkResult": [complete_result()],

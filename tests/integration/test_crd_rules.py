@@ -17,6 +17,7 @@ from support.manifests import (
     benchmark_result,
     benchmark_run,
     complete_run,
+    http_source,
     runner_class,
     video_model,
 )
@@ -26,6 +27,7 @@ from vidbench_api.crdgen import root_schema
 from vidbench_api.kinds import KINDS
 
 PROMPTS = [{"id": "cat", "text": "A cat walks."}]
+TINY_CLIP = {"height": 32, "width": 32, "frames": 9, "steps": 4}
 
 
 def names(count: int, prefix: str = "m") -> list[dict[str, Any]]:
@@ -244,8 +246,10 @@ RULES = (
     RuleCase(
         "VideoModel",
         "spec.source",
-        "exactly one of hub, path and tiny is given",
+        "exactly one of hub, path, tiny, http and mock is given",
         good=(
+            video_model(source=http_source()),
+            video_model(source={"mock": {}}),
             video_model(source={"tiny": "ltx"}),
             video_model(source={"path": "/w"}),
             video_model(source={"hub": {"id": "a/b", "commit": "0" * 40}}),
@@ -254,6 +258,7 @@ RULES = (
             video_model(source={}),
             video_model(source={"tiny": "ltx", "path": "/w"}),
             video_model(source={"hub": {"id": "a/b", "commit": "0" * 40}, "path": "/w"}),
+            video_model(source=http_source() | {"mock": {}}),
         ),
     ),
     RuleCase(
@@ -262,6 +267,39 @@ RULES = (
         "a VideoModel names the commit of its hub id",
         good=(video_model(source={"hub": {"id": "a/b", "commit": "0" * 40}}),),
         bad=(video_model(source={"hub": {"id": "a/b"}}),),
+    ),
+    RuleCase(
+        "VideoModel",
+        "spec",
+        "a server loads its model itself",
+        good=(video_model(source=http_source(), licence="none"),),
+        bad=(
+            video_model(source=http_source(), pipelineClass="WanPipeline"),
+            video_model(source=http_source(), componentDtypes={"vae": "float32"}),
+            video_model(source=http_source(), forbiddenDtypes=["float16"]),
+            video_model(source=http_source(), estimatedMemoryMebibytes=1),
+            video_model(source=http_source(), defaults=TINY_CLIP | {"offload": "Model"}),
+            video_model(source=http_source(), defaults=TINY_CLIP | {"vaeTiling": True}),
+        ),
+    ),
+    RuleCase(
+        "VideoModel",
+        "spec.source.http",
+        "maxCostPerAttempt needs pricePerVideo",
+        good=(video_model(source=http_source(maxCostPerAttempt=None)),),
+        bad=(video_model(source=http_source(pricePerVideo=None, currency=None)),),
+        field="spec.source.http.maxCostPerAttempt",
+    ),
+    RuleCase(
+        "VideoModel",
+        "spec.source.http",
+        "pricePerVideo and currency are given together",
+        good=(video_model(source=http_source(maxCostPerAttempt=None, pricePerVideo=None, currency=None)),),
+        bad=(
+            video_model(source=http_source(currency=None)),
+            video_model(source=http_source(maxCostPerAttempt=None, pricePerVideo=None)),
+        ),
+        field="spec.source.http.currency",
     ),
     key_case(
         "VideoModel",

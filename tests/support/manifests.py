@@ -165,6 +165,7 @@ def status_row(number: int, shards: int = 1) -> dict[str, Any]:
         "gpu": "NVIDIA H100 80GB HBM3",
         "source": "Measured",
         "rung": "VaeTiling",
+        "comparability": "Device",
         "estimateSeconds": 600,
         "shards": [
             {
@@ -213,7 +214,9 @@ def video_model(name: str = "wan", namespace: str | None = None, **spec: Any) ->
 
 
 def complete_video_model(source: dict[str, Any], name: str = "wan", namespace: str | None = None) -> Manifest:
-    """A model in which every field is given, with a source of one of the three kinds."""
+    """A model in which every field is given that its source allows."""
+    if "http" in source:
+        return video_model(name, namespace, source=source)
     return video_model(
         name,
         namespace,
@@ -235,6 +238,21 @@ def complete_video_model(source: dict[str, Any], name: str = "wan", namespace: s
             "vaeTiling": True,
         },
     )
+
+
+def http_source(**changes: Any) -> dict[str, Any]:
+    """A server in which every field is given; `changes` replace, and None takes away."""
+    fields = {
+        "endpoint": "http://videos.lab.svc:30000/v1",
+        "model": "Wan-AI/Wan2.1-T2V-1.3B-Diffusers",
+        "encoding": "Form",
+        "pollMilliseconds": 500,
+        "clipSeconds": 600,
+        "pricePerVideo": "0.35",
+        "currency": "EUR",
+        "maxCostPerAttempt": "10",
+    } | changes
+    return {"http": {name: value for name, value in fields.items() if value is not None}}
 
 
 def runner_class(name: str = "default", **spec: Any) -> Manifest:
@@ -266,6 +284,7 @@ def complete_runner_class(name: str = "default") -> Manifest:
             "maxHostCpuPercent": 20,
             "maxForeignGpuMemoryMebibytes": 0,
         },
+        services=[{"endpoint": "http://videos.lab.svc:30000/v1", "apiKeySecret": "vidbench-service-lab"}],
         defaultTolerations=[{"key": "gpu", "operator": "Equal", "value": "yes-it-is", "effect": "NoExecute"}],
         allowedNamespaces=["team-a"],
         allowedSelectorKeys=["nvidia.com/gpu.product"],
@@ -328,6 +347,11 @@ def complete_result(name: str = "run-01234567-1", namespace: str | None = None) 
         health={"before": host_health(), "after": host_health()},
         expectedCalls={"denoiserCalls": 60},
         cpuThrottledPeriods=0,
+        service={
+            "endpoint": "http://videos.lab.svc:30000/v1", "model": "wan", "resolutionMicroseconds": 1_000_000,
+            "seedHonoured": "Yes", "videos": 4, "cost": "1.40", "currency": "EUR", "lastRequest": "video_gen_1",
+        },
+        comparability="Device",
         outputDigest=DIGEST,
         environmentHash=DIGEST,
         rung="VaeTiling",

@@ -124,6 +124,8 @@ def _longest(length: int, pattern: str | None) -> str:
         f"{'A' * (length - 8)}Pipeline", f"{'a' * (length - 64)}/{'a' * 63}",
         f"1{'0' * (length - 2)}%",
         f"1.{'0' * (length - 3)}%",
+        f"http://{'a' * (length - 7)}", f"vidbench-service-{'a' * (length - 17)}",
+        "A" * length, f"{'1' * (length - 7)}.{'1' * 6}",
     )  # fmt: skip
     for candidate in candidates:
         if len(candidate) == length and (pattern is None or re.fullmatch(pattern, candidate)):
@@ -156,7 +158,7 @@ def _distinct(schema: Schema, entry: Any, count: int) -> list[Any]:
     keys = schema.get("x-kubernetes-list-map-keys")
     key_schema = schema["items"]["properties"][keys[0]] if keys else schema["items"]
     own = entry[keys[0]] if keys else entry
-    prefix = "/" if own.startswith("/") else "x/" if "/" in own else ""
+    prefix = "/" if own.startswith("/") else "http://" if own.startswith("http://") else "x/" if "/" in own else ""
     words = key_schema.get("enum") or [own, *(f"{prefix}b{number}" for number in range(1, count))]
     chosen = words[:count]
     return [{**entry, keys[0]: word} if keys else word for word in chosen]

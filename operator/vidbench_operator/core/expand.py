@@ -28,6 +28,7 @@ from vidbench_api.run_spec import (
 from vidbench_api.rungs import rung_cell, rungs_of
 
 from .observed import ObservedRun, References
+from .services import backend_of, reason_against_service
 from .variant_options import variant_options, why_refused
 
 _INFINITIES = (float("inf"), float("-inf"))
@@ -265,13 +266,18 @@ def _resolve_cell(
     video_model: VideoModelSpec,
 ) -> Cell:
     defaults = video_model.defaults
+    against = reason_against_service(
+        run.spec.runner_class_name, runner_class, hardware, variant, model.name, video_model
+    )
+    if against is not None:
+        raise _RefusedError(*against)
     options = variant_options(variant, video_model)
     refused = why_refused(variant, model.name, hardware, video_model, options)
     if refused is not None:
         raise _RefusedError(ConditionReason.INVALID_VARIANT, refused)
     arguments = _parse_arguments(variant.name, model.name, {**defaults.arguments, **variant.arguments})
     resolved = {
-        "backend": "tiny" if video_model.source.tiny else "diffusers",
+        "backend": backend_of(video_model.source),
         "source": video_model.source,
         "pipeline_class": video_model.pipeline_class,
         "dtype": options.dtype,
@@ -288,8 +294,8 @@ def _resolve_cell(
         **({"compile": variant.compile} if variant.compile != "None" else {}),
     }
     source = video_model.source.to_wire()
-    if video_model.source.path is not None:
-        # What a folder holds is known by the VideoModel alone, which never changes: a new version is a new object.
+    if video_model.source.path is not None or video_model.source.http is not None:
+        # What a folder or a server holds is known by the VideoModel alone, which never changes: a new version is a new object.
         source["model"] = model.model_ref.name if model.model_ref else model.name
     if video_model.source.hub is not None and video_model.source.hub.commit is None:
         # Nobody knows what the hub will give next time: a result of such a cell never stands for another run's.

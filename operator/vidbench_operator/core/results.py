@@ -25,6 +25,7 @@ from vidbench_api.names import (
     LABEL_VALIDITY,
     LABEL_VARIANT,
     MANAGED_BY,
+    Comparability,
     RowPhase,
     Validity,
 )
@@ -74,6 +75,7 @@ def make_result(
         generation_hash=cell.generation_hash,
         environment_hash=_environment_hash(document, cell, node),
         rung=cell.rung,
+        comparability=cell.comparability,
         outcome=end.outcome,
         validity=_validity_of(end),
         reason=end.reason.value if end.reason else None,
@@ -163,10 +165,13 @@ class HeadlineMemory:
     of: Literal["Device", "Host"]
 
 
-def headline_memory(measured: Measured) -> HeadlineMemory | None:
-    """Return the peak of the device where there is one, else the host's; None if neither was measured."""
-    memory = measured.memory
-    if memory is None:
+def headline_memory(result: BenchmarkResultSpec) -> HeadlineMemory | None:
+    """Return the peak of the device where there is one, else the host's; None if neither was measured.
+
+    None as well for a service or a mock, where the host is the client, not the model's.
+    """
+    memory = result.memory
+    if memory is None or result.comparability is not Comparability.DEVICE:
         return None
     if memory.device is not None:
         return HeadlineMemory(memory.device, "Device")

@@ -1,7 +1,8 @@
 """Which shards of a new run need not be measured, because the ledger holds what they would give.
 
 A result stands for a shard if what decides pixels (generation hash) and what decides time (environment hash, as all
-nodes of the hardware entry show it) are the same, if it succeeded, is Valid and young enough. Says why where it does not.
+nodes of the hardware entry show it) are the same, if it succeeded, is Valid and young enough. Never one of a service, which
+changes unseen, nor of a mock. Says why where it does not.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from vidbench_api.names import Outcome, Validity
+from vidbench_api.names import Comparability, Outcome, Validity
 from vidbench_api.request import Cell, RequestDocument
 from vidbench_api.result import BenchmarkResultSpec
 from vidbench_api.run_spec import Reuse
@@ -72,6 +73,7 @@ def _fitting(
             and spec.outcome is Outcome.SUCCEEDED
             and spec.validity.state is Validity.VALID
             and spec.rung is None
+            and spec.comparability is Comparability.DEVICE
             and (spec.setup is None or _warmed_up(spec.setup.warmups, document))
             and _measured_as_asked(spec, document)
             and ended_at is not None
@@ -103,6 +105,8 @@ def _measured_as_asked(spec: BenchmarkResultSpec, document: RequestDocument) -> 
 
 
 def _why(cell: Cell, ledger: Mapping[str, BenchmarkResultSpec], fitting: int) -> str:
+    if cell.comparability is not Comparability.DEVICE:
+        return f"results of a {cell.comparability.lower()} are never reused"
     same = sum(spec.generation_hash == cell.generation_hash for spec in ledger.values())
     if not same:
         return "no result of the same model, variant, prompts, seeds and image"

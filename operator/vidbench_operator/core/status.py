@@ -12,6 +12,7 @@ from typing import Literal
 from vidbench_api.names import (
     LABEL_RUN,
     LABEL_RUN_UID,
+    Comparability,
     ConditionReason,
     ConditionType,
     LimitedBy,
@@ -197,6 +198,7 @@ def empty_row(cell: Cell, document: RequestDocument) -> CellRow:
         hardware=cell.hardware,
         variant=cell.variant,
         rung=cell.rung,
+        comparability=cell.comparability,
         plan=document.plan,
         shards=tuple(ShardStatus(index=index) for index in range(1, document.shards + 1)),
     )
@@ -380,11 +382,17 @@ def _phase_with_rungs(cell: CellRow, rungs: Sequence[CellRow]) -> RowPhase:
 
 
 def fastest_of(rows: Iterable[CellRow]) -> Fastest | None:
-    """Return the valid, succeeded cell with the lowest mean latency."""
+    """Return the valid, succeeded cell with the lowest mean latency, of those that were measured on a device of ours.
+
+    A service is timed with its network, its queue and its other clients, and a mock sleeps: neither can be the fastest.
+    """
     valid = [
         row
         for row in rows
-        if row.validity is Validity.VALID and row.outcome is Outcome.SUCCEEDED and row.latency_microseconds is not None
+        if row.comparability is Comparability.DEVICE
+        and row.validity is Validity.VALID
+        and row.outcome is Outcome.SUCCEEDED
+        and row.latency_microseconds is not None
     ]
     if not valid:
         return None

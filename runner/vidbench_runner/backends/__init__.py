@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from vidbench_api.names import Reason
+import os
+from collections.abc import Mapping
+from typing import Final
+
+from vidbench_api.names import ENV_SERVICE_API_KEY, Reason
 from vidbench_runner.ports import ModelFailure, Progress, VideoModel
+
+METERLESS: Final[Mapping[str, str]] = {"http": "unsupported", "mock": "mock"}
+"""Backends whose clips are made on no device of this machine, and the reason that stands for what a meter would say."""
 
 
 def create_model(backend: str, progress: Progress) -> VideoModel:
@@ -20,4 +27,14 @@ def create_model(backend: str, progress: Progress) -> VideoModel:
         from vidbench_runner.backends.tiny import TinyModel
 
         return TinyModel(progress)
-    raise ModelFailure(Reason.INVALID_REQUEST, f"backend {backend!r} is not known; this runner has diffusers and tiny")
+    if backend == "http":
+        from vidbench_runner.backends.http import HttpModel
+
+        return HttpModel(progress, os.environ.get(ENV_SERVICE_API_KEY))
+    if backend == "mock":
+        from vidbench_runner.backends.mock import MockModel
+
+        return MockModel(progress)
+    raise ModelFailure(
+        Reason.INVALID_REQUEST, f"backend {backend!r} is not known; this runner has diffusers, tiny, http and mock"
+    )

@@ -39,6 +39,8 @@ SERIES_OF_CALLS: Mapping[Phase, SeriesName] = {
 REASON_CHARACTERS = 96
 NOT_SEEN = "not_seen"
 NOT_IN_EVERY_SAMPLE = "not_in_every_sample"
+NOT_TOLD = "not_told"
+"""The service does not say."""
 
 Unit = Literal["microseconds", "bytes", "millijoules", "count"]
 
@@ -110,10 +112,15 @@ def _figures(samples: Sequence[MeasuredSample]) -> list[_Figure]:
     def calls_of(phase: Phase) -> Callable[[MeasuredSample], int | None]:
         return lambda sample: sample.clip.phase_calls.get(phase)
 
+    services = [
+        _Figure(SeriesName.SERVICE_QUEUE, "microseconds", _service_queue, lambda _sample: NOT_TOLD),
+        _Figure(SeriesName.SERVICE_RUN, "microseconds", _service_run, lambda _sample: NOT_TOLD),
+    ]
     return [
+        *(services if samples[0].clip.service is not None else ()),
         _Figure(SeriesName.LATENCY, "microseconds", latency_microseconds, _not_seen),
         *(_Figure(name, "microseconds", time_of(phase), _not_seen) for phase, name in SERIES_OF_PHASE.items()),
-        _Figure(SeriesName.STEP, "microseconds", _median_step, lambda _sample: "calls_per_step_not_known"),
+        _Figure(SeriesName.STEP, "microseconds", _median_step, _step_reason),
         _Figure(
             SeriesName.ENERGY,
             "millijoules",
@@ -129,12 +136,26 @@ def _figures(samples: Sequence[MeasuredSample]) -> list[_Figure]:
     ]
 
 
-def _not_seen(_sample: MeasuredSample) -> str:
-    return NOT_SEEN
+def _not_seen(sample: MeasuredSample) -> str:
+    return sample.clip.phases_reason or NOT_SEEN
+
+
+def _step_reason(sample: MeasuredSample) -> str:
+    return sample.clip.phases_reason or "calls_per_step_not_known"
 
 
 def _memory_reason(sample: MeasuredSample) -> str:
     return sample.clip.memory_reason or "not_read"
+
+
+def _service_queue(sample: MeasuredSample) -> int | None:
+    queue = sample.clip.service.queue_nanoseconds if sample.clip.service is not None else None
+    return None if queue is None else _to_microseconds(queue)
+
+
+def _service_run(sample: MeasuredSample) -> int | None:
+    run = sample.clip.service.run_nanoseconds if sample.clip.service is not None else None
+    return None if run is None else _to_microseconds(run)
 
 
 def _median_step(sample: MeasuredSample) -> int | None:

@@ -121,8 +121,12 @@ def _model(cell: Cell, *, deterministic: bool) -> ModelRequest:
         source = cell.source.path
     elif cell.source.tiny is not None:
         source = cell.source.tiny
+    elif cell.source.http is not None:
+        source = cell.source.http.model
+    elif cell.source.mock is not None:
+        source = "mock"
     else:
-        raise PlanError(f"cell {cell.id}: its model has no source (one of hub, path and tiny is needed)")
+        raise PlanError(f"cell {cell.id}: its model has no source (one of hub, path, tiny, http and mock is needed)")
     return ModelRequest(
         backend=cell.backend,
         pipeline_class=cell.pipeline_class,
@@ -135,6 +139,9 @@ def _model(cell: Cell, *, deterministic: bool) -> ModelRequest:
         attention=cell.attention,
         compile=cell.compile,
         deterministic=deterministic,
+        http=cell.source.http,
+        mock=cell.source.mock,
+        frames_per_second=cell.frames_per_second,
     )
 
 

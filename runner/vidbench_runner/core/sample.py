@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from vidbench_api.verdict import Phase
-from vidbench_runner.ports import CallMismatch, DeviceReading, GeneratedClip
+from vidbench_runner.ports import CallMismatch, DeviceReading, GeneratedClip, ServiceCall
 
 SCHEMA = "vidbench.io/sample/1"
 _PHASES = tuple(Phase)
@@ -86,6 +86,10 @@ class MeasuredSample:
         }
         if clip.compilations is not None:
             line |= {"compilations": clip.compilations, "compileNanoseconds": clip.compile_nanoseconds}
+        if clip.phases_reason is not None:
+            line["phasesReason"] = clip.phases_reason
+        if clip.service is not None:
+            line["service"] = asdict(clip.service)
         return line if video is None else line | {"video": video}
 
     @classmethod
@@ -101,7 +105,7 @@ class MeasuredSample:
             latency_nanoseconds=_whole(line["latencyNanoseconds"]),
             phase_nanoseconds={phase: _optional(taken) for phase, taken in _by_phase(line["phaseNanoseconds"])},
             phase_calls={phase: _whole(calls) for phase, calls in _by_phase(line["phaseCalls"])},
-            denoiser_forward_calls=_whole(line["denoiserForwardCalls"]),
+            denoiser_forward_calls=_optional(line["denoiserForwardCalls"]),
             step_nanoseconds=tuple(_whole(step) for step in line["stepNanoseconds"]),
             delivered_frames=_whole(line["frames"]),
             delivered_height=_whole(line["height"]),
@@ -117,6 +121,8 @@ class MeasuredSample:
             ),
             compilations=_optional(line.get("compilations")),
             compile_nanoseconds=_optional(line.get("compileNanoseconds")),
+            phases_reason=line.get("phasesReason"),
+            service=ServiceCall(**line["service"]) if "service" in line else None,
         )
         return cls(
             number=_whole(line["number"]),

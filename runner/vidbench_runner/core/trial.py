@@ -23,6 +23,7 @@ from vidbench_api.measured import (
     StopReason,
 )
 from vidbench_api.names import Reason
+from vidbench_api.services import ServiceFacts
 from vidbench_api.verdict import Stage, Verdict
 from vidbench_runner.core.columns import NANOSECONDS_PER_MICROSECOND, SERIES_OF_CALLS, latency_microseconds
 from vidbench_runner.core.compilation import compilation_of
@@ -40,6 +41,7 @@ from vidbench_runner.core.peaks import Failure, peak_memory
 from vidbench_runner.core.plan import PlannedSample, TrialPlan
 from vidbench_runner.core.protocol import NEVER_TIMED, plan_columns, protocol_of, reproducibility_of
 from vidbench_runner.core.sample import NANOSECONDS_PER_SECOND, MeasuredSample, energy_between
+from vidbench_runner.core.service import service_facts
 from vidbench_runner.core.stopping import TimeLeft, reached_ppm, stop_reason
 from vidbench_runner.core.validity import judge
 from vidbench_runner.core.warming import WarmupReading, is_flat, needs_warmup
@@ -147,6 +149,8 @@ class Trial:
         throttled = self._throttled()
         if self._samples and throttled is None:
             unmeasured["cpuThrottledPeriods"] = "not_read"
+        if self._loaded is not None and self._loaded.opaque_reason is not None:
+            unmeasured["loaded"] = self._loaded.opaque_reason
         return Verdict(
             request_digest=attempt.request_digest,
             cell=attempt.cell,
@@ -171,6 +175,7 @@ class Trial:
             health=self._health(),
             expected_calls=self._expected_calls(),
             cpu_throttled_periods=throttled,
+            service=self._service(),
             output_digest=self._root.hexdigest() if self._samples else None,
             series=columns.series,
             unmeasured=dict(columns.unmeasured) | unmeasured | self._unseen_health(),
@@ -329,7 +334,9 @@ class Trial:
             return Setup(warmups=len(self._warmups))
         warmups = [latency_microseconds(sample) for sample in self._warmups]
         return Setup(
-            load_microseconds=loaded.load_nanoseconds // NANOSECONDS_PER_MICROSECOND,
+            load_microseconds=None
+            if loaded.load_nanoseconds is None
+            else loaded.load_nanoseconds // NANOSECONDS_PER_MICROSECOND,
             to_device_microseconds=None if to_device is None else to_device // NANOSECONDS_PER_MICROSECOND,
             warmups=len(warmups),
             first_warmup_microseconds=warmups[0] if warmups else None,
@@ -340,6 +347,8 @@ class Trial:
         loaded, reading = self._loaded, self._reading
         if loaded is None or loaded.device == "cpu":
             return self._world.environment
+        if loaded.opaque_reason is not None:
+            return self._world.environment.model_copy(update={"device": loaded.device})
         return self._world.environment.model_copy(
             update={
                 "device": (reading.name or loaded.device)[:128],
@@ -352,7 +361,7 @@ class Trial:
 
     def _model_facts(self) -> ModelFacts | None:
         loaded = self._loaded
-        if loaded is None:
+        if loaded is None or loaded.opaque_reason is not None:
             return None
         largest = sorted(loaded.component_dtypes, key=lambda name: -loaded.component_parameters.get(name, 0))
         return ModelFacts(
@@ -361,6 +370,12 @@ class Trial:
             dtypes={name: loaded.component_dtypes[name][:64] for name in sorted(largest[:MAX_COMPONENTS])},
             frame_grid=loaded.frame_grid,
         )
+
+    def _service(self) -> ServiceFacts | None:
+        http, purse = self._plan.model.http, self._loaded.purse if self._loaded is not None else None
+        if http is None or purse is None:
+            return None
+        return service_facts(http, purse, [*self._warmups, *self._samples])
 
     def _clip_facts(self) -> ClipFacts:
         wanted = self._plan.samples[0].clip
