@@ -79,21 +79,23 @@ class ProcessGroup:
             tree = [self._observed, *self._observed.children(recursive=True)]
         except psutil.NoSuchProcess:
             return self._activity
-        processor, read = self._activity.processor_seconds, self._activity.read_bytes
+        processor, moved = self._activity.processor_seconds, self._activity.storage_bytes
         for process in tree:
             used, before = _used(process), self._last.get(process, Activity(0.0, 0))
             processor += max(0.0, used.processor_seconds - before.processor_seconds)
-            read += max(0, used.read_bytes - before.read_bytes)
+            moved += max(0, used.storage_bytes - before.storage_bytes)
             self._last[process] = used
-        self._activity = Activity(processor, read)
+        self._activity = Activity(processor, moved)
         return self._activity
 
 
 def _used(process: psutil.Process) -> Activity:
     try:
         times = process.cpu_times()
+        storage = process.io_counters()
         return Activity(
-            times.user + times.system + times.children_user + times.children_system, process.io_counters().read_bytes
+            times.user + times.system + times.children_user + times.children_system,
+            storage.read_bytes + storage.write_bytes,
         )
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return Activity(0.0, 0)

@@ -1,6 +1,7 @@
 """The supervisor: checks the request, runs the worker, enforces the limits, and writes the termination message.
 
-It touches neither torch nor the GPU, so that it still can report when those hang or take the worker along. It keeps the
+It touches neither torch nor CUDA, so that it still can report when those hang or take the worker along; a thread of its own
+asks the driver whether the GPU is busy. It keeps the
 worker's last verdict, writes it ahead after every boundary, and says itself what the worker no longer can: killed, out of
 memory, hung, past a deadline, interrupted. Its exit code says the same as the verdict.
 """
@@ -42,6 +43,7 @@ from vidbench_runner.core.sample import NANOSECONDS_PER_SECOND
 from vidbench_runner.core.watchdog import Limits, Observation, Watchdog
 from vidbench_runner.memory_evidence import OomKills, peak_of_ended_children
 from vidbench_runner.meters.host import CgroupMeter
+from vidbench_runner.meters.utilisation import DeviceUse, detect_utilisation
 from vidbench_runner.processes import ProcessGroup
 from vidbench_runner.pulse import Pulse, new_page
 from vidbench_runner.reports import ReportReader
@@ -131,7 +133,8 @@ def _attempt(
     variables = dict(environment) | assignment.to_environment()
     if plan.gpus == 0:
         variables["CUDA_VISIBLE_DEVICES"] = ""
-    supervisor = Supervisor(blank_verdict(attempt), limits, message, stop, pace)
+    device = DeviceUse(detect_utilisation(variables))
+    supervisor = Supervisor(blank_verdict(attempt), limits, message, stop, pace, device)
     try:
         return supervisor.run(worker_command, variables)
     except OSError as error:
@@ -206,7 +209,10 @@ def _stop_signals() -> Iterator[Stop]:
 class Supervisor:
     """Runs one worker to its end. `latest` is the best verdict so far."""
 
-    def __init__(self, verdict: Verdict, limits: Limits, message: MessageFile, stop: Stop, pace: Pace) -> None:
+    def __init__(
+        self, verdict: Verdict, limits: Limits, message: MessageFile, stop: Stop, pace: Pace, device: DeviceUse
+    ) -> None:
+        self._device = device
         self.latest = verdict
         self._message = message
         self._stop = stop
@@ -300,7 +306,9 @@ class Supervisor:
             return
         self._measured_at = now
         beat = pulse.read()
-        ending = self._watchdog.observe(Observation(now - self._started, beat.stage, beat.count, worker.activity()))
+        ending = self._watchdog.observe(
+            Observation(now - self._started, beat.stage, beat.count, worker.activity(), self._device.busy())
+        )
         if ending is not None:
             self._end(worker, ending)
 

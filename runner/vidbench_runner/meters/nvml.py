@@ -195,7 +195,7 @@ def detect_meter(
         holds_context: Whether this process has a CUDA context at the moment of a reading.
     """
     try:
-        nvml = (load or _pynvml)()
+        nvml = (load or load_nvml)()
     except ImportError:
         return NullMeter("no meter: nvidia-ml-py is not installed")
     try:
@@ -203,7 +203,7 @@ def detect_meter(
     except nvml.NVMLError as error:
         return NullMeter(f"no meter: NVML does not start: {error}")
     try:
-        return NvmlMeter(nvml, _find_device(nvml, os.environ if environment is None else environment), holds_context)
+        return NvmlMeter(nvml, find_device(nvml, os.environ if environment is None else environment), holds_context)
     except (nvml.NVMLError, NoDeviceError) as error:
         return NullMeter(f"no meter: {error}")
 
@@ -232,7 +232,13 @@ def visible_device(environment: Mapping[str, str]) -> str | int:
     return 0
 
 
-def _find_device(nvml: Any, environment: Mapping[str, str]) -> Any:
+def find_device(nvml: Any, environment: Mapping[str, str]) -> Any:
+    """Return the handle of the device that the environment shows.
+
+    Raises:
+        NoDeviceError: there is none.
+        NVMLError: the driver does not answer.
+    """
     wanted = visible_device(environment)
     if isinstance(wanted, str) and wanted.startswith("MIG-"):
         return nvml.nvmlDeviceGetHandleByUUID(wanted)
@@ -247,7 +253,8 @@ def _find_device(nvml: Any, environment: Mapping[str, str]) -> Any:
     return handles[wanted_index]
 
 
-def _pynvml() -> Any:
+def load_nvml() -> Any:
+    """Import and return the module `pynvml`; raises ImportError where it is not installed."""
     import pynvml
 
     return pynvml

@@ -9,10 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vidbench_api.names import Reason
 from vidbench_api.verdict import Stage
-from vidbench_runner.core.watchdog import READ_BYTES, Activity, Limits, Observation, Watchdog
+from vidbench_runner.core.watchdog import STORAGE_BYTES, Activity, Limits, Observation, Watchdog
 from vidbench_runner.memory_evidence import OomKills
 from vidbench_runner.processes import ProcessGroup
 from vidbench_runner.pulse import Pulse, new_page
@@ -21,9 +23,15 @@ LIMITS = Limits(load=1800, no_progress=300, shard=7200)
 
 
 def look(
-    seconds: float, *, stage: Stage = Stage.SAMPLING, beats: int = 1, processor: float = 0.0, read: int = 0
+    seconds: float,
+    *,
+    stage: Stage = Stage.SAMPLING,
+    beats: int = 1,
+    processor: float = 0.0,
+    moved: int = 0,
+    busy: bool | None = None,
 ) -> Observation:
-    return Observation(seconds, stage, beats, Activity(processor, read))
+    return Observation(seconds, stage, beats, Activity(processor, moved), busy)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +43,19 @@ def look(
         pytest.param([look(10), look(200, processor=3.0), look(499, processor=3.0)], None, id="computed in between"),
         pytest.param([look(10), look(200, processor=2.9), look(310, processor=2.9)], Reason.HUNG, id="idle timers only"),
         pytest.param([look(10), look(100, processor=2.0), look(310, processor=5.0)], None, id="slow work adds up"),
-        pytest.param([look(10), look(200, read=READ_BYTES), look(499, read=READ_BYTES)], None, id="read from a slow disk"),
+        pytest.param([look(10), look(200, moved=STORAGE_BYTES), look(499, moved=STORAGE_BYTES)], None, id="read from a slow disk"),
+        pytest.param([look(10), look(300, busy=True), look(599, busy=False)], None, id="a long kernel: the device is busy"),
+        pytest.param([look(10, busy=False), look(310, busy=False)], Reason.HUNG, id="an idle device"),
+        pytest.param([look(10), look(310, busy=None)], Reason.HUNG, id="a device that cannot be asked excuses nothing"),
+        pytest.param(
+            [look(10, stage=Stage.LOADING), look(609, stage=Stage.LOADING)], None, id="storage stalls under a load"
+        ),
+        pytest.param(
+            [look(10, stage=Stage.LOADING), look(610, stage=Stage.LOADING)], Reason.HUNG, id="a load that hangs"
+        ),
+        pytest.param(
+            [look(10, stage=Stage.WARMING_UP), look(609, stage=Stage.WARMING_UP)], None, id="a compiler elsewhere"
+        ),
         pytest.param([look(10), look(310, stage=Stage.STORING)], None, id="went on to another stage"),
         pytest.param([look(1799, stage=Stage.LOADING)], None, id="loads for less than its limit"),
         pytest.param([look(1800, stage=Stage.LOADING)], Reason.LOAD_DEADLINE, id="loads for too long, and busy"),
@@ -51,6 +71,33 @@ def test_supervisor_watchdog_ends_a_worker(observations: list[Observation], reas
     assert all(ending is None for ending in endings[:-1])
     last = endings[-1]
     assert (last.reason if last else None) is reason
+
+
+_LOOKS = st.lists(
+    st.tuples(
+        st.floats(1, 50), st.sampled_from([Stage.LOADING, Stage.WARMING_UP, Stage.SAMPLING]), st.integers(0, 1),
+        st.floats(0, 0.02), st.booleans(),
+    ),
+    min_size=1, max_size=60,
+)  # fmt: skip
+
+
+@given(_LOOKS)
+def test_supervisor_watchdog_never_ends_a_worker_whose_silence_is_shorter_than_the_limit(
+    steps: list[tuple[float, Stage, int, float, bool]],
+) -> None:
+    watchdog, limits = Watchdog(Limits(load=1e6, no_progress=300, shard=1e6)), (300, 600)
+    now, beats, last, before = 0.0, 0, 0.0, Stage.STARTING
+    for seconds, stage, beat, processor, busy in steps:
+        now, beats = now + seconds, beats + beat
+        if beat or busy or stage is not before:
+            last = now
+        before = stage
+        ending = watchdog.observe(Observation(now, stage, beats, Activity(processor, 0), busy))
+        silence = limits[stage is not Stage.SAMPLING]
+        assert (ending is not None and ending.reason is Reason.HUNG) <= (now - last >= silence)
+        if ending is not None:
+            return
 
 
 @pytest.mark.parametrize(("shard", "soft"), [(7200, 7140), (600, 540), (60, 54), (1, 0.9)])
