@@ -122,6 +122,10 @@ faults: setup ## Crashes, lost events, brown-outs between the operator and a rea
 bench: setup ## 20 runs x 10 cells on kwok nodes: ratios and calls, printed and written to build/bench
 	$(PYTEST) tests/bench/test_scale.py -s --override-ini=addopts="--import-mode=importlib -ra"
 
+.PHONY: bench-runner
+bench-runner: setup ## What the instrument costs: a timed call, the supervisor, a bare loop against the runner, for each class
+	OMP_NUM_THREADS=1 $(PYTEST) tests/bench/test_bench_runner.py -m bench -s --override-ini=addopts="--import-mode=importlib -ra"
+
 .PHONY: bench-capacity
 bench-capacity: setup ## Bursty days replayed on a virtual clock: what following capacity saves, and how full the fleet is
 	$(PYTEST) tests/bench/test_capacity_replay.py -m bench -s --override-ini=addopts="--import-mode=importlib -ra"

@@ -1,0 +1,53 @@
+"""From the times of a bare pipeline and of the runner to the figures of `make bench-runner`. Pure."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vidbench_runner.core.precision import STUDENT_975
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A ratio of two times with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def paired_ratio(bare: Sequence[int], timed: Sequence[int]) -> Ratio:
+    """Return timed over bare: the geometric mean over pairs, and Student's interval on the logarithms.
+
+    Raises:
+        ValueError: fewer than two pairs, or another number of one than of the other.
+    """
+    logs = [math.log(after / before) for before, after in zip(bare, timed, strict=True)]
+    if len(logs) < 2:
+        raise ValueError(f"{len(logs)} pairs: an interval needs two")
+    middle = statistics.fmean(logs)
+    t = STUDENT_975[min(len(logs) - 1, len(STUDENT_975)) - 1]
+    half = t * statistics.stdev(logs) / math.sqrt(len(logs))
+    return Ratio(math.exp(middle), math.exp(middle - half), math.exp(middle + half))
+
+
+def class_figures(
+    bare: Sequence[int], timed: Sequence[int], other: Sequence[int], calls: int, cost_nanoseconds: int
+) -> dict[str, Any]:
+    """Return the figures of one pipeline class; times are nanoseconds of whole videos, one a pair."""
+    ratio, latency = paired_ratio(bare, timed), statistics.median(timed)
+    return {
+        "pairs": len(bare),
+        "latencySeconds": round(latency / 1e9, 4),
+        "timedCalls": calls,
+        "nanosecondsPerTimedCall": cost_nanoseconds,
+        "instrumentPercent": round(100 * calls * cost_nanoseconds / latency, 5),
+        "otherPercent": round(100 * statistics.fmean(part / whole for part, whole in zip(other, timed, strict=True)), 4),
+        "ratioToBareLoop": {
+            "value": round(ratio.value, 5), "low": round(ratio.low, 5), "high": round(ratio.high, 5),
+        },
+    }  # fmt: skip

@@ -1,0 +1,36 @@
+"""The figures of `make bench-runner` against answers known beforehand."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.runner_figures import class_figures, paired_ratio
+
+TIMES = st.lists(st.integers(10**8, 10**10), min_size=2, max_size=40)
+
+
+def test_a_pair_that_is_a_percent_slower_throughout_is_a_ratio_of_1_01_without_width() -> None:
+    ratio = paired_ratio([10**9, 2 * 10**9, 3 * 10**9], [1_010_000_000, 2_020_000_000, 3_030_000_000])
+    assert (ratio.value, ratio.low, ratio.high) == pytest.approx((1.01, 1.01, 1.01))
+
+
+@given(TIMES)
+def test_turning_a_ratio_round_inverts_it(times: list[int]) -> None:
+    other = [time + 10**7 * (number % 3) for number, time in enumerate(times)]
+    one, inverse = paired_ratio(times, other), paired_ratio(other, times)
+    assert one.value == pytest.approx(1 / inverse.value)
+    assert one.low == pytest.approx(1 / inverse.high)
+    assert one.low <= one.value <= one.high
+
+
+@pytest.mark.parametrize(("bare", "timed"), [([1], [1]), ([], []), ([1, 2], [1])])
+def test_a_ratio_needs_two_pairs(bare: list[int], timed: list[int]) -> None:
+    with pytest.raises(ValueError, match=r"pairs|argument"):
+        paired_ratio(bare, timed)
+
+
+def test_the_instruments_share_is_calls_times_cost_over_the_latency() -> None:
+    figures = class_figures([10**9, 10**9], [10**9, 10**9], [10**7, 3 * 10**7], calls=1_000, cost_nanoseconds=500)
+    assert (figures["instrumentPercent"], figures["otherPercent"], figures["latencySeconds"]) == (0.05, 2.0, 1.0)
