@@ -150,6 +150,9 @@ class Protocol(ApiModel):
     warm: bool | None = Field(
         default=None, description="Whether the last warm-ups were flat; absent where their number was fixed."
     )
+    instrument_ppm: Count | None = Field(
+        default=None, description="What the timed calls of the samples cost, in millionths of the samples' time."
+    )
     metric: Text64 | None = Field(default=None, description="With plan Precision: the figure that is looked at.")
     half_width_ppm: Count | None = Field(
         default=None,
@@ -218,8 +221,17 @@ class Memory(ApiModel):
     allocated: Bytes | None = Field(default=None, description="Tensors, by the framework's allocator.")
     reserved: Bytes | None = Field(default=None, description="What the allocator took from the device.")
     device: Bytes | None = Field(default=None, description="Used on the device, as its driver says.")
+    cap: Bytes | None = Field(default=None, description="What the allocator was held to, if it was.")
     host: Bytes | None = Field(default=None, description="Peak resident set of the worker process.")
     cgroup: Bytes | None = Field(default=None, description="Peak of the container's cgroup.")
+
+
+class ColdMemory(ApiModel):
+    """Peak memory in bytes of the first warm-up, which compiles, picks kernels and fills caches."""
+
+    allocated: Bytes | None = None
+    reserved: Bytes | None = None
+    device: Bytes | None = None
 
 
 class ValidityVerdict(ApiModel):
@@ -249,6 +261,7 @@ class Measured(ApiModel):
     clip: ClipFacts | None = None
     compilation: Compilation | None = None
     memory: Memory | None = None
+    memory_cold: ColdMemory | None = None
     health: Health | None = None
     expected_calls: Annotated[dict[Text64, Count], Field(max_length=8)] = Field(
         default_factory=dict, description="Calls a sample should make, by series name; a mismatch makes it Invalid."

@@ -38,6 +38,7 @@ _HEAD_PARTS = (
     "health",
     "environment",
     "loaded",
+    "memoryCold",
     "memory",
     "compilation",
     "setup",

@@ -63,6 +63,7 @@ class Cell(ApiModel):
     vae_tiling: bool = False
     attention: Attention = "Default"
     compile: Compile = "None"
+    memory_cap_mebibytes: int | None = None
     estimated_memory_mebibytes: int | None = Field(
         default=None, description="The model's estimate, where this cell is at least as large as a default clip of it."
     )

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from .base import ApiModel, Count, Digest, Message, Name, ObjectName, Rule, ShortText, Timestamp, Uid, rules
+from .figures import Figures
 from .measured import Measured, ValidityVerdict
 from .names import Comparability, Outcome
 from .verdict import Stage
@@ -38,7 +39,8 @@ class Origin(ApiModel):
     pod_uid: Uid | None = None
     node: ShortText | None = None
     image_id: Annotated[str, Field(max_length=512)] | None = None
-    started_at: Timestamp | None = None
+    scheduled_at: Timestamp | None = Field(default=None, description="When the pod got its node.")
+    started_at: Timestamp | None = Field(default=None, description="When its container ran.")
     finished_at: Timestamp | None = None
     exit_code: Annotated[int, Field(ge=-1, le=255)] | None = None
     gpu_seconds: Count = Field(default=0, description="GPUs x seconds that the pod held them.")
@@ -88,4 +90,5 @@ class BenchmarkResultSpec(Measured):
     latency_text: ShortText | None = Field(
         default=None, description="Mean, standard deviation, number of samples; for the column."
     )
+    figures: Figures | None = None
     origin: Origin

@@ -124,6 +124,11 @@ class Variant(ApiModel):
         default="None",
         description="Mode of torch.compile for the denoisers: the first warm-up compiles. Not together with offload.",
     )
+    memory_cap_mebibytes: Annotated[int, Field(ge=256, le=1_048_576)] | None = Field(
+        default=None,
+        description="What torch's allocator may take of the GPU, as if it were a smaller one: whether a cell fits there is then"
+        " measured. CUDA's context and libraries come on top. Needs a GPU.",
+    )
     only_for: Annotated[tuple[Name, ...], Field(max_length=64, json_schema_extra=SET)] = Field(
         default=(), description="Models that this variant is for; empty: all."
     )
@@ -387,7 +392,7 @@ _SPEC_SIZE = (
     " + self.hardware.map(h, 120 + h.resourceName.size()"
     " + h.nodeSelector.map(k, 6 + k.size() + h.nodeSelector[k].size()).sum()"
     " + h.tolerations.map(t, 70 + (has(t.key) ? t.key.size() : 0) + (has(t.value) ? t.value.size() : 0)).sum()).sum()"
-    " + self.variants.map(v, 300 + v.onlyFor.map(n, 3 + n.size()).sum()"
+    " + self.variants.map(v, 340 + v.onlyFor.map(n, 3 + n.size()).sum()"
     " + v.componentDtypes.map(k, 16 + bytes(k).size()).sum()"
     " + v.arguments.map(k, 6 + bytes(k).size() + bytes(v.arguments[k]).size()).sum()).sum()"
     " + 165 * self.matrix.exclude.size()"

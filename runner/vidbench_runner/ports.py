@@ -59,6 +59,9 @@ class ModelRequest:
     compile: str = "None"
     """Mode of torch.compile for the denoisers, by the API's name."""
 
+    memory_cap_bytes: int | None = None
+    """What the allocator may take of the accelerator's memory; None: all there is."""
+
     deterministic: bool = False
     """Whether only algorithms are used that give the same bits again, as far as the framework has them: never timed."""
 
@@ -84,6 +87,9 @@ class LoadedModel:
 
     component_dtypes: Mapping[str, str]
     component_parameters: Mapping[str, int]
+    timed_call_nanoseconds: int | None
+    """What timing one call costs on this machine; None where no calls are timed."""
+
     frame_grid: str | None
     """Which frame counts the pipeline can deliver, e.g. `4k+1`; None where it takes any."""
 

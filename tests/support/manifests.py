@@ -51,6 +51,7 @@ def complete_run(name: str = "run", namespace: str | None = None) -> Manifest:
                     "arguments": {"guidance_scale": "5.0"},
                     "offload": "Group",
                     "vaeTiling": True,
+                    "memoryCapMebibytes": 24_576,
                     "componentDtypes": {"vae": "float32"},
                     "attention": "NativeFlash",
                     "compile": "MaxAutotune",
@@ -328,7 +329,7 @@ def complete_result(name: str = "run-01234567-1", namespace: str | None = None) 
         name,
         namespace,
         protocol={
-            "plan": "Precision", "stoppedBy": "Precision", "warm": True, "metric": "latency", "halfWidthPpm": 9_000,
+            "plan": "Precision", "stoppedBy": "Precision", "warm": True, "instrumentPpm": 50, "metric": "latency", "halfWidthPpm": 9_000,
         },
         reproducibility={"reruns": 3, "equal": 2, "firstDifference": "prompt cat, seed 7"},
         setup={
@@ -343,7 +344,13 @@ def complete_result(name: str = "run-01234567-1", namespace: str | None = None) 
         loaded={"pipelineClass": "WanPipeline", "parameters": 1_300_000_000, "dtypes": {"vae": "float32"}, "frameGrid": "4k+1"},
         clip={"height": 480, "width": 832, "framesRequested": 33, "framesDelivered": 33, "steps": 30},
         compilation={"graphs": 2, "coldMicroseconds": 90_000_000, "compileMicroseconds": 60_000_000, "recompiles": 0},
-        memory={"allocated": 1, "reserved": 2, "device": 3, "host": 4, "cgroup": 5},
+        memory={"allocated": 1, "reserved": 2, "device": 3, "cap": 6, "host": 4, "cgroup": 5},
+        memoryCold={"allocated": 1, "reserved": 2, "device": 3},
+        figures={
+            "denoiserCallsPerVideo": 60.0, "framesPerVideo": 33.0, "videoSecondsPerSecond": 0.1,
+            "videoSecondsPerGpuSecond": 0.1, "videosPerHour": 177.5, "startSeconds": 12.0, "overheadPercent": 23.5,
+            "neededGpuMemory": {"mebibytes": 24_576, "basis": "Measured"},
+        },
         health={"before": host_health(), "after": host_health()},
         expectedCalls={"denoiserCalls": 60},
         cpuThrottledPeriods=0,
@@ -371,7 +378,7 @@ def complete_result(name: str = "run-01234567-1", namespace: str | None = None) 
         latencyText="2.00 ms ± 0.00 (3)",
         origin={
             "attempt": 1, "jobName": "run-01234567-1-1", "jobUid": "job", "podName": "pod", "podUid": "pod-uid",
-            "node": "node-1", "imageId": "sha256:0", "startedAt": "2026-01-02T03:04:05Z",
+            "node": "node-1", "imageId": "sha256:0", "scheduledAt": "2026-01-02T03:03:05Z", "startedAt": "2026-01-02T03:04:05Z",
             "finishedAt": "2026-01-02T03:05:05Z", "exitCode": 85, "gpuSeconds": 60,
         },
     )  # fmt: skip

@@ -116,6 +116,7 @@ class ScriptedModel:
             device=self.device,
             component_dtypes={"transformer": "float32", "vae": "float32"},
             component_parameters={"transformer": 1000, "vae": 234},
+            timed_call_nanoseconds=3_000,
             frame_grid="4k+1",
         )
 

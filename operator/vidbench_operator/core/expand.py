@@ -292,6 +292,7 @@ def _resolve_cell(
         # What is not asked for is no part of the identity, so that results of earlier versions keep theirs.
         **({"attention": variant.attention} if variant.attention != "Default" else {}),
         **({"compile": variant.compile} if variant.compile != "None" else {}),
+        **({"memory_cap_mebibytes": variant.memory_cap_mebibytes} if variant.memory_cap_mebibytes else {}),
     }
     source = video_model.source.to_wire()
     if video_model.source.path is not None or video_model.source.http is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from vidbench_api.figures import Figures, figures_of
 from vidbench_api.measured import Measured, Series, SeriesName, ValidityVerdict
 from vidbench_api.names import (
     GENERATION_CHARACTERS,
@@ -35,7 +36,7 @@ from vidbench_api.run_status import ShardStatus
 
 from .environment import environment_of
 from .evidence import AttemptEnd
-from .observed import ObservedJob, ObservedNode, ObservedRun
+from .observed import ObservedJob, ObservedNode, ObservedPod, ObservedRun
 from .timestamps import format_time, parse_time
 
 _MEBIBYTE = 1024 * 1024
@@ -84,6 +85,7 @@ def make_result(
         phase=verdict.phase if verdict else None,
         samples_done=verdict.samples_done if verdict else 0,
         latency_text=latency_text(verdict.find_series(SeriesName.LATENCY)) if verdict else None,
+        figures=_figures(document, cell, verdict, pod) if verdict and verdict.series else None,
         origin=Origin(
             attempt=shard.attempt,
             job_name=job.name if job else None,
@@ -92,12 +94,27 @@ def make_result(
             pod_uid=pod.uid if pod else None,
             node=pod.node if pod else None,
             image_id=pod.image_id[:512] if pod and pod.image_id else None,
+            scheduled_at=_format(pod.scheduled_at) if pod else None,
             started_at=_format(pod.started_at) if pod else None,
             finished_at=_format(pod.finished_at) if pod else None,
             exit_code=end.exit_code if end.exit_code in _EXIT_CODES else None,
             gpu_seconds=held_gpu_seconds(end, document.find_hardware(cell.hardware).gpus),
         ),
     )
+
+
+def _figures(document: RequestDocument, cell: Cell, measured: Measured, pod: ObservedPod | None) -> Figures:
+    return figures_of(
+        measured,
+        frames_per_second=cell.frames_per_second,
+        gpus=document.find_hardware(cell.hardware).gpus,
+        start_seconds=_between(pod.scheduled_at, pod.started_at) if pod else None,
+        container_seconds=_between(pod.started_at, pod.finished_at) if pod else None,
+    )
+
+
+def _between(start: float | None, end: float | None) -> float | None:
+    return None if start is None or end is None else end - start
 
 
 def _environment_hash(document: RequestDocument, cell: Cell, node: ObservedNode | None) -> str | None:

@@ -54,6 +54,11 @@ def why_refused(
             f"{where}.offload: {of_class.offload} needs a GPU to offload from, and hardware {hardware.name!r} has gpus: 0;"
             f" exclude the cell, or set offload: None for model {model_name!r}"
         )
+    if variant.memory_cap_mebibytes is not None and not hardware.gpus:
+        return (
+            f"{where}.memoryCapMebibytes: hardware {hardware.name!r} has gpus: 0, so that there is no GPU memory to cap;"
+            " exclude the cell, or leave the cap out"
+        )
     if of_class.offload != "None" and of_class.compile != "None":
         return (
             f"{where}.compile: {of_class.compile} does not go with offload: {of_class.offload}, whose hooks break the compiled"

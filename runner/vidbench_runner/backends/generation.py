@@ -23,6 +23,7 @@ from vidbench_runner.backends.boundaries import (
     StreamBoundaries,
     WallBoundaries,
 )
+from vidbench_runner.backends.calibration import timed_call_nanoseconds
 from vidbench_runner.backends.call_arguments import call_arguments, check_clip, frame_grid, is_guided
 from vidbench_runner.backends.call_counts import expected_calls, mismatches
 from vidbench_runner.backends.failures import generation_failure, load_failure
@@ -96,6 +97,7 @@ class PipelineModel(ABC):
         placed = self._clock.nanoseconds()
         self._pipeline = pipeline
         self._watch = CompilationWatch(self._clock) if request.compile != "None" else None
+        timed_call = timed_call_nanoseconds(self._boundaries(torch), self._progress)
         self._recorder = PhaseRecorder(self._boundaries(torch))
         self._seam = PhaseSeam(self._recorder, self._progress)
         self._seam.install(pipeline)
@@ -109,6 +111,7 @@ class PipelineModel(ABC):
             component_parameters={
                 name: sum(p.numel() for p in module.parameters()) for name, module in modules.items()
             },
+            timed_call_nanoseconds=timed_call,
             frame_grid=frame_grid(pipeline),
         )
 

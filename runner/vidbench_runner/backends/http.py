@@ -45,6 +45,7 @@ class HttpModel:
             device="service",
             component_dtypes={},
             component_parameters={},
+            timed_call_nanoseconds=None,
             frame_grid=None,
             opaque_reason=REASON,
             purse=self._purse,

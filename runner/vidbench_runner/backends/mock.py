@@ -42,6 +42,7 @@ class MockModel:
             device=REASON,
             component_dtypes={},
             component_parameters={},
+            timed_call_nanoseconds=None,
             frame_grid=None,
             opaque_reason=REASON,
         )

@@ -60,6 +60,8 @@ def place(pipeline: Any, request: ModelRequest) -> str:
         _tile(pipeline)
     if request.offload not in OFFLOADS:
         raise _unsupported(f"offload {request.offload!r} is not one of {', '.join(OFFLOADS)}")
+    if request.memory_cap_bytes is not None:
+        _cap_memory(device, request.memory_cap_bytes)
     if request.offload == "None":
         pipeline.to(device)
         if device == "cpu":
@@ -75,6 +77,18 @@ def place(pipeline: Any, request: ModelRequest) -> str:
     if device == "cuda":
         torch.cuda.synchronize()
     return device
+
+
+def _cap_memory(device: str, cap: int) -> None:
+    """Have the allocator refuse what goes beyond the cap, as a smaller accelerator would."""
+    import torch
+
+    if device == "cpu":
+        raise _unsupported("memoryCapMebibytes needs an accelerator, and this machine shows none")
+    total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+    if cap > total:
+        raise _unsupported(f"memoryCapMebibytes is {cap >> 20}, and the accelerator has {total >> 20} MiB")
+    torch.cuda.set_per_process_memory_fraction(cap / total)
 
 
 def device_in_use() -> str:

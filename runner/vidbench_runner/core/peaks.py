@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from vidbench_api.measured import Memory, SeriesName
+from vidbench_api.measured import ColdMemory, Memory, SeriesName
 from vidbench_api.verdict import Verdict
 from vidbench_runner.core.columns import REASON_CHARACTERS
 from vidbench_runner.core.endings import shortened
@@ -34,6 +34,7 @@ def peak_memory(
     failure: Failure | None,
     last: DeviceReading,
     host: HostReading,
+    cap: int | None = None,
 ) -> tuple[Memory, dict[str, str]]:
     """Return the peaks so far, and the reasons of those that are absent by the names that `unmeasured` gives them."""
     seen = samples or warmups
@@ -63,7 +64,20 @@ def peak_memory(
     if samples:
         # The columns of the samples say it of these two.
         reasons = {name: reason for name, reason in reasons.items() if name not in _NAMED_BY_SERIES}
-    return Memory(**{name: value for name, (value, _) in figures.items()}), reasons
+    return Memory(cap=cap, **{name: value for name, (value, _) in figures.items()}), reasons
+
+
+def cold_memory(warmups: Sequence[MeasuredSample]) -> ColdMemory | None:
+    """Return the peaks of the first warm-up; None without one, or on a machine without an accelerator."""
+    if not warmups:
+        return None
+    first = warmups[0]
+    cold = ColdMemory(
+        allocated=first.clip.memory_allocated_bytes,
+        reserved=first.clip.memory_reserved_bytes,
+        device=first.device.memory_used_bytes,
+    )
+    return cold if cold != ColdMemory() else None
 
 
 def with_outer_peaks(verdict: Verdict, host: int | None, cgroup: int | None) -> Verdict:

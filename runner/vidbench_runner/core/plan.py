@@ -14,6 +14,7 @@ from vidbench_runner.core.stopping import PrecisionTarget, Quota
 from vidbench_runner.core.warming import WarmupLimits
 from vidbench_runner.ports import ClipRequest, ModelRequest
 
+MEBIBYTE = 1024 * 1024
 DIGEST_CHARACTERS = 16
 """How much of the request's digest a verdict repeats."""
 
@@ -139,6 +140,7 @@ def _model(cell: Cell, *, deterministic: bool) -> ModelRequest:
         attention=cell.attention,
         compile=cell.compile,
         deterministic=deterministic,
+        memory_cap_bytes=None if cell.memory_cap_mebibytes is None else cell.memory_cap_mebibytes * MEBIBYTE,
         http=cell.source.http,
         mock=cell.source.mock,
         frames_per_second=cell.frames_per_second,

@@ -18,7 +18,7 @@ from vidbench_api.names import Validity
 from vidbench_api.validity import ValidityReason
 from vidbench_api.verdict import Stage, Verdict
 from vidbench_runner.core.compilation import compilation_of
-from vidbench_runner.core.peaks import peak_memory
+from vidbench_runner.core.peaks import cold_memory, peak_memory
 from vidbench_runner.core.plan import Attempt, TrialPlan
 from vidbench_runner.core.protocol import plan_columns, protocol_of, reproducibility_of
 from vidbench_runner.core.sample import MeasuredSample
@@ -92,7 +92,7 @@ def rebuilt(plan: TrialPlan, lines: str, uri: str) -> Verdict:
         stage=Stage.STORING,
         validity=judged if judged.state is Validity.INVALID else partial,
         samples_done=len(samples),
-        protocol=protocol_of(plan, columns.series, None, None),
+        protocol=protocol_of(plan, columns.series),
         reproducibility=reproducibility_of(plan, samples),
         clip=ClipFacts(
             height=wanted.height,
@@ -103,6 +103,7 @@ def rebuilt(plan: TrialPlan, lines: str, uri: str) -> Verdict:
         ),
         compilation=compilation_of(warmups, samples),
         memory=memory,
+        memory_cold=cold_memory(warmups),
         artifacts=ArtifactsFacts(uri=uri, digest=digest_of(lines)),
         series=columns.series,
         unmeasured=dict(columns.unmeasured)

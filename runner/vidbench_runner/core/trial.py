@@ -8,7 +8,7 @@ Knows no torch, no NVML, no file and no process.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -19,8 +19,12 @@ from vidbench_api.measured import (
     Environment,
     Memory,
     ModelFacts,
+    Series,
     Setup,
     StopReason,
+)
+from vidbench_api.measured import (
+    Protocol as ProtocolFacts,
 )
 from vidbench_api.names import Reason
 from vidbench_api.services import ServiceFacts
@@ -37,9 +41,9 @@ from vidbench_runner.core.endings import (
     shortened,
 )
 from vidbench_runner.core.health import Look, look_of, reasons_against, refusal_of
-from vidbench_runner.core.peaks import Failure, peak_memory
+from vidbench_runner.core.peaks import Failure, cold_memory, peak_memory
 from vidbench_runner.core.plan import PlannedSample, TrialPlan
-from vidbench_runner.core.protocol import NEVER_TIMED, plan_columns, protocol_of, reproducibility_of
+from vidbench_runner.core.protocol import NEVER_TIMED, instrument_ppm, plan_columns, protocol_of, reproducibility_of
 from vidbench_runner.core.sample import NANOSECONDS_PER_SECOND, MeasuredSample, energy_between
 from vidbench_runner.core.service import service_facts
 from vidbench_runner.core.stopping import TimeLeft, reached_ppm, stop_reason
@@ -164,7 +168,7 @@ class Trial:
                 health_reasons=reasons_against(self._plan.health, self._health() or Health()),
             ),
             samples_done=len(self._samples),
-            protocol=protocol_of(self._plan, columns.series, self._stopped_by, self._warm()),
+            protocol=self._protocol(columns.series),
             reproducibility=reproducibility_of(self._plan, self._samples),
             setup=self._setup(),
             environment=self._environment(),
@@ -172,6 +176,7 @@ class Trial:
             clip=self._clip_facts(),
             compilation=compilation_of(self._warmups, self._samples),
             memory=memory,
+            memory_cold=None if self._plan.reruns else cold_memory(self._warmups),
             health=self._health(),
             expected_calls=self._expected_calls(),
             cpu_throttled_periods=throttled,
@@ -234,8 +239,15 @@ class Trial:
             for sample in self._warmups
         ]
 
-    def _warm(self) -> bool | None:
-        return None if self._plan.warmups.fixed else is_flat(self._warmup_readings())
+    def _protocol(self, series: Sequence[Series]) -> ProtocolFacts:
+        cost = self._loaded.timed_call_nanoseconds if self._loaded is not None else None
+        return protocol_of(
+            self._plan,
+            series,
+            self._stopped_by,
+            warm=None if self._plan.warmups.fixed else is_flat(self._warmup_readings()),
+            instrument=None if self._plan.reruns else instrument_ppm(self._samples, cost),
+        )
 
     def _measure(self) -> None:
         self._throttled_before = self._world.host.read().cpu_throttled_periods
@@ -399,7 +411,14 @@ class Trial:
             return None, {}
         if self._plan.reruns and self._failure is None:
             return None, {"memory": NEVER_TIMED}
-        return peak_memory(self._warmups, self._samples, self._failure, self._reading, self._world.host.read())
+        return peak_memory(
+            self._warmups,
+            self._samples,
+            self._failure,
+            self._reading,
+            self._world.host.read(),
+            self._plan.model.memory_cap_bytes,
+        )
 
     def _throttled(self) -> int | None:
         now = self._world.host.read().cpu_throttled_periods

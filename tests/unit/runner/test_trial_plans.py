@@ -10,13 +10,15 @@ import numpy as np
 from support.requests import CELL, request_document
 from support.scripted_model import FakeClock, FakeHost, FakeMeter, ScriptedModel, clip
 
-from vidbench_api.measured import ArtifactsFacts, Environment, Protocol, Reproducibility, StopReason
+from vidbench_api.measured import ArtifactsFacts, ColdMemory, Environment, Protocol, Reproducibility, StopReason
 from vidbench_api.message import decode, encode
 from vidbench_api.names import Outcome, Reason, Validity
 from vidbench_api.verdict import Stage, Verdict
 from vidbench_runner.core.plan import Attempt, plan_trial
+from vidbench_runner.core.protocol import instrument_ppm
 from vidbench_runner.core.sample import MeasuredSample
 from vidbench_runner.core.trial import Trial, World
+from vidbench_runner.ports import DeviceReading
 
 MILLISECOND = 1_000_000
 
@@ -65,6 +67,12 @@ def run(
     return Trial(plan, World(**(defaults | (world or {})))).run(), model
 
 
+def stated(verdict: Verdict) -> Protocol:
+    """What the verdict says of its plan, without the cost of the instrument."""
+    assert verdict.protocol is not None
+    return verdict.protocol.model_copy(update={"instrument_ppm": None})
+
+
 BY_PRECISION = {
     "plan": "Precision",
     "sampleLimits": {"min": 5, "max": 12},
@@ -78,7 +86,7 @@ def test_plan_precision_stops_once_the_mean_is_known_and_takes_the_clips_in_turn
     assert verdict.protocol.stopped_by is StopReason.MAXIMUM, "9 ms more, once, is too wide for twelve samples"
     assert verdict.samples_done == 12
     quiet, model = run(0, **BY_PRECISION)
-    assert quiet.protocol == Protocol(plan="Precision", stopped_by="Precision", metric="latency", half_width_ppm=0)
+    assert stated(quiet) == Protocol(plan="Precision", stopped_by="Precision", metric="latency", half_width_ppm=0)
     assert [call for call in model.calls if call.startswith("generate")][1:] == [
         "generate 7", "generate 8", "generate 9", "generate 7", "generate 8",
     ]  # fmt: skip
@@ -89,7 +97,7 @@ def test_plan_precision_stops_once_the_mean_is_known_and_takes_the_clips_in_turn
 
 def test_plan_precision_without_its_figure_takes_the_maximum() -> None:
     verdict, _ = run(0, **BY_PRECISION | {"precision": {"metric": "energy"}})
-    assert verdict.protocol == Protocol(plan="Precision", stopped_by="Maximum", metric="energy")
+    assert stated(verdict) == Protocol(plan="Precision", stopped_by="Maximum", metric="energy")
     assert verdict.samples_done == 12
 
 
@@ -114,7 +122,7 @@ def test_a_shard_without_time_for_the_next_sample_ends_partial_with_what_was_mea
     assert verdict.validity is not None
     assert (verdict.samples_done, verdict.validity.state) == (2, Validity.PARTIAL)
     assert sum(call.startswith("generate") for call in model.calls) == 3, "a warm-up and two samples: none in vain"
-    assert verdict.protocol == Protocol(plan="Fixed", stopped_by="Deadline")
+    assert stated(verdict) == Protocol(plan="Fixed", stopped_by="Deadline")
 
 
 def test_warm_ups_go_on_until_two_are_alike_and_the_verdict_says_whether_they_were() -> None:
@@ -157,3 +165,38 @@ def test_plan_repro_names_the_first_clip_whose_bits_differ() -> None:
     verdict, _ = run(world={"model": ScriptedModel(actions=itertools.repeat(drifting))}, plan="Repro")
     assert verdict.reproducibility == Reproducibility(reruns=3, equal=1, first_difference="prompt cat, seed 8")
     assert verdict.outcome is Outcome.SUCCEEDED, "that bits differ is a finding"
+
+
+def test_the_verdict_says_what_the_timed_calls_cost_and_nothing_where_none_are_timed() -> None:
+    verdict, _ = run(0)
+    assert verdict.protocol is not None
+    # One text encode, two denoiser calls, one decode, one postprocess, of 3 µs each, in 41.503 ms.
+    assert verdict.protocol.instrument_ppm == 362
+    assert instrument_ppm([], 3_000) is None
+    rerun, _ = run(0, plan="Repro")
+    assert rerun.protocol == Protocol(plan="Repro", stopped_by="AllDone")
+
+
+def test_the_cap_of_a_variant_reaches_the_model_and_the_report() -> None:
+    verdict, model = run(0, cell={"memoryCapMebibytes": 24_576})
+    assert model.requests[0].memory_cap_bytes == 24 * 2**30
+    assert verdict.memory is not None
+    assert verdict.memory.cap == 24 * 2**30
+    uncapped, _ = run(0)
+    assert uncapped.memory is not None
+    assert uncapped.memory.cap is None
+
+
+def test_memory_of_the_cold_pass_stands_apart_from_that_of_the_samples() -> None:
+    def peaks(*bytes_allocated: int) -> Any:
+        return iter(
+            [(lambda request, size=size: clip(request, memory_allocated_bytes=size)) for size in bytes_allocated]
+        )
+
+    model = ScriptedModel(actions=peaks(900, 100, 110, 120))
+    verdict, _ = run(world={"model": model, "meter": FakeMeter(base=DeviceReading(memory_used_bytes=5_000))})
+    assert verdict.memory_cold == ColdMemory(allocated=900, device=5_000)
+    assert verdict.memory is not None
+    assert verdict.memory.allocated == 120
+    on_cpu, _ = run(0)
+    assert on_cpu.memory_cold is None

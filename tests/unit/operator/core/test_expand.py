@@ -413,6 +413,7 @@ def test_the_text_of_a_document_reads_back_as_the_same_document() -> None:
 CHANGES: list[Any] = [
     pytest.param({"variants": [{"name": "default", "steps": 3}]}, {}, True, id="steps decide pixels"),
     pytest.param({"variants": [{"name": "default", "dtype": "float32"}]}, {}, True, id="the type decides pixels"),
+    pytest.param({"variants": [{"name": "default", "memoryCapMebibytes": 24_576}]}, {}, True, id="a cap is what was measured"),
     pytest.param({"variants": [{"name": "default", "vaeTiling": True}]}, {}, True, id="tiling decides pixels"),
     pytest.param({"variants": [{"name": "default", "offload": "Model"}]}, {}, True, id="offload is what was measured"),
     pytest.param({"variants": [{"name": "default", "attention": "NativeMath"}]}, {}, True, id="attention decides pixels"),
@@ -478,3 +479,13 @@ def test_a_document_says_how_many_samples_a_shard_takes(measurement: dict[str, A
     document = document_of(observed_run(run_spec(workload=workload, measurement=measurement)))
     assert (document.required_samples(), len(document.samples())) == (least, most)
     assert [sample.seed for sample in document.samples()][:6] == [4, 5, 6, 4, 5, 6][:most]
+
+
+def test_a_cap_of_gpu_memory_without_a_gpu_is_refused_and_with_one_it_is_in_the_cell() -> None:
+    variants = [{"name": "small", "memoryCapMebibytes": 24_576}]
+    assert cells(variants=variants)[0].memory_cap_mebibytes == 24_576
+    run = observed_run(run_spec(variants=variants, hardware=[{"name": "cpu", "gpus": 0}]))
+    outcome = accept(run, references(run.spec), {}, NOW)
+    assert isinstance(outcome, Refusal)
+    assert outcome.reason is ConditionReason.INVALID_VARIANT
+    assert outcome.message.startswith("spec.variants[small].memoryCapMebibytes: hardware 'cpu' has gpus: 0")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from support.builders import NOW, Scene, ended_pod, finished, latencies, running_pod
 
+from vidbench_api.figures import NeededMemory
 from vidbench_api.measured import Measured, Memory, Statistics, ValidityVerdict
 from vidbench_api.names import (
     LABEL_CELL,
@@ -45,6 +46,17 @@ def result_of(pod: ObservedPod | None) -> BenchmarkResultSpec:
     expected = Expected(SCENE.cell.id, 1, 1, SCENE.document.digest)
     end = classify(finished(JOB), pod, expected)
     return make_result(SCENE.run, SCENE.document, SCENE.cell, SHARD, JOB, end)
+
+
+def test_a_result_holds_the_figures_that_follow_from_its_cell_its_gpus_and_its_pod() -> None:
+    pod = ended_pod(JOB, SCENE.verdict(), 0, scheduled_at=NOW, started_at=NOW + 9, finished_at=NOW + 19)
+    figures = result_of(pod).figures
+    assert figures is not None
+    assert (figures.start_seconds, figures.overhead_percent) == (9.0, 67.0)
+    assert figures.videos_per_hour == pytest.approx(3600 / 1.1, rel=1e-6)
+    assert figures.needed_gpu_memory == NeededMemory(mebibytes=8192, basis="Estimate")
+    assert result_of(pod).origin.scheduled_at is not None
+    assert result_of(None).figures is None
 
 
 def test_a_result_holds_all_that_was_measured_and_where_it_came_from() -> None:
