@@ -1,4 +1,4 @@
-"""Writes what follows from the code: the CRDs as YAML, their part of the chart's values schema, tables of reasons and models.
+"""Writes what follows from the code: CRDs as YAML, JSON schemas, the chart's values schema, tables of reasons and models.
 
 CRDs go into crds/ and charts/vidbench/crds/. Run as `.venv/bin/python hack/generate.py [--check]`; with --check nothing
 is written, and exit code 1 with a diff says that something is stale.
@@ -11,8 +11,8 @@ import difflib
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
+from json_schemas import json_schemas, without_extensions
 from models_page import with_models
 from vidbench_api.crdgen import generate_documents, schema_of
 from vidbench_api.kinds import RunnerClassSpec
@@ -27,6 +27,7 @@ VALUES_SCHEMA = CHART / "values.schema.json"
 FAILURES_PAGE = REPOSITORY / "docs" / "failures.md"
 MODELS_PAGE = REPOSITORY / "docs" / "models.md"
 VALIDITY_PAGE = REPOSITORY / "docs" / "validity.md"
+SCHEMAS = REPOSITORY / "docs" / "schemas"
 BEGIN_TABLE, END_TABLE = "<!-- generated: reasons -->\n", "<!-- end of generated -->\n"
 
 
@@ -38,6 +39,7 @@ def generate() -> dict[Path, str]:
     files[MODELS_PAGE] = with_models(MODELS_PAGE.read_text(encoding="utf-8"))
     files[FAILURES_PAGE] = with_table(FAILURES_PAGE.read_text(encoding="utf-8"), failure_lines())
     files[VALIDITY_PAGE] = with_table(VALIDITY_PAGE.read_text(encoding="utf-8"), validity_lines())
+    files |= {SCHEMAS / name: text for name, text in json_schemas().items()}
     return files
 
 
@@ -92,19 +94,6 @@ def with_runner_class(values_schema: str) -> str:
     fields["properties"]["enabled"] = {"type": "boolean"}
     schema["$defs"]["runnerClass"] = fields
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
-
-
-def without_extensions(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return a schema as JSON Schema knows it: without Kubernetes' extensions, and closed, as Kubernetes' is anyway."""
-    plain = {key: value for key, value in schema.items() if not key.startswith("x-kubernetes-")}
-    if "properties" in plain:
-        plain["properties"] = {name: without_extensions(child) for name, child in plain["properties"].items()}
-        plain["additionalProperties"] = False
-    elif "additionalProperties" in plain:
-        plain["additionalProperties"] = without_extensions(plain["additionalProperties"])
-    if "items" in plain:
-        plain["items"] = without_extensions(plain["items"])
-    return plain
 
 
 def find_orphans(directories: tuple[Path, ...], expected: dict[Path, str]) -> list[Path]:

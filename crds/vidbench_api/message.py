@@ -1,12 +1,12 @@
-"""The termination message: a verdict in at most 2,800 bytes of ASCII, and back.
+"""The termination message: a verdict in at most 2,457 bytes of ASCII, and back.
 
-Layout: `vb2.` + CRC-32 of the body in 8 hex digits + `.` + base85(zlib(head JSON + NUL + columns)). The head holds the
-verdict; exact statistics and values of its series are the columns (`message_columns.py`). If it is too long, values are
+Layout: `vb2.` + CRC-32 of the body in 8 hex digits + `.` + base85(zlib(head JSON + NUL + columns)), with the
+words of `message_dictionary.py` known to both sides. The head holds the verdict; exact statistics and values of its series are the columns (`message_columns.py`). If it is too long, values are
 rounded to steps of at most a sixteenth of their column's standard deviation; then whole columns go, the headline ones
 last, and with the details of quality (`_DETAILS`) their statistics, then the parts named in `_HEAD_PARTS`, then all statistics but the latency's and the end of the text. What went is
 named in `columnsDropped`. In the end there is only who, how it ended and the latency's statistics.
 
-`vb1.`, which older runners write, has the statistics in the head; it is read as well.
+`vb1.`, which older runners write, has the statistics in the head and no dictionary; it is read as well.
 
 The bytes come from a pod and are hostile until parsed: sizes are capped before anything is unpacked.
 """
@@ -25,6 +25,7 @@ from pydantic import ValidationError
 from .identity import canonical_json
 from .measured import Series, SeriesName
 from .message_columns import ColumnsError, pack, take, undo_differences, unpack, varints
+from .message_dictionary import DICTIONARY
 from .names import MAX_SAMPLES, MESSAGE_LIMIT
 from .verdict import Verdict
 
@@ -131,7 +132,7 @@ def _checked_body(text: str) -> bytes:
         raise MessageError("not base85") from error
     if f"{binascii.crc32(packed):08x}" != checksum or base64.b85encode(packed).decode("ascii") != encoded:
         raise MessageError("the checksum is wrong: cut or overwritten")
-    inflater = zlib.decompressobj()
+    inflater = zlib.decompressobj(zdict=DICTIONARY)
     try:
         body = inflater.decompress(packed, _MAX_UNPACKED)
     except zlib.error as error:
@@ -156,7 +157,7 @@ def _first_series(wire: dict[str, Any], packed: bytes) -> list[Any]:
 def _pack(verdict: Verdict) -> str:
     head, columns = pack(verdict.series)
     wire = verdict.model_copy(update={"series": ()}).to_wire() | head
-    deflater = zlib.compressobj(9)
+    deflater = zlib.compressobj(9, zdict=DICTIONARY)
     # Text and columns have little in common: each gets a code table of its own.
     packed = deflater.compress(canonical_json(wire).encode() + b"\0") + deflater.flush(zlib.Z_FULL_FLUSH)
     packed += deflater.compress(columns) + deflater.flush()

@@ -87,8 +87,8 @@ MAX_RUN_NAME: Final = 40
 MAX_CELLS: Final = 200
 MAX_SHARDS_OF_RUN: Final = 600
 MAX_SAMPLES: Final = 64
-MESSAGE_LIMIT: Final = 2800
-"""Bytes of a termination message that survive next to two injected sidecars (12,288 bytes a pod, shared)."""
+MESSAGE_LIMIT: Final = 2457
+"""Bytes of a termination message that survive next to four injected sidecars (12,288 bytes a pod, shared)."""
 
 REQUEST_LIMIT: Final = 512 * 1024
 SPEC_LIMIT: Final = 64 * 1024

@@ -10,8 +10,11 @@ import statistics
 import zlib
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
+from support.builders import NOW, Scene, ended_pod, finished
+from support.published_schemas import problems, problems_of_result, problems_of_verdict
 
 from vidbench_api.health import Health, HostHealth
 from vidbench_api.measured import (
@@ -27,8 +30,14 @@ from vidbench_api.measured import (
     ValidityVerdict,
 )
 from vidbench_api.message import ALL_BUT_HEADLINE, MessageError, decode, encode
-from vidbench_api.names import MAX_SAMPLES, MESSAGE_LIMIT, Outcome, Validity
+from vidbench_api.names import MAX_SAMPLES, MESSAGE_LIMIT, Outcome, RowPhase, Validity
+from vidbench_api.result import BenchmarkResultSpec
+from vidbench_api.run_status import ShardStatus
 from vidbench_api.verdict import Stage, Verdict
+from vidbench_operator.core.evidence import Expected, classify
+from vidbench_operator.core.results import finished_shard, make_result
+from vidbench_runner.core.plan import Attempt
+from vidbench_runner.core.stored import StoredError, document_of, verdict_of
 
 LARGEST = 2**52
 TEXT = st.text(max_size=64)
@@ -305,3 +314,82 @@ def test_message_quantising_has_no_bias() -> None:
         ratios.append(statistics.stdev(kept) / statistics.stdev(values))
         assert abs(statistics.fmean(kept) / statistics.fmean(values) - 1) < 0.0001
     assert abs(statistics.fmean(ratios) - 1) < 0.002
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], max_examples=100, deadline=None)
+@given(verdicts())
+def test_any_verdict_and_the_result_made_of_it_hold_to_the_published_schemas(verdict: Verdict) -> None:
+    assert problems_of_verdict(verdict) == []
+    assert problems_of_result(result_of(encode(verdict.model_copy(update=ATTEMPT)))) == []
+
+
+SCENE = Scene.of()
+JOB = SCENE.job()
+ATTEMPT = {"request_digest": SCENE.document.digest[:16], "cell": SCENE.cell.id, "shard": 1, "attempt": 1}
+
+
+def result_of(message: str) -> BenchmarkResultSpec:
+    """What the operator makes of a pod that left this message, by the way that its passes take."""
+    expected = Expected(SCENE.cell.id, 1, 1, SCENE.document.digest)
+    end = classify(finished(JOB, "Failed"), ended_pod(JOB, message, 1), expected)
+    shard = ShardStatus(index=1, phase=RowPhase.ACTIVE, attempt=1, job_uid=JOB.uid)
+    spec = make_result(SCENE.run, SCENE.document, SCENE.cell, shard, JOB, end)
+    finished_shard(shard, "result", spec, NOW)
+    return spec
+
+
+@st.composite
+def mutated_heads(draw: st.DrawFn) -> str:
+    """A right checksum round a real verdict in which up to four places hold anything."""
+    wire: Any = SCENE.verdict().to_wire() | {"series": ["latency"]}
+    for _ in range(draw(st.integers(1, 4))):
+        place = wire
+        while isinstance(place, dict | list) and place and draw(st.booleans()):
+            inner = place[draw(st.sampled_from(sorted(place)))] if isinstance(place, dict) else place[-1]
+            if not isinstance(inner, dict | list) or not inner:
+                break
+            place = inner
+        key: Any = draw(st.sampled_from(sorted(place)) | st.text(max_size=8)) if isinstance(place, dict) else 0
+        place[key] = draw(JSON_VALUES)
+    columns = draw(st.binary(max_size=40) | st.just(b"\x02\x02\x02" + b"\x02" * 7))
+    return sealed(json.dumps(wire).encode() + b"\0" + columns, "vb2.")
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=400, deadline=None)
+@given(mutated_heads() | st.text(max_size=200))
+def test_no_mutated_message_breaks_the_operator_or_its_ledger(message: str) -> None:
+    spec = result_of(message)
+    assert problems_of_result(spec) == []
+    assert spec.outcome is not Outcome.SUCCEEDED or spec.reason is None
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=300, deadline=None)
+@given(st.integers(0, 10**6), st.binary(min_size=1, max_size=3), st.booleans())
+def test_no_mutated_stored_verdict_breaks_a_harvest(position: int, change: bytes, cut: bool) -> None:
+    text = document_of(SCENE.verdict()).encode()
+    position %= len(text)
+    broken = text[:position] if cut else text[:position] + change + text[position + len(change) :]
+    attempt = Attempt(SCENE.document.digest[:16], SCENE.cell.id, 1, 1)
+    try:
+        verdict = verdict_of(broken.decode("utf-8", "replace"), attempt)
+    except StoredError:
+        return
+    assert verdict == SCENE.verdict(), "white space may change, and nothing else"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        pytest.param({"surprise": 1}, "surprise", id="a field that nobody knows"),
+        pytest.param({"shard": "one"}, "shard", id="another type"),
+        pytest.param({"outcome": "Fine"}, "outcome", id="a word that is none"),
+        pytest.param({"samplesDone": -1}, "samplesDone", id="out of bounds"),
+        pytest.param({"series": [{"name": "latency"}]}, "series/0", id="a part without what it needs"),
+    ],
+)
+def test_published_schemas_refuse_what_is_no_result(change: dict[str, Any], words: str) -> None:
+    verdict = SCENE.verdict().to_wire() | change
+    assert words in " ".join(problems("verdict", verdict))
+    spec = result_of(SMALL).to_wire() | change
+    manifest = {"apiVersion": "vidbench.io/v1alpha1", "kind": "BenchmarkResult", "spec": spec}
+    assert words in " ".join(problems("benchmarkresult", manifest))

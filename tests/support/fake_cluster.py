@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from support.builders import NOW, references
+from support.published_schemas import problems_of_result
 from vidbench_api.measured import Series, SeriesName, Statistics, ValidityVerdict
 from vidbench_api.message import encode
 from vidbench_api.names import ANNOTATION_REQUEST_DIGEST, LABEL_ATTEMPT, LABEL_CELL, LABEL_SHARD, Outcome, Validity
@@ -146,6 +147,7 @@ class FakeCluster:
             self._refuse("create_result")
             if name in self.results:
                 raise AlreadyExists(name)
+            assert problems_of_result(spec) == [], "every result holds to the published schema"
             self.results[name] = BenchmarkResultSpec.model_validate(spec.to_wire())
 
         self._mutate(f"create result {name}", do)

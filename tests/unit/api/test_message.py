@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from typing import Any
 
@@ -20,6 +21,7 @@ from vidbench_api.measured import (
     ValidityVerdict,
 )
 from vidbench_api.message import QUALITY_DETAILS, MessageError, decode, encode
+from vidbench_api.message_dictionary import DICTIONARY
 from vidbench_api.names import MESSAGE_LIMIT, Outcome, Validity
 from vidbench_api.verdict import Verdict
 
@@ -115,11 +117,44 @@ def test_message_of_a_full_shard_keeps_its_head_whatever_columns_go(samples: int
     assert not dropped & {"latency", "denoise", "vaeDecode"}
 
 
+FIVE_CONTAINERS = 12_288 // 5
+"""What a pod of five containers leaves to each."""
+
+
+@pytest.mark.parametrize(
+    ("columns", "samples", "whole"),
+    [
+        pytest.param(25, 64, True, id="25 columns of 64 samples fit beside four sidecars"),
+        pytest.param(17, 64, True, id="those without quality"),
+        pytest.param(33, 30, True, id="all columns of 30 samples"),
+        pytest.param(33, 64, False, id="all columns of 64 samples do not, and lose their last ones"),
+    ],
+)
+def test_message_in_a_pod_of_five_containers(columns: int, samples: int, whole: bool) -> None:
+    verdict = full(samples)
+    verdict = verdict.model_copy(update={"series": verdict.series[:columns]})
+    text = encode(verdict, FIVE_CONTAINERS)
+    back = decode(text)
+    print(
+        f"{columns} columns x {samples} samples: {len(text)} of {FIVE_CONTAINERS} bytes, without {back.columns_dropped}"
+    )
+    assert len(text) <= FIVE_CONTAINERS
+    assert MESSAGE_LIMIT <= FIVE_CONTAINERS
+    assert (back.columns_dropped == ()) is whole
+    kept = [entry.name for entry in back.series if entry.values]
+    assert kept == [name for name in COLUMNS[:columns] if name.value not in back.columns_dropped][: len(kept)]
+
+
+def test_dictionary_is_part_of_the_format() -> None:
+    """A changed dictionary makes every message of an older runner unreadable: new words are sent instead."""
+    assert hashlib.sha256(DICTIONARY).hexdigest() == "77c7c9dd047c93dffad9999f053a02dc624186f8556c2538360ce2b1725f141b"
+
+
 def test_message_of_ten_samples_loses_no_column() -> None:
     assert decode(encode(full(10))).columns_dropped == ()
 
 
-@pytest.mark.parametrize("limit", [2800, 2400, 2048, 1800, 1600, 1500])
+@pytest.mark.parametrize("limit", [2200, 2000, 1800, 1600, 1400, 1200])
 def test_message_columns_go_in_the_stated_order(limit: int) -> None:
     back = decode(encode(full(64), limit))
     order = [name.value for name in COLUMNS if name not in DETAILS]
@@ -131,7 +166,7 @@ def test_message_columns_go_in_the_stated_order(limit: int) -> None:
 
 
 def test_message_details_of_quality_lose_their_values_one_by_one() -> None:
-    back = decode(encode(full(10), 2300))
+    back = decode(encode(full(10), 1500))
     order = [name.value for name in COLUMNS]
     assert list(back.columns_dropped) == order[::-1][: len(back.columns_dropped)]
     assert 0 < len(back.columns_dropped) < len(DETAILS)
@@ -139,7 +174,7 @@ def test_message_details_of_quality_lose_their_values_one_by_one() -> None:
 
 
 def test_message_of_a_tight_limit_names_every_part_that_went() -> None:
-    back = decode(encode(full(64), 900))
+    back = decode(encode(full(64), 650))
     assert {"environment", "setup", "statistics"} <= set(back.columns_dropped)
     assert [entry.name for entry in back.series] == [SeriesName.LATENCY]
     assert back.series[0].statistics == full(64).series[0].statistics
@@ -213,7 +248,7 @@ def test_message_statistics_finer_than_a_thousandth_come_back_as_they_were() -> 
 
 
 def test_message_without_room_gives_up_the_details_of_quality_with_their_statistics_before_any_time() -> None:
-    back = decode(encode(full(30), 2457))
+    back = decode(encode(full(30), 1800))
     kept = {entry.name for entry in back.series}
     assert SeriesName.WARPING_ERROR in kept
     assert not kept & {SeriesName.SHARPNESS, SeriesName.DRIFT_2, SeriesName.DUPLICATE_FRAMES}

@@ -254,7 +254,7 @@ def test_environment_tells_the_runner_what_to_measure() -> None:
     assert given_to_runner[ENV_CELL] == CELL
     assert given_to_runner[ENV_REQUEST_DIGEST] == request_document().digest
     assert given_to_runner[ENV_REQUEST_PATH] == "/vidbench/request/request.json"
-    assert given_to_runner[ENV_MESSAGE_LIMIT] == "2800"
+    assert given_to_runner[ENV_MESSAGE_LIMIT] == "2457"
     assert given_to_runner[ENV_NODE_NAME] == {"fieldRef": {"fieldPath": "spec.nodeName"}}
     assert given_to_runner[ENV_POD_UID] == {"fieldRef": {"fieldPath": "metadata.uid"}}
     assert ENV_ARTIFACTS not in given_to_runner

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.published_schemas import problems_of_verdict
 from support.requests import CELL, request_document
 from support.scripted_model import FakeClock, FakeHost
 from support.video_server import FRAMES, HEIGHT, WIDTH, Reply, VideoServer, frames_of, video_of, video_server
@@ -282,6 +283,7 @@ def test_result_of_a_service_says_what_it_is(server: VideoServer) -> None:
     assert verdict.unmeasured["serviceRun"] == "not_told"
     assert verdict.environment is not None
     assert (verdict.environment.device, verdict.loaded) == ("service", None)
+    assert problems_of_verdict(verdict) == []
 
 
 def test_seed_that_is_ignored_is_told(server: VideoServer) -> None:

@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from support.published_schemas import problems_of_verdict
 from support.requests import CELL, request_document
 
 from vidbench_api.measured import SeriesName
@@ -27,6 +28,7 @@ def test_mock_goes_the_whole_way_and_claims_nothing(tmp_path: Path) -> None:
     code = main(["run", "--request", str(tmp_path / "request.json"), "--cell", CELL, "--message", str(message)])
     verdict = decode(message.read_text())
     assert (code, verdict.outcome, verdict.reason) == (0, Outcome.SUCCEEDED, None)
+    assert problems_of_verdict(verdict) == []
     assert verdict.validity is not None
     assert verdict.validity.state is Validity.VALID
     assert {entry.name for entry in verdict.series} == {SeriesName.LATENCY, SeriesName.FRAMES}
