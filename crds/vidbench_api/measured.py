@@ -234,6 +234,14 @@ class ColdMemory(ApiModel):
     device: Bytes | None = None
 
 
+class QualityFacts(ApiModel):
+    """What has to be known of the columns of quality (from dynamicDegree on) before they are compared with others."""
+
+    comparable: bool
+    reason: Text64 | None = Field(default=None, description="Why not, e.g. random_weights.")
+    microseconds: Microseconds = Field(description="Time that looking took over all samples, outside of their times.")
+
+
 class ValidityVerdict(ApiModel):
     """Whether the figures may be believed."""
 
@@ -274,6 +282,7 @@ class Measured(ApiModel):
         default=None, description="SHA-256 over the raw frames of all samples, in order."
     )
     artifacts: ArtifactsFacts | None = None
+    quality: QualityFacts | None = Field(default=None, description="Absent as long as there is no column of quality.")
     series: Annotated[tuple[Series, ...], Field(max_length=64, json_schema_extra=map_list("name"))] = ()
     columns_dropped: Annotated[tuple[Text64, ...], Field(max_length=64, json_schema_extra=SET)] = Field(
         default=(), description="What did not fit into the termination message."

@@ -197,6 +197,7 @@ def _barest(current: Verdict, dropped: list[str]) -> Iterator[Verdict]:
     headline = {
         "series": tuple(entry for entry in current.series if entry.name is SeriesName.LATENCY),
         "message": (current.message or "")[:64] or None,
+        "quality": None,
     }
     yield current.model_copy(update=headline | {"columns_dropped": _names([*dropped, "statistics"])})
     validity = current.validity

@@ -17,6 +17,8 @@ class ValidityReason(StrEnum):
     FRAMES_DIFFER = "FramesDiffer"
     SIZE_DIFFERS = "SizeDiffers"
     COMPILED_IN_SAMPLE = "CompiledInSample"
+    BLANK_OUTPUT = "BlankOutput"
+    STATIC_OUTPUT = "StaticOutput"
     NO_ACCELERATOR = "NoAccelerator"
 
     OTHER_PROCESSES = "OtherProcesses"
@@ -63,6 +65,8 @@ VALIDITY_ROWS: tuple[ReasonRow, ...] = (
     ReasonRow(ValidityReason.FRAMES_DIFFER, _INVALID, False, "delivered frames of each sample", "not all the same", "Clips of different lengths are not one quantity."),
     ReasonRow(ValidityReason.SIZE_DIFFERS, _INVALID, False, "height and width of the delivered frames", "not those of the cell", "The figures would be of another cell."),
     ReasonRow(ValidityReason.COMPILED_IN_SAMPLE, _INVALID, False, "graphs that torch compiled in a measured sample", "any", "Its time is not that of the compiled model: more warm-ups may cure it."),
+    ReasonRow(ValidityReason.BLANK_OUTPUT, _INVALID, False, "standard deviation of every channel of every frame of each sample", "none above 1 of 255; not with random weights", "Something broke, an overflow in a half-precision decoder perhaps: such a clip is no work of the model."),
+    ReasonRow(ValidityReason.STATIC_OUTPUT, _INVALID, False, "every value of every frame of a sample against its first frame", "none differs by more than 1 of 255; not with random weights", "A picture was repeated: no video was generated."),
     ReasonRow(ValidityReason.NO_ACCELERATOR, _INVALID, False, "device of the loaded model", "cpu, although the shard was given GPUs", "The figures would be of other hardware."),
     ReasonRow(ValidityReason.OTHER_PROCESSES, _INVALID, True, "compute processes on the device that are not the runner's, after every sample", "any, with `validity.exclusiveGpu: Require`", "They take turns with the runner on the device, and use its memory and power."),
     ReasonRow(ValidityReason.ECC_ERRORS, _INVALID, True, "uncorrected ECC errors before and after", "more after than before", "The device computed with wrong values, or retired memory meanwhile."),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from vidbench_api.measured import SeriesName
 from vidbench_api.services import HttpSource, MockSource
 from vidbench_api.verdict import LoadPhase, Phase, Stage
 from vidbench_runner.core.purse import Purse
@@ -181,6 +182,36 @@ class GeneratedClip:
 
     service: ServiceCall | None = None
     """What a service told of this clip; None for a model of ours."""
+
+
+@dataclass(frozen=True)
+class ClipQuality:
+    """What the raw frames of one clip show, by the definitions of docs/quality.md.
+
+    Every column of quality stands either in `figures`, in its natural unit (shares of 1, pixels, frames), or in `reasons`.
+    """
+
+    figures: Mapping[SeriesName, float]
+    reasons: Mapping[SeriesName, str]
+    blank: bool | None = None
+    """Whether nothing is to be seen in any frame; None where that was not looked at."""
+
+    static: bool | None = None
+    """Whether all frames show the same; None for a single frame, or where that was not looked at."""
+
+    occluded: float | None = None
+    """Mean share of the picture that could not be followed from one frame to the next."""
+
+    nanoseconds: int = 0
+    """What looking took, after the sample's clock had stopped."""
+
+
+class ClipAssessor(Protocol):
+    """Looks at the raw frames of a clip: `quality.assessment`."""
+
+    def assess(self, frames: Any, progress: Progress) -> ClipQuality:
+        """Measure uint8 RGB frames (frames, height, width, 3), telling of progress; what fails is a reason, not an error."""
+        ...
 
 
 class VideoModel(Protocol):

@@ -35,6 +35,7 @@ from vidbench_runner.ports import DeviceMeter, Progress, VideoModel
 from vidbench_runner.processes import die_with_parent
 from vidbench_runner.provenance import find_environment
 from vidbench_runner.pulse import Pulse
+from vidbench_runner.quality.assessment import FrameAssessor
 from vidbench_runner.reports import write_report
 
 ModelFactory = Callable[[str, Progress], VideoModel]
@@ -154,6 +155,7 @@ def _run(
         keeper=keeper,
         environment=find_environment(),
         deadline_nanoseconds=deadline_nanoseconds,
+        assessor=FrameAssessor(MonotonicClock()),
         pretended_gpus=assignment.pretended_gpus,
     )
     verdict = Trial(plan, world).run()

@@ -12,11 +12,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from vidbench_api.measured import Series, SeriesName, Statistics
+from vidbench_api.measured import Series, SeriesName, Statistics, Unit
 from vidbench_api.verdict import Phase
 from vidbench_runner.core.endings import shortened
+from vidbench_runner.core.quality import QUALITY_COLUMNS, quality_figure, quality_reason
 from vidbench_runner.core.sample import MeasuredSample
 
 NANOSECONDS_PER_MICROSECOND = 1_000
@@ -41,8 +41,6 @@ NOT_SEEN = "not_seen"
 NOT_IN_EVERY_SAMPLE = "not_in_every_sample"
 NOT_TOLD = "not_told"
 """The service does not say."""
-
-Unit = Literal["microseconds", "bytes", "millijoules", "count"]
 
 
 @dataclass(frozen=True)
@@ -133,6 +131,7 @@ def _figures(samples: Sequence[MeasuredSample]) -> list[_Figure]:
         _Figure(SeriesName.MEMORY_RESERVED, "bytes", lambda sample: sample.clip.memory_reserved_bytes, _memory_reason),
         _Figure(SeriesName.FRAMES, "count", lambda sample: sample.clip.delivered_frames, _not_seen),
         *(_Figure(name, "count", calls_of(phase), _not_seen) for phase, name in SERIES_OF_CALLS.items()),
+        *(_Figure(name, unit, *_quality_of(name)) for name, unit in QUALITY_COLUMNS.items()),
     ]
 
 
@@ -142,6 +141,10 @@ def _not_seen(sample: MeasuredSample) -> str:
 
 def _step_reason(sample: MeasuredSample) -> str:
     return sample.clip.phases_reason or "calls_per_step_not_known"
+
+
+def _quality_of(name: SeriesName) -> tuple[Callable[[MeasuredSample], int | None], Callable[[MeasuredSample], str]]:
+    return (lambda sample: quality_figure(sample.quality, name), lambda sample: quality_reason(sample.quality, name))
 
 
 def _memory_reason(sample: MeasuredSample) -> str:

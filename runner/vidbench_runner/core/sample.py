@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from vidbench_api.verdict import Phase
-from vidbench_runner.ports import CallMismatch, DeviceReading, GeneratedClip, ServiceCall
+from vidbench_runner.core.quality import NOT_ASSESSED, NOT_STORED, quality_line, quality_of_line
+from vidbench_runner.ports import CallMismatch, ClipQuality, DeviceReading, GeneratedClip, ServiceCall
 
 SCHEMA = "vidbench.io/sample/1"
 _PHASES = tuple(Phase)
@@ -48,6 +49,8 @@ class MeasuredSample:
     device: DeviceReading
     """The device right after the sample."""
 
+    quality: ClipQuality = NOT_ASSESSED
+
     @property
     def name(self) -> str:
         """Return a name that files of this sample carry."""
@@ -83,6 +86,7 @@ class MeasuredSample:
             "energyWindowNanoseconds": self.energy.window_nanoseconds,
             "energyReason": self.energy.reason,
             "device": asdict(self.device),
+            "quality": quality_line(self.quality),
         }
         if clip.compilations is not None:
             line |= {"compilations": clip.compilations, "compileNanoseconds": clip.compile_nanoseconds}
@@ -135,6 +139,7 @@ class MeasuredSample:
                 _optional(line["energyMillijoules"]), _whole(line["energyWindowNanoseconds"]), line["energyReason"]
             ),
             device=DeviceReading(**line["device"]),
+            quality=quality_of_line(line["quality"]) if "quality" in line else NOT_STORED,
         )
 
 

@@ -21,6 +21,7 @@ from vidbench_runner.core.compilation import compilation_of
 from vidbench_runner.core.peaks import cold_memory, peak_memory
 from vidbench_runner.core.plan import Attempt, TrialPlan
 from vidbench_runner.core.protocol import plan_columns, protocol_of, reproducibility_of
+from vidbench_runner.core.quality import quality_facts
 from vidbench_runner.core.sample import MeasuredSample
 from vidbench_runner.core.validity import judge
 from vidbench_runner.ports import DeviceReading, HostReading
@@ -105,6 +106,7 @@ def rebuilt(plan: TrialPlan, lines: str, uri: str) -> Verdict:
         memory=memory,
         memory_cold=cold_memory(warmups),
         artifacts=ArtifactsFacts(uri=uri, digest=digest_of(lines)),
+        quality=quality_facts(plan.model, samples),
         series=columns.series,
         unmeasured=dict(columns.unmeasured)
         | unmeasured

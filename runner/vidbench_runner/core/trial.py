@@ -44,12 +44,23 @@ from vidbench_runner.core.health import Look, look_of, reasons_against, refusal_
 from vidbench_runner.core.peaks import Failure, cold_memory, peak_memory
 from vidbench_runner.core.plan import PlannedSample, TrialPlan
 from vidbench_runner.core.protocol import NEVER_TIMED, instrument_ppm, plan_columns, protocol_of, reproducibility_of
+from vidbench_runner.core.quality import NOT_ASSESSED, quality_facts
 from vidbench_runner.core.sample import NANOSECONDS_PER_SECOND, MeasuredSample, energy_between
 from vidbench_runner.core.service import service_facts
 from vidbench_runner.core.stopping import TimeLeft, reached_ppm, stop_reason
 from vidbench_runner.core.validity import judge
 from vidbench_runner.core.warming import WarmupReading, is_flat, needs_warmup
-from vidbench_runner.ports import Clock, DeviceMeter, DeviceReading, HostMeter, LoadedModel, ModelFailure, VideoModel
+from vidbench_runner.ports import (
+    ClipAssessor,
+    ClipQuality,
+    Clock,
+    DeviceMeter,
+    DeviceReading,
+    HostMeter,
+    LoadedModel,
+    ModelFailure,
+    VideoModel,
+)
 
 MAX_COMPONENTS = 16
 
@@ -97,6 +108,9 @@ class World:
 
     deadline_nanoseconds: int | None = None
     """When the shard is ended, on `clock`: no sample is begun that would not end before. None: there is no limit."""
+
+    assessor: ClipAssessor | None = None
+    """Looks at every clip's frames; None: nobody does, and the columns of quality say so."""
 
     pretended_gpus: bool = False
     """Whether the pod's GPUs are known not to exist, as on a test cluster: then running on the CPU is no defect."""
@@ -182,6 +196,7 @@ class Trial:
             cpu_throttled_periods=throttled,
             service=self._service(),
             output_digest=self._root.hexdigest() if self._samples else None,
+            quality=quality_facts(self._plan.model, self._samples),
             series=columns.series,
             unmeasured=dict(columns.unmeasured) | unmeasured | self._unseen_health(),
         )
@@ -299,12 +314,21 @@ class Trial:
             digest=digest.hexdigest(),
             energy=energy_between(before, after, ended - started),
             device=after,
+            quality=self._assess(frames),
         )
         self._reading = after
         world.listener.beat(self._stage, f"{sample.name} done")
         world.keeper.keep(sample, frames)
         self._turn = world.clock.nanoseconds() - started
         return sample
+
+    def _assess(self, frames: Any) -> ClipQuality:
+        """Look at the frames of warm-ups as well, so that no sample starts on a device that had less rest than the others."""
+        if self._world.assessor is None or self._plan.reruns:
+            return NOT_ASSESSED
+        return self._world.assessor.assess(
+            frames, lambda word: self._world.listener.beat(self._stage, f"quality {word}")
+        )
 
     def _hash(self, frames: Any, hashes: Iterable[Any]) -> None:
         view = memoryview(frames)

@@ -12,6 +12,7 @@ from vidbench_api.measured import ValidityVerdict
 from vidbench_api.names import Validity
 from vidbench_api.validity import ValidityReason
 from vidbench_runner.core.plan import TrialPlan
+from vidbench_runner.core.quality import shows_the_model
 from vidbench_runner.core.sample import MeasuredSample
 
 
@@ -38,6 +39,10 @@ def judge(
         wrong.append(ValidityReason.NO_ACCELERATOR)
     if plan.exclusive_gpu and any(sample.device.other_processes for sample in samples):
         wrong.append(ValidityReason.OTHER_PROCESSES)
+    if shows_the_model(plan.model):
+        # What random weights show says nothing of whether they were timed rightly.
+        wrong.extend([ValidityReason.BLANK_OUTPUT] if any(sample.quality.blank for sample in samples) else [])
+        wrong.extend([ValidityReason.STATIC_OUTPUT] if any(sample.quality.static for sample in samples) else [])
     wrong.extend(health_reasons)
     fewer = [ValidityReason.FEWER_SAMPLES.value] if len(samples) < plan.quota.required else []
     if wrong:
