@@ -31,11 +31,14 @@ QUALITY_COLUMNS: Mapping[SeriesName, Unit] = {
 }
 _PER_UNIT: Mapping[Unit, int] = {"millipixels": 1000, "partsPerMillion": 1_000_000, "count": 1}
 
-_PRETENDED: Mapping[str, str] = {"tiny": "random_weights", "random": "random_weights", "mock": "mock"}
+_NOISE: Mapping[str, str] = {"tiny": "random_weights", "random": "random_weights"}
 """Backends whose frames no trained model made, and the reason that says so."""
 
-INCOMPARABLE: Mapping[str, str] = {**_PRETENDED, "http": "encoded_video"}
+INCOMPARABLE: Mapping[str, str] = {**_NOISE, "http": "encoded_video"}
 """Backends whose frames are not the raw ones of a trained model: an encoder hides flicker and noise."""
+
+NOTHING_TO_SEE: Mapping[str, str] = {"mock": "mock"}
+"""Backends of which the frames are not looked at: they are a pattern of ours."""
 
 
 class QualitySample(Protocol):
@@ -69,7 +72,7 @@ def quality_reason(quality: ClipQuality, name: SeriesName) -> str:
 
 def shows_the_model(model: ModelRequest) -> bool:
     """Return whether the frames show what a trained model makes, and not noise or a pattern of ours."""
-    return model.backend not in _PRETENDED
+    return model.backend not in (*_NOISE, *NOTHING_TO_SEE)
 
 
 def quality_facts(model: ModelRequest, samples: Sequence[QualitySample]) -> QualityFacts | None:

@@ -44,7 +44,7 @@ from vidbench_runner.core.health import Look, look_of, reasons_against, refusal_
 from vidbench_runner.core.peaks import Failure, cold_memory, peak_memory
 from vidbench_runner.core.plan import PlannedSample, TrialPlan
 from vidbench_runner.core.protocol import NEVER_TIMED, instrument_ppm, plan_columns, protocol_of, reproducibility_of
-from vidbench_runner.core.quality import NOT_ASSESSED, quality_facts
+from vidbench_runner.core.quality import NOT_ASSESSED, NOTHING_TO_SEE, absent, quality_facts
 from vidbench_runner.core.sample import NANOSECONDS_PER_SECOND, MeasuredSample, energy_between
 from vidbench_runner.core.service import service_facts
 from vidbench_runner.core.stopping import TimeLeft, reached_ppm, stop_reason
@@ -326,6 +326,8 @@ class Trial:
         """Look at the frames of warm-ups as well, so that no sample starts on a device that had less rest than the others."""
         if self._world.assessor is None or self._plan.reruns:
             return NOT_ASSESSED
+        if (reason := NOTHING_TO_SEE.get(self._plan.model.backend)) is not None:
+            return absent(reason)
         return self._world.assessor.assess(
             frames, lambda word: self._world.listener.beat(self._stage, f"quality {word}")
         )

@@ -40,11 +40,12 @@ def is_static(first: Any, frame: Any) -> bool:
 
 
 def thumbnail(frame: Any) -> Any:
-    """Return the frame as a float32 array (32, 32, 3) of 0 to 1; each value is the mean of what it covers."""
+    """Return the frame as a float32 array (32, 32, 3) of 0 to 1; each value is the mean of what it covers, to half a level."""
     import cv2
     import numpy as np
 
-    return cv2.resize(frame.astype(np.float32), (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA) / FULL_SCALE
+    small = cv2.resize(frame, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
+    return small.astype(np.float32) / FULL_SCALE
 
 
 def scene_cuts(thumbnails: Sequence[Any]) -> list[int]:

@@ -14,7 +14,7 @@ from vidbench_runner.quality.pictures import FULL_SCALE
 SMALLEST_SIDE = 32
 """Below it the patches of the flow see too little."""
 
-MAX_PAIRS = 32
+MAX_PAIRS = 16
 """Flow costs some hundred milliseconds a pair at 480x832 on two cores: of longer clips this many pairs are taken."""
 
 MOVING_SHARE = 0.05

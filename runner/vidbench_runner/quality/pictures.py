@@ -54,16 +54,18 @@ def describe(frame: Any, luma: Any, histogram: Any) -> Picture:
         contrast=float(deviation[0, 0]) / FULL_SCALE,
         clipped=float(histogram[:, 0].sum() + histogram[:, -1].sum()) / float(histogram.sum()),
         sharpness=float(edges[0, 0]) / FULL_SCALE,
-        black=np.count_nonzero(luma < BLACK_LEVEL) >= BLACK_SHARE * luma.size,
+        black=bool(np.count_nonzero(luma < BLACK_LEVEL) >= BLACK_SHARE * luma.size),
         blank=bool(float(spread.max()) <= BLANK_DEVIATION),
     )
 
 
 def histogram_of(frame: Any) -> Any:
     """Return how often each level occurs in each channel of a uint8 RGB frame: an integer array (3, 256)."""
+    import cv2
     import numpy as np
 
-    return np.stack([np.bincount(frame[:, :, channel].ravel(), minlength=LEVELS) for channel in range(3)])
+    counts = [cv2.calcHist([frame], [channel], None, [LEVELS], [0, LEVELS]).ravel() for channel in range(3)]
+    return np.stack(counts).astype(np.int64)
 
 
 def luma_of(frame: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from support import clips
 
 from vidbench_api.measured import SeriesName
-from vidbench_runner.core.quality import QUALITY_COLUMNS, absent
+from vidbench_runner.core.quality import QUALITY_COLUMNS, absent, quality_line
 from vidbench_runner.ports import ClipQuality
 from vidbench_runner.quality.assessment import LIMIT_SECONDS, TOO_SLOW, FrameAssessor
 from vidbench_runner.quality.motion import MAX_PAIRS
@@ -92,7 +93,9 @@ def test_quality_of_a_cut_is_a_cut_and_no_motion() -> None:
         pytest.param(clips.constant(0), True, True, 6, id="black"),
         pytest.param(clips.constant(77), True, True, 0, id="grey"),
         pytest.param(clips.shifted(clips.constant(0), range(0, 60, 10)), True, False, 4, id="a fade of nothing"),
-        pytest.param(np.concatenate([clips.constant(0, 5), clips.noise(1, 40, 48)]), False, False, 5, id="one frame shows"),
+        pytest.param(
+            np.concatenate([clips.constant(0, 5), clips.noise(1, 40, 48)]), False, False, 5, id="one frame shows"
+        ),
         pytest.param(clips.constant(0, 1), True, None, 1, id="one black frame"),
         pytest.param(clips.noise(), False, False, 0, id="noise"),
     ],
@@ -144,7 +147,9 @@ def test_quality_that_takes_too_long_is_absent_from_where_it_was() -> None:
     pictures, cut_short = assess(clip, milliseconds=LIMIT_SECONDS * 1000 // (looks - 3))
     assert {pictures.reasons[name] for name in MOTION} == {TOO_SLOW}
     assert len(cut_short) < looks
-    assert pictures.figures == {name: value for name, value in whole.figures.items() if name not in MOTION}, "never of fewer"
+    assert pictures.figures == {name: value for name, value in whole.figures.items() if name not in MOTION}, (
+        "never of fewer"
+    )
 
 
 def test_quality_takes_time_that_is_told() -> None:
@@ -165,7 +170,12 @@ def test_quality_that_fails_is_a_reason_and_costs_no_measurement(
 
 
 @given(
-    st.integers(0, 14), st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**31), st.booleans(), st.sampled_from([1, 2])
+    st.integers(0, 14),
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.integers(0, 2**31),
+    st.booleans(),
+    st.sampled_from([1, 2]),
 )
 @settings(max_examples=40, deadline=None)
 def test_quality_of_any_clip_has_a_figure_or_a_reason_for_each_column_within_its_bounds(
@@ -178,6 +188,7 @@ def test_quality_of_any_clip_has_a_figure_or_a_reason_for_each_column_within_its
     assert list(quality.figures) == [name for name in QUALITY_COLUMNS if name in quality.figures]
     assert set(quality.figures) ^ set(quality.reasons) == set(QUALITY_COLUMNS)
     assert not any(reason.startswith("failed") for reason in quality.reasons.values())
+    assert json.loads(json.dumps(quality_line(quality))) == quality_line(quality), "plain numbers"
     for name, value in quality.figures.items():
         unit = QUALITY_COLUMNS[name]
         if unit == "partsPerMillion":
