@@ -102,6 +102,17 @@ def test_store_forgets_settled_pods_and_their_messages(store: ChildStore) -> Non
     assert store.pods_of(RUN) == ()
 
 
+def test_store_keeps_nothing_of_a_run_whose_children_are_gone(store: ChildStore) -> None:
+    store.put_job(KEY, JOB)
+    store.put_pod(KEY, ENDED)
+    store.forget_pods(RUN, frozenset({"job-1"}))
+    store.end_pod(KEY, ENDED)
+    store.drop_job(KEY, JOB.uid)
+    later = replace(ENDED, uid="pod-2")
+    store.put_pod(KEY, later)
+    assert store.pods_of(RUN) == (later,), "that its Job was settled is forgotten too, or runs that end would pile up"
+
+
 def test_store_keeps_what_is_not_settled(store: ChildStore) -> None:
     store.end_pod(KEY, ENDED)
     store.forget_pods(RUN, frozenset({"job-2"}))

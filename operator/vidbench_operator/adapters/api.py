@@ -26,6 +26,9 @@ from .metrics import Metrics
 
 CALL_SECONDS: Final = 30.0
 CONNECT_SECONDS: Final = 5.0
+CONNECTIONS: Final = 16
+"""Open at the same time: each holds some 300 KiB of buffers, and calls take a few milliseconds each."""
+
 CHUNK: Final = 100
 """Objects that are in memory as JSON at the same time; a thousand pods of them are 50 MiB."""
 
@@ -51,6 +54,7 @@ async def load_client() -> ApiClient:
     # Else every call looks for proxies and a ~/.netrc, in a thread: a tenth of the operator's processor time.
     configuration.client_session_kwargs = {"trust_env": False}
     configuration.proxy = configuration.proxy or find_proxy(configuration.host)
+    configuration.connection_pool_maxsize = CONNECTIONS
     return ApiClient(configuration)
 
 

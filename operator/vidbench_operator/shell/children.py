@@ -134,6 +134,7 @@ class ChildStore:
                 family.pods.drop(pod.uid)
             else:
                 family.pods.values[pod.uid] = replace(pod, message=None)
+        self._drop_if_empty(RunKey(run.namespace, run.name))
 
     # What the watches say. Each returns the runs to look at, or whether its run is to be looked at.
 
@@ -164,7 +165,9 @@ class ChildStore:
         """Note that a Job is gone."""
         self._unconfirmed.discard(uid)
         self._remember_deletion(uid)
-        return self._family(key).jobs.drop(uid)
+        dropped = self._family(key).jobs.drop(uid)
+        self._drop_if_empty(key)
+        return dropped
 
     def put_pod(self, key: RunKey, pod: ObservedPod) -> bool:
         """Note a pod as it is now."""
@@ -181,7 +184,9 @@ class ChildStore:
         self._remember_deletion(pod.uid)
         family = self._family(key)
         if pod.job_uid in family.settled:
-            return family.pods.drop(pod.uid)
+            dropped = family.pods.drop(pod.uid)
+            self._drop_if_empty(key)
+            return dropped
         return family.pods.put(pod.uid, replace(pod, gone=True), self._next_tick())
 
     def put_node(self, node: ObservedNode) -> frozenset[RunKey]:
@@ -251,8 +256,7 @@ class ChildStore:
             vanished = self._drop_vanished(family, uids, mark, run_exists=key in listed.runs)
             changed += [(key, uid) for uid in vanished]
             family.settled &= {pod.job_uid for pod in family.pods.values.values()} | family.jobs.values.keys()
-            if family.is_empty:
-                del self._families[key]
+            self._drop_if_empty(key)
         for key in [key for key in self._heads if key not in listed.runs and self._head_ticks[key] <= mark]:
             self.drop_run(key)
         self._sweep_nodes(mark, listed.nodes)
@@ -298,6 +302,12 @@ class ChildStore:
 
     def _family(self, key: RunKey) -> _Family:
         return self._families.setdefault(key, _Family())
+
+    def _drop_if_empty(self, key: RunKey) -> None:
+        """Forget a family of which nothing is left; runs that come and go would else pile up until the next sweep."""
+        family = self._families.get(key)
+        if family is not None and family.is_empty:
+            del self._families[key]
 
     def _next_tick(self) -> int:
         self._tick += 1
