@@ -16,7 +16,8 @@ MICROSECONDS_PER_SECOND = 1_000_000
 SECONDS_PER_HOUR = 3_600
 _MEBIBYTE = 1024 * 1024
 _DIGITS = 6
-_CPU = "cpu"
+_NO_GPUS = frozenset({"cpu", "service", "mock"})
+"""Devices of an environment that are none of our GPUs, whatever its pod held."""
 
 Positive = Annotated[FiniteFloat, Field(ge=0)]
 
@@ -67,7 +68,7 @@ def figures_of(
     seconds = latency / MICROSECONDS_PER_SECOND if latency else None
     frames = _mean(measured, SeriesName.FRAMES)
     factor = None if seconds is None or frames is None else frames / frames_per_second / seconds
-    on_gpu = gpus > 0 and measured.environment is not None and measured.environment.device != _CPU
+    on_gpu = gpus > 0 and measured.environment is not None and measured.environment.device not in _NO_GPUS
     return Figures(
         denoiser_calls_per_video=_rounded(_mean(measured, SeriesName.DENOISER_CALLS)),
         frames_per_video=_rounded(frames),

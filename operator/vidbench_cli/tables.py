@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vidbench_api.measured import SeriesName
+from vidbench_api.names import Comparability
 from vidbench_api.result import BenchmarkResultSpec
 from vidbench_api.run_status import BenchmarkRunStatus, CellRow
 
@@ -65,10 +66,15 @@ def _cell_line(row: CellRow, results: Sequence[BenchmarkResultSpec]) -> CellLine
 
 def _state(row: CellRow) -> str:
     if row.outcome is None:
-        return row.phase.value
+        return _marked(row.phase.value, row)
     if row.validity is not None and row.validity.value != "Valid" and row.outcome.value == "Succeeded":
-        return f"{row.outcome.value} ({row.validity.value})"
-    return row.outcome.value
+        return _marked(f"{row.outcome.value} ({row.validity.value})", row)
+    return _marked(row.outcome.value, row)
+
+
+def _marked(state: str, row: CellRow) -> str:
+    """Return the state with what was timed, where that is no device of ours: such figures compare with nothing else."""
+    return state if row.comparability is Comparability.DEVICE else f"{state} [{row.comparability.value.lower()}]"
 
 
 def _latency(row: CellRow) -> str:

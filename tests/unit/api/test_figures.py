@@ -74,6 +74,7 @@ def test_a_shard_without_a_sample_does_not_fit_anywhere() -> None:
     [
         pytest.param(Environment(device="cpu"), 1, id="a pretended GPU"),
         pytest.param(Environment(device="cpu"), 0, id="a CPU"),
+        pytest.param(Environment(device="mock"), 1, id="a mock on a GPU node"),
         pytest.param(None, 1, id="nobody knows"),
     ],
 )

@@ -9,11 +9,12 @@ import pytest
 from typer.testing import CliRunner
 
 from vidbench_api.measured import Series, SeriesName, Statistics, ValidityVerdict
-from vidbench_api.names import Outcome, RowPhase, RunPhase, Validity
+from vidbench_api.names import Comparability, Outcome, RowPhase, RunPhase, Validity
 from vidbench_api.result import BenchmarkResultSpec, CellReference, Origin, RunReference
 from vidbench_api.run_status import BenchmarkRunStatus, CellRow, Condition
 from vidbench_cli import __main__ as cli
 from vidbench_cli.cluster import ClusterAwayError, ClusterError, RunView
+from vidbench_cli.tables import cell_lines
 
 ENDED = Condition(type="Complete", status="True", reason="SomeCellsFailed", last_transition_time="2026-01-02T03:04:05Z")
 MEASURED = CellRow(
@@ -113,6 +114,15 @@ def test_get_shows_what_is_not_known_as_a_dash(answers: list[RunView | ClusterEr
     _, shown = _get()
     line = next(line for line in shown.splitlines() if line.startswith("broken/h100/short"))
     assert line.split() == ["broken/h100/short", "Failed", *"------"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [("Service", "Succeeded [service]"), ("Mock", "Succeeded [mock]"), ("Device", "Succeeded")]
+)
+def test_get_marks_what_is_not_comparable(kind: str, words: str) -> None:
+    row = MEASURED.model_copy(update={"comparability": Comparability(kind)})
+    [line] = cell_lines(BenchmarkRunStatus(rows=(row,)), ())
+    assert line.state == words
 
 
 def test_get_lets_no_object_drive_the_terminal(answers: list[RunView | ClusterError]) -> None:
