@@ -161,7 +161,7 @@ class Protocol(ApiModel):
 
 
 class Reproducibility(ApiModel):
-    """Whether a rerun of the same prompt and seed in the same process gave the same raw frames, to the bit."""
+    """Whether a rerun of the same prompt and seed in the same process gave the same latents and raw frames, to the bit."""
 
     reruns: Count
     equal: Count
@@ -279,7 +279,8 @@ class Measured(ApiModel):
     )
     service: ServiceFacts | None = Field(default=None, description="Of a service alone.")
     output_digest: Annotated[str, Field(max_length=64)] | None = Field(
-        default=None, description="SHA-256 over the raw frames of all samples, in order."
+        default=None,
+        description="SHA-256 over the final latents, where the decoder was seen, and the raw frames of all samples, in order.",
     )
     artifacts: ArtifactsFacts | None = None
     quality: QualityFacts | None = Field(default=None, description="Absent as long as there is no column of quality.")

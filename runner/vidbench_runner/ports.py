@@ -160,6 +160,9 @@ class GeneratedClip:
     finite: bool
     """Whether every value of the pipeline's float output was finite; a NaN output is a failure, never a sample."""
 
+    latents: tuple[Any, ...] = ()
+    """The bytes that the decoder was given, in order, as uint8 arrays on the host; empty where it was not seen."""
+
     memory_allocated_bytes: int | None = None
     memory_reserved_bytes: int | None = None
     memory_reason: str | None = None

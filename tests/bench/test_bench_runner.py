@@ -35,7 +35,7 @@ from vidbench_runner.ports import ClipRequest, ModelFailure, ModelRequest
 from vidbench_runner.pulse import Pulse, new_page
 
 PAIRS = int(os.environ.get("VIDBENCH_BENCH_PAIRS", "8"))
-WORKLOAD_SECONDS = 1.2
+WORKLOAD_SECONDS = 2.0
 UNTIMED = (Phase.PREPARE, Phase.OTHER)
 CLIP = ClipRequest("a cat walks", None, 7, 64, 64, 9, 4)
 
@@ -110,7 +110,7 @@ def supervisor_share(folder: Path, steps: int) -> dict[str, Any]:
     """Return the processor time of a real supervisor while its worker samples, as a share of that time."""
     request, message = folder / "request.json", folder / "message"
     cell = {"height": CLIP.height, "width": CLIP.width, "frames": CLIP.frames, "steps": steps}
-    request.write_text(request_document(cell=cell, seeds={"base": 7, "count": 10}).to_text())
+    request.write_text(request_document(cell=cell, seeds={"base": 7, "count": 40}).to_text())
     process = subprocess.Popen(
         [
             sys.executable, "-m", "vidbench_runner", "run", "--request", str(request), "--cell", CELL,

@@ -271,6 +271,21 @@ ACTIONS: Mapping[str, Action] = {
 }
 
 
+def _load_action(words: str) -> Callable[[], None]:
+    """`SECONDS`: a load that sleeps. `trickle SECONDS`: one that computes for a hundredth of a second now and then."""
+    *how, seconds = words.split() or ["0"]
+
+    def trickle() -> None:
+        end = time.monotonic() + float(seconds)
+        while time.monotonic() < end:
+            used = time.process_time()
+            while time.process_time() < used + 0.03:
+                sum(range(1000))
+            time.sleep(0.3)
+
+    return trickle if how else lambda: time.sleep(float(seconds))
+
+
 def main() -> int:
     """The real worker over a scripted model: actions by name from SCRIPT, the load's from SCRIPT_LOAD."""
     from vidbench_runner import worker
@@ -285,7 +300,7 @@ def main() -> int:
         return ScriptedModel(
             actions=iter([(actions | late)[name] for name in names]),
             progress=progress,
-            load_action=(lambda: time.sleep(float(load))) if load else (lambda: None),
+            load_action=_load_action(load),
         )
 
     return worker.main(create=create)

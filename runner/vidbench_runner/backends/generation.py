@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import logging
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import Any
 
 from vidbench_api.names import Reason
@@ -131,8 +132,8 @@ class PipelineModel(ABC):
         """
         import torch
 
-        pipeline, recorder = self._loaded(), self._recorder
-        if recorder is None:
+        pipeline, recorder, seam = self._loaded(), self._recorder, self._seam
+        if recorder is None or seam is None:
             raise ModelFailure(Reason.INTERNAL_ERROR, "the model has no phase recorder; load it first")
         generator = torch.Generator("cpu").manual_seed(clip.seed)
         arguments = call_arguments(pipeline, clip, generator)
@@ -144,9 +145,11 @@ class PipelineModel(ABC):
                 times = recorder.finish()
             except Exception as error:
                 memory = accelerator_memory(self._device)
+                seam.take_decoded()
                 raise generation_failure(error, recorder.abandon(), memory) from error
         compiled = self._watch.take() if self._watch is not None else None
-        return self._clip(clip, output, times, compiled)
+        latents = tuple(bytes_of(tensor) for tensor in seam.take_decoded())
+        return replace(self._clip(clip, output, times, compiled), latents=latents)
 
     def free(self) -> None:
         """Take the seam off, drop the pipeline and give the accelerator's memory back."""
@@ -203,6 +206,13 @@ class PipelineModel(ABC):
             compilations=compiled.count if compiled is not None else None,
             compile_nanoseconds=compiled.nanoseconds if compiled is not None else None,
         )
+
+
+def bytes_of(tensor: Any) -> Any:
+    """The bytes of a tensor of any type, on the host, as a uint8 array of one dimension."""
+    import torch
+
+    return tensor.detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy()
 
 
 def rounded_frames(output: Any) -> tuple[Any, bool]:

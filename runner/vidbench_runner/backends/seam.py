@@ -71,6 +71,7 @@ class PhaseSeam:
         self._recorder = recorder
         self._progress = progress
         self._patches: list[_Patch] = []
+        self._decoded: list[Any] = []
 
     def install(self, pipeline: Any) -> None:
         """Wrap the pipeline's parts. Call it once, when compile and offload are already set.
@@ -84,7 +85,7 @@ class PhaseSeam:
             inner = module._compiled_call_impl or module._call_impl  # noqa: SLF001 - what Module.__call__ looks up
             self._patch(module, "_compiled_call_impl", inner, phase)
         for owner, method, phase in timed_methods(pipeline):
-            self._patch(owner, method, getattr(owner, method), phase)
+            self._patch(owner, method, getattr(owner, method), phase, keep=phase is Phase.VAE_DECODE)
 
     def remove(self) -> None:
         """Take every wrapper off again."""
@@ -92,19 +93,31 @@ class PhaseSeam:
             patch.undo()
         self._patches = []
 
-    def _patch(self, owner: Any, attribute: str, inner: Callable[..., Any], phase: Phase) -> None:
+    def take_decoded(self) -> tuple[Any, ...]:
+        """Return what the VAE was given to decode since the last time, in order, and let go of it.
+
+        References are kept within a sample, and no copies: what that costs the clock is one append a call.
+        """
+        decoded, self._decoded[:] = tuple(self._decoded), ()
+        return decoded
+
+    def _patch(
+        self, owner: Any, attribute: str, inner: Callable[..., Any], phase: Phase, *, keep: bool = False
+    ) -> None:
         previous = owner.__dict__.get(attribute, _ABSENT)
-        wrapper = self._timed(inner, phase)
+        wrapper = self._timed(inner, phase, self._decoded if keep else None)
         setattr(owner, attribute, wrapper)
         self._patches.append(_Patch(owner, attribute, previous, wrapper))
 
-    def _timed(self, inner: Callable[..., Any], phase: Phase) -> Callable[..., Any]:
+    def _timed(self, inner: Callable[..., Any], phase: Phase, kept: list[Any] | None) -> Callable[..., Any]:
         recorder, progress, word = self._recorder, self._progress, phase.value
 
         @functools.wraps(inner)
         def timed(*args: Any, **kwargs: Any) -> Any:
             if not recorder.active:
                 return inner(*args, **kwargs)
+            if kept is not None:
+                kept.extend(args[:1] or tuple(kwargs.values())[:1])
             progress(f"{word} {recorder.denoiser_calls + 1}" if phase is Phase.DENOISE else word)
             with recorder.call(phase):
                 result = inner(*args, **kwargs)

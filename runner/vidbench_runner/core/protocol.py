@@ -59,9 +59,13 @@ def reproducibility_of(plan: TrialPlan, samples: Sequence[MeasuredSample]) -> Re
     if not plan.reruns:
         return None
     pairs = list(zip(samples, samples[plan.clips :], strict=False))
-    differing = [first for first, again in pairs if first.digest != again.digest]
+    differing = [first for first, again in pairs if not _same_bits(first, again)]
     return Reproducibility(
         reruns=len(pairs),
         equal=len(pairs) - len(differing),
         first_difference=f"prompt {differing[0].prompt}, seed {differing[0].seed}" if differing else None,
     )
+
+
+def _same_bits(first: MeasuredSample, again: MeasuredSample) -> bool:
+    return (first.digest, first.latents_digest) == (again.digest, again.latents_digest)

@@ -50,6 +50,8 @@ class MeasuredSample:
     """The device right after the sample."""
 
     quality: ClipQuality = NOT_ASSESSED
+    latents_digest: str | None = None
+    """SHA-256 of the final latents, in hex; None where the decoder was not seen."""
 
     @property
     def name(self) -> str:
@@ -79,6 +81,7 @@ class MeasuredSample:
             "height": clip.delivered_height,
             "width": clip.delivered_width,
             "framesSha256": self.digest,
+            "latentsSha256": self.latents_digest,
             "memoryAllocatedBytes": clip.memory_allocated_bytes,
             "memoryReservedBytes": clip.memory_reserved_bytes,
             "memoryReason": clip.memory_reason,
@@ -140,6 +143,7 @@ class MeasuredSample:
             ),
             device=DeviceReading(**line["device"]),
             quality=quality_of_line(line["quality"]) if "quality" in line else NOT_STORED,
+            latents_digest=line.get("latentsSha256"),
         )
 
 

@@ -303,18 +303,22 @@ class Trial:
                 f"the output of prompt {planned.prompt!r}, seed {planned.clip.seed} has values that are not finite",
             )
         frames = clip.frames
-        digest = hashlib.sha256()
-        self._hash(frames, (digest,) if warmup else (digest, self._root))
+        roots = () if warmup else (self._root,)
+        digest, latents = hashlib.sha256(), hashlib.sha256()
+        for part in clip.latents:
+            self._hash(part, (latents, *roots))
+        self._hash(frames, (digest, *roots))
         sample = MeasuredSample(
             number=number,
             warmup=warmup,
             prompt=planned.prompt,
             seed=planned.clip.seed,
-            clip=replace(clip, frames=None),
+            clip=replace(clip, frames=None, latents=()),
             digest=digest.hexdigest(),
             energy=energy_between(before, after, ended - started),
             device=after,
             quality=self._assess(frames),
+            latents_digest=latents.hexdigest() if clip.latents else None,
         )
         self._reading = after
         world.listener.beat(self._stage, f"{sample.name} done")

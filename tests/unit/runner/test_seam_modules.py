@@ -9,6 +9,7 @@ from accelerate.hooks import ModelHook, add_hook_to_module, remove_hook_from_mod
 
 from vidbench_api.verdict import Phase
 from vidbench_runner.backends.boundaries import PhaseRecorder, WallBoundaries
+from vidbench_runner.backends.generation import bytes_of
 from vidbench_runner.backends.seam import PhaseSeam, phase_of_module
 
 
@@ -260,3 +261,23 @@ def test_seam_lets_an_exception_through_and_remembers_the_innermost_phase():
 )
 def test_phase_of_a_component_is_told_by_its_name(component, phase):
     assert phase_of_module(component) is phase
+
+
+def test_seam_keeps_what_the_decoder_was_given_in_a_sample_until_it_is_taken():
+    pipeline = Pipeline()
+    seam, recorder, _ = seam_on(pipeline)
+    pipeline.vae.decode(7.0)
+    assert seam.take_decoded() == (), "outside of a sample nothing is kept"
+    sample(recorder, lambda: (pipeline.vae.decode(1.0), pipeline.vae.encode(9.0), pipeline.vae.decode(value=2.0)))
+    assert seam.take_decoded() == (1.0, 2.0)
+    assert seam.take_decoded() == ()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_bytes_of_a_tensor_are_those_of_its_values_in_order_whatever_its_type_and_layout(dtype):
+    values = torch.arange(24).reshape(2, 3, 4).to(dtype)
+    turned = values.transpose(0, 2)
+    assert bytes_of(turned).tobytes() == bytes_of(turned.clone(memory_format=torch.contiguous_format)).tobytes()
+    assert bytes_of(values).nbytes == 24 * values.element_size()
+    back = torch.frombuffer(bytearray(bytes_of(values).tobytes()), dtype=dtype).reshape(2, 3, 4)
+    assert torch.equal(back, values)

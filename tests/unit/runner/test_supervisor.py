@@ -212,6 +212,18 @@ def test_supervisor_busy_worker_without_heartbeats_is_not_taken_for_hung(attempt
     assert (code, verdict.samples_done) == (0, 3)
 
 
+def test_supervisor_slow_load_that_gets_on_is_not_taken_for_hung(attempt: Attempt) -> None:
+    document = request_document(timeouts={"noProgressSeconds": 1})
+    code, verdict = attempt.run("clip", document, SCRIPT_LOAD="trickle 6")
+    assert (code, verdict.samples_done) == (0, 3), "it was silent for three times its limit, and computed"
+
+
+def test_supervisor_load_that_hangs_is_killed_before_its_own_limit(attempt: Attempt) -> None:
+    document = request_document(timeouts={"noProgressSeconds": 2, "loadSeconds": 600})
+    code, verdict = attempt.run("", document, SCRIPT_LOAD="600")
+    assert (code, verdict.reason, verdict.stage) == (ExitCode.HUNG, "Hung", "loading")
+
+
 def test_supervisor_load_that_takes_too_long_is_ended(attempt: Attempt) -> None:
     document = request_document(timeouts={"loadSeconds": 4})
     code, verdict = attempt.run("", document, SCRIPT_LOAD="60")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from dataclasses import replace
 from typing import Any
@@ -40,6 +41,17 @@ class Deaf:
 
     def store(self) -> ArtifactsFacts | None:
         return None
+
+
+class Keeping(Deaf):
+    """A keeper that keeps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.samples: list[tuple[MeasuredSample, Any]] = []
+
+    def keep(self, sample: MeasuredSample, frames: Any) -> None:
+        self.samples.append((sample, frames))
 
 
 def run(
@@ -200,3 +212,32 @@ def test_memory_of_the_cold_pass_stands_apart_from_that_of_the_samples() -> None
     assert verdict.memory.allocated == 120
     on_cpu, _ = run(0)
     assert on_cpu.memory_cold is None
+
+
+def test_the_root_digest_is_over_latents_and_frames_of_the_samples_and_the_record_holds_one_of_each() -> None:
+    keeper = Keeping()
+
+    def with_latents(request: Any) -> Any:
+        return clip(request, latents=(np.full(8, request.seed, dtype=np.uint8), np.full(4, 1, dtype=np.uint8)))
+
+    model = ScriptedModel(actions=itertools.repeat(with_latents))
+    verdict, _ = run(world={"model": model, "keeper": keeper})
+    root = hashlib.sha256()
+    for sample, frames in keeper.samples:
+        latents = bytes([sample.seed] * 8 + [1] * 4)
+        assert sample.latents_digest == hashlib.sha256(latents).hexdigest()
+        assert sample.clip.latents == (), "they are not held on to"
+        assert MeasuredSample.from_line(sample.to_line()).latents_digest == sample.latents_digest
+        if not sample.warmup:
+            root.update(latents + frames.tobytes())
+    assert verdict.output_digest == root.hexdigest()
+
+
+def test_plan_repro_sees_latents_that_differ_although_the_frames_were_rounded_to_the_same() -> None:
+    drift = itertools.count()
+
+    def drifting(request: Any) -> Any:
+        return clip(request, latents=(np.full(8, next(drift), dtype=np.uint8),))
+
+    verdict, _ = run(world={"model": ScriptedModel(actions=itertools.repeat(drifting))}, plan="Repro")
+    assert verdict.reproducibility == Reproducibility(reruns=3, equal=0, first_difference="prompt cat, seed 7")

@@ -69,6 +69,8 @@ def test_worker_measures_a_saved_pipeline_end_to_end(tmp_path: Path) -> None:
     assert verdict.artifacts.digest == hashlib.sha256(content).hexdigest()
     lines = [json.loads(line) for line in content.splitlines()]
     assert [line["warmup"] for line in lines] == [True, False, False, False]
+    assert lines[0]["latentsSha256"] == lines[1]["latentsSha256"] is not None
+    assert len({line["latentsSha256"] for line in lines}) == 3, "another seed makes other latents"
     assert lines[0]["framesSha256"] == lines[1]["framesSha256"], "the warm-up makes the first sample's clip"
     assert (stored / lines[1]["video"]["file"]).stat().st_size > 0
 
