@@ -36,6 +36,7 @@ class SeriesName(StrEnum):
     VAE_DECODE = "vaeDecode"
     STEP = "step"
     ENERGY = "energy"
+    ENERGY_NET = "energyNet"
     MEMORY_ALLOCATED = "memoryAllocated"
     MEMORY_RESERVED = "memoryReserved"
     TEXT_ENCODE = "textEncode"
@@ -242,12 +243,60 @@ class QualityFacts(ApiModel):
     microseconds: Microseconds = Field(description="Time that looking took over all samples, outside of their times.")
 
 
+class EnergyFacts(ApiModel):
+    """Energy beside the columns `energy` (by the device's counter) and `energyNet` (without what it takes at rest)."""
+
+    idle_milliwatts: Count | None = Field(
+        default=None, description="Power of the device at rest, with the model loaded; subtracted in `energyNet`."
+    )
+    per_frame_millijoules: Count | None = Field(default=None, description="Mean, by delivered frames.")
+    per_step_millijoules: Count | None = Field(default=None, description="Mean, by denoising steps.")
+    phase_millijoules: Annotated[dict[Text64, Count], Field(max_length=8)] = Field(
+        default_factory=dict, description="Mean by sampled power, of phases of a second or more."
+    )
+    disagreement_ppm: Figure | None = Field(
+        default=None, description="Sampled power against the counter, in millionths of the counter; beyond 5 % noted."
+    )
+
+
+class DeviceFacts(ApiModel):
+    """What the device did while the samples were generated, by readings ten times a second."""
+
+    readings: Count
+    throttled_ppm: Annotated[dict[Text64, Count], Field(max_length=8)] = Field(
+        default_factory=dict, description="Share of readings, in millionths, by what held the clocks down."
+    )
+    sm_clock_megahertz: Count | None = Field(default=None, description="Median of the samples' medians.")
+    sm_clock_min_megahertz: Count | None = None
+    memory_clock_megahertz: Count | None = None
+    temperature_celsius: Annotated[int, Field(ge=-50, le=200)] | None = None
+    temperature_max_celsius: Annotated[int, Field(ge=-50, le=200)] | None = None
+    sampler_ppm: Count | None = Field(
+        default=None, description="Processor time of the readings, in millionths of one processor."
+    )
+
+
+class Steadiness(ApiModel):
+    """How steady the latency was from sample to sample of one process."""
+
+    drift_ppm: Figure = Field(
+        description="Change over the samples by the Theil-Sen slope, in millionths of the median."
+    )
+    trend_p_ppm: Count = Field(description="Two-sided p of the Mann-Kendall test, in millionths.")
+    autocorrelation_ppm: Figure = Field(description="At lag 1, in millionths.")
+    effective_samples: FiniteFloat = Field(description="Independent samples that tell as much about the mean.")
+    outliers: Count = Field(description="Samples far from the median: 5 deviations and 3 %.")
+
+
 class ValidityVerdict(ApiModel):
     """Whether the figures may be believed."""
 
     state: Validity
     reasons: Annotated[tuple[Text64, ...], Field(max_length=16, json_schema_extra=SET)] = Field(
         default=(), description="Why they may not, or not all of them; docs/validity.md has every word."
+    )
+    notes: Annotated[tuple[Text64, ...], Field(max_length=16, json_schema_extra=SET)] = Field(
+        default=(), description="What a reader should know of figures that count."
     )
 
 
@@ -270,6 +319,9 @@ class Measured(ApiModel):
     compilation: Compilation | None = None
     memory: Memory | None = None
     memory_cold: ColdMemory | None = None
+    energy: EnergyFacts | None = None
+    watch: DeviceFacts | None = None
+    steadiness: Steadiness | None = None
     health: Health | None = None
     expected_calls: Annotated[dict[Text64, Count], Field(max_length=8)] = Field(
         default_factory=dict, description="Calls a sample should make, by series name; a mismatch makes it Invalid."

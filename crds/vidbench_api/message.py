@@ -37,6 +37,9 @@ _HEAD_PARTS = (
     "unmeasured",
     "expectedCalls",
     "health",
+    "watch",
+    "steadiness",
+    "energy",
     "environment",
     "loaded",
     "memoryCold",
@@ -109,6 +112,7 @@ def decode(text: str) -> Verdict:
     _refuse_repeats("series", [entry.name.value for entry in verdict.series])
     _refuse_repeats("columnsDropped", verdict.columns_dropped)
     _refuse_repeats("validity.reasons", verdict.validity.reasons if verdict.validity else ())
+    _refuse_repeats("validity.notes", verdict.validity.notes if verdict.validity else ())
     return verdict
 
 
@@ -210,7 +214,7 @@ def _barest(current: Verdict, dropped: list[str]) -> Iterator[Verdict]:
             "reproducibility": None,
             "artifacts": None,
             "output_digest": None,
-            "validity": validity and validity.model_copy(update={"reasons": ()}),
+            "validity": validity and validity.model_copy(update={"reasons": (), "notes": ()}),
             "columns_dropped": (ALL_BUT_HEADLINE,),
         }
     )

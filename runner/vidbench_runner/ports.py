@@ -111,6 +111,15 @@ class AcceleratorMemory:
 
 
 @dataclass(frozen=True)
+class PhaseStretch:
+    """A stretch of a sample that one phase had, in nanoseconds since the sample's start."""
+
+    phase: Phase
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
 class CallMismatch:
     """A phase whose calls, in one sample, were not as many as its pipeline class is known to make.
 
@@ -170,6 +179,9 @@ class GeneratedClip:
 
     call_mismatches: tuple[CallMismatch, ...] = ()
     """Phases whose call count is not what the class makes; empty as well for a class whose counts are not known."""
+
+    phase_stretches: tuple[PhaseStretch, ...] = ()
+    """When which phase ran, in order; neighbours of one phase are one stretch. Empty where that is not known."""
 
     expected_calls: Mapping[Phase, int] = field(default_factory=dict)
     """How many calls of which phase the class makes for this clip; empty for a class whose counts are not known."""
@@ -280,6 +292,42 @@ class DeviceMeter(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class DeviceSample:
+    """One of the readings that are taken all the time; None where the device does not tell."""
+
+    nanoseconds: int
+    """On the monotonic clock that all processes of the machine share."""
+
+    power_milliwatts: int | None = None
+    sm_clock_megahertz: int | None = None
+    memory_clock_megahertz: int | None = None
+    temperature_celsius: int | None = None
+    clock_reasons: int | None = None
+    """NVML's bits of why the clocks are not higher."""
+
+
+class DeviceWatch(Protocol):
+    """Readings of the device that somebody takes ten times a second while this process works."""
+
+    @property
+    def reason(self) -> str | None:
+        """Return why there are no readings; None where there are."""
+        ...
+
+    def between(self, start: int, end: int, /) -> tuple[DeviceSample, ...]:
+        """Return the readings between two moments in nanoseconds, in order; those that were overwritten are missing."""
+        ...
+
+    def cost_ppm(self) -> int | None:
+        """Return the processor time that the readings take, in millionths of one processor."""
+        ...
+
+    def rest(self, nanoseconds: int, /) -> None:
+        """Do nothing for so long."""
+        ...
+
+
 @dataclass(frozen=True)
 class HostReading:
     """One look at this process and its container. Peaks are since the start of each; counters only grow.
@@ -297,6 +345,8 @@ class HostReading:
     """`nr_throttled` of the container's cgroup: take the difference of two readings."""
 
     cpu_throttled_microseconds: int | None = None
+    cpu_periods: int | None = None
+    """`nr_periods` of the same cgroup: enforcement periods in which it ran; 0 where it has no limit."""
 
 
 @dataclass(frozen=True)

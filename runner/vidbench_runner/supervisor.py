@@ -1,7 +1,7 @@
 """The supervisor: checks the request, runs the worker, enforces the limits, and writes the termination message.
 
-It touches neither torch nor CUDA, so that it still can report when those hang or take the worker along; a thread of its own
-asks the driver whether the GPU is busy. It keeps the
+It touches neither torch nor CUDA, so that it still can report when those hang or take the worker along; threads of its own
+ask the driver whether the GPU is busy, and read its sensors for the worker. It keeps the
 worker's last verdict, writes it ahead after every boundary, and says itself what the worker no longer can: killed, out of
 memory, hung, past a deadline, interrupted. Its exit code says the same as the verdict.
 """
@@ -37,12 +37,14 @@ from vidbench_runner.core.endings import (
     exit_code_of,
     shortened,
 )
+from vidbench_runner.core.energy import NANOSECONDS_PER_SECOND
 from vidbench_runner.core.peaks import with_outer_peaks
 from vidbench_runner.core.plan import DIGEST_CHARACTERS, Attempt, PlanError, TrialPlan, plan_trial
-from vidbench_runner.core.sample import NANOSECONDS_PER_SECOND
 from vidbench_runner.core.watchdog import Activity, Limits, Observation, Watchdog
 from vidbench_runner.memory_evidence import OomKills, peak_of_ended_children
 from vidbench_runner.meters.host import CgroupMeter
+from vidbench_runner.meters.sampler import sampling
+from vidbench_runner.meters.trace import new_trace
 from vidbench_runner.meters.utilisation import DeviceUse, detect_utilisation
 from vidbench_runner.processes import ProcessGroup
 from vidbench_runner.pulse import Pulse, new_page
@@ -242,19 +244,23 @@ class Supervisor:
         pulse = Pulse(page)
         reading, writing = os.pipe()
         deadline = round((self._started + self._limits.soft_deadline) * NANOSECONDS_PER_SECOND)
-        arguments = (
-            "--reports", str(writing), "--pulse", str(page), "--supervisor", str(os.getpid()), "--deadline", str(deadline),
-        )  # fmt: skip
-        try:
-            worker = ProcessGroup((*command, *arguments), environment, (writing, page))
-        finally:
-            os.close(writing)
-            os.close(page)
-        try:
-            status = self._follow(worker, pulse, reading)
-        finally:
-            worker.kill()
-            os.close(reading)
+        trace = new_trace()
+        own = (writing, page, trace)
+        values = {
+            "--reports": writing, "--pulse": page, "--watch": trace, "--supervisor": os.getpid(), "--deadline": deadline,
+        }  # fmt: skip
+        arguments = [word for name, value in values.items() for word in (name, str(value))]
+        with sampling(trace, environment):
+            try:
+                worker = ProcessGroup((*command, *arguments), environment, own)
+            finally:
+                for descriptor in own:
+                    os.close(descriptor)
+            try:
+                status = self._follow(worker, pulse, reading)
+            finally:
+                worker.kill()
+                os.close(reading)
         return self._final(status, pulse, oom_kills)
 
     def _follow(self, worker: ProcessGroup, pulse: Pulse, reading: int) -> int:

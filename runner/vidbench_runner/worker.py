@@ -1,7 +1,7 @@
 """The worker: the one process that touches torch and the GPU. Runs the trial and reports to its supervisor.
 
-Started by the supervisor with the assignment in the environment and two inherited descriptors: the pipe for verdicts and
-the shared page for heartbeats. Whatever goes wrong becomes a final verdict; the traceback goes to stderr.
+Started by the supervisor with the assignment in the environment and three inherited descriptors: the pipe for verdicts, the
+shared page for heartbeats, and the trace of the device's readings. Whatever goes wrong becomes a final verdict; the traceback goes to stderr.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from vidbench_runner.core.trial import Trial, World
 from vidbench_runner.meters.host import CgroupMeter
 from vidbench_runner.meters.null import NullMeter
 from vidbench_runner.meters.nvml import detect_meter
-from vidbench_runner.ports import DeviceMeter, Progress, VideoModel
+from vidbench_runner.meters.trace import TraceWatch
+from vidbench_runner.ports import DeviceMeter, DeviceWatch, Progress, VideoModel
 from vidbench_runner.processes import die_with_parent
 from vidbench_runner.provenance import find_environment
 from vidbench_runner.pulse import Pulse
@@ -125,8 +126,9 @@ def main(arguments: Sequence[str] | None = None, create: ModelFactory = import_a
     )
     pulse = Pulse(parsed.pulse)
     line = SupervisorLine(pulse, parsed.reports, interrupts)
+    watch = TraceWatch(parsed.watch)
     try:
-        verdict = _run(assignment, attempt, line, create, pulse.progress, parsed.deadline)
+        verdict = _run(assignment, attempt, line, create, pulse.progress, watch, parsed.deadline)
     except (Exception, Interruption) as error:  # noqa: BLE001 - any failure is reported with its reason
         line.failed(error)
         verdict = concluded(blank_verdict(attempt), ending_of(error))
@@ -141,6 +143,7 @@ def _run(
     line: SupervisorLine,
     create: ModelFactory,
     progress: Progress,
+    watch: DeviceWatch,
     deadline_nanoseconds: int | None,
 ) -> Verdict:
     request = RequestDocument.from_text(Path(assignment.request_path).read_text(encoding="utf-8"))
@@ -151,6 +154,7 @@ def _run(
         meter=_meter(plan.model.backend),
         clock=MonotonicClock(),
         host=CgroupMeter(),
+        watch=watch,
         listener=line,
         keeper=keeper,
         environment=find_environment(),
@@ -191,6 +195,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m vidbench_runner.worker", description="Started by the supervisor.")
     parser.add_argument("--reports", type=int, required=True, help="descriptor of the pipe for verdicts")
     parser.add_argument("--pulse", type=int, required=True, help="descriptor of the page for heartbeats")
+    parser.add_argument("--watch", type=int, required=True, help="descriptor of the trace of the device's readings")
     parser.add_argument("--supervisor", type=int, required=True, help="process id of the supervisor")
     parser.add_argument("--deadline", type=int, help="nanoseconds of CLOCK_MONOTONIC at which the shard is ended")
     return parser

@@ -18,6 +18,7 @@ from vidbench_runner.ports import (
     CallMismatch,
     ClipRequest,
     DeviceReading,
+    DeviceSample,
     GeneratedClip,
     HostLook,
     HostReading,
@@ -165,6 +166,24 @@ class FakeMeter:
 
     def close(self) -> None:
         self.reads = -1
+
+
+@dataclass
+class FakeWatch:
+    """A watch over readings that a test has put there; it rests by moving the clock."""
+
+    readings: list[DeviceSample] = field(default_factory=list)
+    reason: str | None = "no_gpu"
+    clock: FakeClock = field(default_factory=FakeClock)
+
+    def between(self, start: int, end: int) -> tuple[DeviceSample, ...]:
+        return tuple(reading for reading in self.readings if start <= reading.nanoseconds <= end)
+
+    def cost_ppm(self) -> int | None:
+        return 120 if self.readings else None
+
+    def rest(self, nanoseconds: int) -> None:
+        self.clock.advance(nanoseconds)
 
 
 @dataclass

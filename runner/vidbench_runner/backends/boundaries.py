@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from vidbench_api.verdict import Phase
-from vidbench_runner.ports import Clock
+from vidbench_runner.ports import Clock, PhaseStretch
 
 NANOSECONDS_PER_MILLISECOND = 1_000_000
 
@@ -142,6 +142,7 @@ class SampleTimes:
     calls: dict[Phase, int]
     denoiser_starts: tuple[int, ...]
     denoise_end: int | None
+    stretches: tuple[PhaseStretch, ...] = ()
 
     def steps(self, calls_per_step: int | None, steps: int) -> tuple[int, ...]:
         """Duration of each denoising step: from its first denoiser call to the next step's, the last to the decoder.
@@ -175,6 +176,17 @@ def attribute(owners: Sequence[Phase | None]) -> list[Phase]:
         else:
             named.append(Phase.OTHER)
     return named
+
+
+def stretches(named: Sequence[Phase], cuts: Sequence[int]) -> tuple[PhaseStretch, ...]:
+    """Return when which phase ran: neighbours of one phase are one stretch."""
+    found: list[PhaseStretch] = []
+    for phase, start, end in zip(named, cuts[:-1], cuts[1:], strict=True):
+        if found and found[-1].phase is phase:
+            found[-1] = PhaseStretch(phase, found[-1].start, end)
+        else:
+            found.append(PhaseStretch(phase, start, end))
+    return tuple(found)
 
 
 class PhaseRecorder:
@@ -247,6 +259,7 @@ class PhaseRecorder:
             calls=calls,
             denoiser_starts=tuple(cuts[index] for index in self._denoiser_cuts),
             denoise_end=cuts[denoised[-1] + 1] if denoised else None,
+            stretches=stretches(named, cuts),
         )
 
     def _cut(self) -> None:

@@ -202,6 +202,7 @@ class PipelineModel(ABC):
             memory_reserved_bytes=memory.reserved,
             memory_reason=memory.reason,
             call_mismatches=wrong,
+            phase_stretches=times.stretches,
             expected_calls=expected.calls if expected else {},
             compilations=compiled.count if compiled is not None else None,
             compile_nanoseconds=compiled.nanoseconds if compiled is not None else None,

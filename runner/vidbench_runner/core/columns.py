@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from vidbench_api.measured import Series, SeriesName, Statistics, Unit
 from vidbench_api.verdict import Phase
 from vidbench_runner.core.endings import shortened
+from vidbench_runner.core.energy import net
 from vidbench_runner.core.quality import QUALITY_COLUMNS, quality_figure, quality_reason
 from vidbench_runner.core.sample import MeasuredSample
 
@@ -61,13 +62,16 @@ class _Figure:
     reason: Callable[[MeasuredSample], str]
 
 
-def columns_of(samples: Sequence[MeasuredSample]) -> Columns:
-    """Return the columns of the measured samples, in their order; none for no samples."""
+def columns_of(samples: Sequence[MeasuredSample], idle_milliwatts: int | None = None) -> Columns:
+    """Return the columns of the measured samples, in their order; none for no samples.
+
+    `idle_milliwatts` is what the device takes at rest; without it there is no net energy.
+    """
     if not samples:
         return Columns((), {})
     series: list[Series] = []
     unmeasured: dict[str, str] = {}
-    for figure in _figures(samples):
+    for figure in _figures(samples, idle_milliwatts):
         values = [figure.value(sample) for sample in samples]
         present = [value for value in values if value is not None]
         if len(present) == len(values):
@@ -101,7 +105,7 @@ def _to_microseconds(nanoseconds: float) -> int:
     return round(nanoseconds / NANOSECONDS_PER_MICROSECOND)
 
 
-def _figures(samples: Sequence[MeasuredSample]) -> list[_Figure]:
+def _figures(samples: Sequence[MeasuredSample], idle_milliwatts: int | None) -> list[_Figure]:
     phases = {(sample.warmup, sample.number): phase_microseconds(sample) for sample in samples}
 
     def time_of(phase: Phase) -> Callable[[MeasuredSample], int | None]:
@@ -124,6 +128,12 @@ def _figures(samples: Sequence[MeasuredSample]) -> list[_Figure]:
             "millijoules",
             lambda sample: sample.energy.millijoules,
             lambda sample: sample.energy.reason or "not_read",
+        ),
+        _Figure(
+            SeriesName.ENERGY_NET,
+            "millijoules",
+            lambda sample: net(sample.energy, idle_milliwatts),
+            lambda sample: sample.energy.reason or "idle_power_not_measured",
         ),
         _Figure(
             SeriesName.MEMORY_ALLOCATED, "bytes", lambda sample: sample.clip.memory_allocated_bytes, _memory_reason

@@ -64,6 +64,9 @@ class TrialPlan:
     exclusive_gpu: bool = False
     """Whether a GPU that others use does not count."""
 
+    shared_resource: bool = False
+    """Whether the resource that the shard is given stands for a part of a GPU's time."""
+
     @property
     def reruns(self) -> bool:
         """Whether the samples are only compared with each other, and never timed."""
@@ -92,6 +95,7 @@ def plan_trial(request: RequestDocument, attempt: Attempt) -> TrialPlan:
     if not samples:
         raise PlanError("the request document has no samples: it needs at least one prompt and one seed")
     least = request.warmup
+    hardware = request.find_hardware(cell.hardware)
     return TrialPlan(
         attempt=attempt,
         model=_model(cell, deterministic=request.plan == "Repro"),
@@ -100,10 +104,12 @@ def plan_trial(request: RequestDocument, attempt: Attempt) -> TrialPlan:
         clips=len(request.clips()),
         quota=Quota(request.required_samples(), len(samples), _target(request)),
         warmups=WarmupLimits(least, least if request.warmup_max is None else max(least, request.warmup_max)),
-        gpus=request.find_hardware(cell.hardware).gpus,
+        gpus=hardware.gpus,
         frames_per_second=cell.frames_per_second,
         health=request.runner_class.health,
         exclusive_gpu=request.exclusive_gpu == "Require",
+        # The name that NVIDIA's device plugin gives to a time slice or a share by MPS.
+        shared_resource=hardware.resource_name.endswith(".shared"),
     )
 
 

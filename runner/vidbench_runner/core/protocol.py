@@ -18,9 +18,9 @@ NOT_TIMED_CALLS = frozenset({Phase.PREPARE, Phase.OTHER})
 NEVER_TIMED = "plan Repro uses deterministic algorithms: its times and peaks are not those of the model"
 
 
-def plan_columns(plan: TrialPlan, samples: Sequence[MeasuredSample]) -> Columns:
+def plan_columns(plan: TrialPlan, samples: Sequence[MeasuredSample], idle_milliwatts: int | None = None) -> Columns:
     """Return the columns of the samples; none with plan Repro, which is never timed."""
-    return Columns((), {"series": NEVER_TIMED}) if plan.reruns else columns_of(samples)
+    return Columns((), {"series": NEVER_TIMED}) if plan.reruns else columns_of(samples, idle_milliwatts)
 
 
 def protocol_of(

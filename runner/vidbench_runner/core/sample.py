@@ -6,29 +6,17 @@ Pure. The line holds nanoseconds as they were read; rounding is the columns' mat
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from vidbench_api.verdict import Phase
+from vidbench_runner.core.device_watch import WatchedSample
+from vidbench_runner.core.energy import Energy
 from vidbench_runner.core.quality import NOT_ASSESSED, NOT_STORED, quality_line, quality_of_line
 from vidbench_runner.ports import CallMismatch, ClipQuality, DeviceReading, GeneratedClip, ServiceCall
 
 SCHEMA = "vidbench.io/sample/1"
 _PHASES = tuple(Phase)
-NANOSECONDS_PER_SECOND = 1_000_000_000
-SHORTEST_ENERGY_WINDOW_NANOSECONDS = NANOSECONDS_PER_SECOND
-"""The driver's energy counter moves in steps of some 10 to 100 ms: over less than a second it says too little."""
-
-
-@dataclass(frozen=True)
-class Energy:
-    """What the device's counter moved by, in millijoules, while a sample was generated; None with a reason."""
-
-    millijoules: int | None
-    window_nanoseconds: int
-    """Time between the two readings of the counter: the sample, and the rounding of its frames."""
-
-    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +40,9 @@ class MeasuredSample:
     quality: ClipQuality = NOT_ASSESSED
     latents_digest: str | None = None
     """SHA-256 of the final latents, in hex; None where the decoder was not seen."""
+
+    watch: WatchedSample = field(default_factory=WatchedSample)
+    """The device while it was generated."""
 
     @property
     def name(self) -> str:
@@ -88,6 +79,9 @@ class MeasuredSample:
             "energyMillijoules": self.energy.millijoules,
             "energyWindowNanoseconds": self.energy.window_nanoseconds,
             "energyReason": self.energy.reason,
+            "energySampledMillijoules": self.energy.sampled_millijoules,
+            "energyPhasesMillijoules": dict(self.energy.phases),
+            "watch": asdict(self.watch),
             "device": asdict(self.device),
             "quality": quality_line(self.quality),
         }
@@ -139,11 +133,16 @@ class MeasuredSample:
             clip=clip,
             digest=str(line["framesSha256"]),
             energy=Energy(
-                _optional(line["energyMillijoules"]), _whole(line["energyWindowNanoseconds"]), line["energyReason"]
+                _optional(line["energyMillijoules"]),
+                _whole(line["energyWindowNanoseconds"]),
+                line["energyReason"],
+                _optional(line.get("energySampledMillijoules")),
+                {str(Phase(name)): _whole(taken) for name, taken in line.get("energyPhasesMillijoules", {}).items()},
             ),
             device=DeviceReading(**line["device"]),
             quality=quality_of_line(line["quality"]) if "quality" in line else NOT_STORED,
             latents_digest=line.get("latentsSha256"),
+            watch=WatchedSample(**line.get("watch", {})),
         )
 
 
@@ -161,20 +160,3 @@ def _whole(value: Any) -> int:
 
 def _optional(value: Any) -> int | None:
     return None if value is None else _whole(value)
-
-
-def energy_between(before: DeviceReading, after: DeviceReading, window_nanoseconds: int) -> Energy:
-    """Return the energy between two readings; None where the counter does not speak of this sample alone."""
-
-    def unknown(reason: str) -> Energy:
-        return Energy(None, window_nanoseconds, reason)
-
-    if before.mig or after.mig:
-        return unknown("mig")
-    if before.total_energy_millijoules is None or after.total_energy_millijoules is None:
-        return unknown(after.reason or before.reason or "no_counter")
-    if before.uuid != after.uuid or after.total_energy_millijoules < before.total_energy_millijoules:
-        return unknown("counter_reset")
-    if window_nanoseconds < SHORTEST_ENERGY_WINDOW_NANOSECONDS:
-        return unknown("window_below_1s")
-    return Energy(after.total_energy_millijoules - before.total_energy_millijoules, window_nanoseconds)

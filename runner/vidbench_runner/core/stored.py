@@ -23,7 +23,7 @@ from vidbench_runner.core.plan import Attempt, TrialPlan
 from vidbench_runner.core.protocol import plan_columns, protocol_of, reproducibility_of
 from vidbench_runner.core.quality import quality_facts
 from vidbench_runner.core.sample import MeasuredSample
-from vidbench_runner.core.validity import judge
+from vidbench_runner.core.validity import Evidence, judge
 from vidbench_runner.ports import DeviceReading, HostReading
 
 SCHEMA = "vidbench.io/stored-verdict/1"
@@ -80,7 +80,7 @@ def rebuilt(plan: TrialPlan, lines: str, uri: str) -> Verdict:
     memory, unmeasured = peak_memory(
         warmups, samples, None, taken[-1].device if taken else DeviceReading(), HostReading()
     )
-    judged = judge(plan, samples, lacks_accelerator=False)
+    judged = judge(Evidence(plan, samples))
     partial = ValidityVerdict(state=Validity.PARTIAL, reasons=(ValidityReason.VERDICT_LOST.value,))
     wanted = plan.samples[0].clip
     attempt = plan.attempt
@@ -110,7 +110,9 @@ def rebuilt(plan: TrialPlan, lines: str, uri: str) -> Verdict:
         series=columns.series,
         unmeasured=dict(columns.unmeasured)
         | unmeasured
-        | dict.fromkeys(("setup", "environment", "loaded", "health", "outputDigest", "cpuThrottledPeriods"), LOST),
+        | dict.fromkeys(
+            ("setup", "environment", "loaded", "health", "watch", "outputDigest", "cpuThrottledPeriods"), LOST
+        ),
     )
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from vidbench_api.health import Health
 from vidbench_api.measured import (
     ArtifactsFacts,
     ClipFacts,
+    EnergyFacts,
     Environment,
     Memory,
     ModelFacts,
@@ -29,8 +30,14 @@ from vidbench_api.measured import (
 from vidbench_api.names import Reason
 from vidbench_api.services import ServiceFacts
 from vidbench_api.verdict import Stage, Verdict
-from vidbench_runner.core.columns import NANOSECONDS_PER_MICROSECOND, SERIES_OF_CALLS, latency_microseconds
+from vidbench_runner.core.columns import (
+    NANOSECONDS_PER_MICROSECOND,
+    REASON_CHARACTERS,
+    SERIES_OF_CALLS,
+    latency_microseconds,
+)
 from vidbench_runner.core.compilation import compilation_of
+from vidbench_runner.core.device_watch import Unwatched, device_facts, watched
 from vidbench_runner.core.endings import (
     Ending,
     Interruption,
@@ -40,15 +47,17 @@ from vidbench_runner.core.endings import (
     ending_of,
     shortened,
 )
+from vidbench_runner.core.energy import NANOSECONDS_PER_SECOND, Sharing, energy_facts, energy_of, idle_power
 from vidbench_runner.core.health import Look, look_of, reasons_against, refusal_of
 from vidbench_runner.core.peaks import Failure, cold_memory, peak_memory
 from vidbench_runner.core.plan import PlannedSample, TrialPlan
 from vidbench_runner.core.protocol import NEVER_TIMED, instrument_ppm, plan_columns, protocol_of, reproducibility_of
 from vidbench_runner.core.quality import NOT_ASSESSED, NOTHING_TO_SEE, absent, quality_facts
-from vidbench_runner.core.sample import NANOSECONDS_PER_SECOND, MeasuredSample, energy_between
+from vidbench_runner.core.sample import MeasuredSample
 from vidbench_runner.core.service import service_facts
+from vidbench_runner.core.steadiness import FEWEST_SAMPLES
 from vidbench_runner.core.stopping import TimeLeft, reached_ppm, stop_reason
-from vidbench_runner.core.validity import judge
+from vidbench_runner.core.validity import CpuThrottling, Evidence, judge
 from vidbench_runner.core.warming import WarmupReading, is_flat, needs_warmup
 from vidbench_runner.ports import (
     ClipAssessor,
@@ -56,13 +65,20 @@ from vidbench_runner.ports import (
     Clock,
     DeviceMeter,
     DeviceReading,
+    DeviceWatch,
     HostMeter,
+    HostReading,
     LoadedModel,
     ModelFailure,
     VideoModel,
 )
 
 MAX_COMPONENTS = 16
+IDLE_NANOSECONDS = 2_000_000_000
+"""Over which the power at rest is read."""
+
+REST_NANOSECONDS = IDLE_NANOSECONDS + 1_000_000_000
+"""The device rests after the load: its power needs about a second to settle."""
 
 
 class Listener(Protocol):
@@ -106,6 +122,7 @@ class World:
     environment: Environment
     """What is known before the load; the device is filled in after it."""
 
+    watch: DeviceWatch = field(default_factory=Unwatched)
     deadline_nanoseconds: int | None = None
     """When the shard is ended, on `clock`: no sample is begun that would not end before. None: there is no limit."""
 
@@ -129,7 +146,8 @@ class Trial:
         self._turn: int | None = None
         self._stopped_by: StopReason | None = None
         self._root = hashlib.sha256()
-        self._throttled_before: int | None = None
+        self._host_before: HostReading | None = None
+        self._idle_milliwatts: int | None = None
         self._failure: Failure | None = None
         self._before: Look | None = None
         self._after: Look | None = None
@@ -162,10 +180,10 @@ class Trial:
 
     def verdict(self) -> Verdict:
         """Return what is known so far; not final."""
-        attempt, columns = self._plan.attempt, plan_columns(self._plan, self._samples)
+        attempt, columns = self._plan.attempt, plan_columns(self._plan, self._samples, self._idle_milliwatts)
+        evidence = self._evidence()
         memory, unmeasured = self._memory()
-        throttled = self._throttled()
-        if self._samples and throttled is None:
+        if self._samples and evidence.cpu is None:
             unmeasured["cpuThrottledPeriods"] = "not_read"
         if self._loaded is not None and self._loaded.opaque_reason is not None:
             unmeasured["loaded"] = self._loaded.opaque_reason
@@ -175,12 +193,7 @@ class Trial:
             shard=attempt.shard,
             attempt=attempt.attempt,
             stage=self._stage,
-            validity=judge(
-                self._plan,
-                self._samples,
-                lacks_accelerator=self._lacks_accelerator(),
-                health_reasons=reasons_against(self._plan.health, self._health() or Health()),
-            ),
+            validity=judge(evidence),
             samples_done=len(self._samples),
             protocol=self._protocol(columns.series),
             reproducibility=reproducibility_of(self._plan, self._samples),
@@ -191,14 +204,17 @@ class Trial:
             compilation=compilation_of(self._warmups, self._samples),
             memory=memory,
             memory_cold=None if self._plan.reruns else cold_memory(self._warmups),
+            energy=self._energy(),
+            watch=device_facts(evidence.watched, self._world.watch.cost_ppm()),
+            steadiness=evidence.steadiness,
             health=self._health(),
             expected_calls=self._expected_calls(),
-            cpu_throttled_periods=throttled,
+            cpu_throttled_periods=evidence.cpu.throttled if evidence.cpu is not None else None,
             service=self._service(),
             output_digest=self._root.hexdigest() if self._samples else None,
             quality=quality_facts(self._plan.model, self._samples),
             series=columns.series,
-            unmeasured=dict(columns.unmeasured) | unmeasured | self._unseen_health(),
+            unmeasured=dict(columns.unmeasured) | unmeasured | self._unseen_health() | self._unwatched(evidence),
         )
 
     def _check_host(self) -> None:
@@ -239,7 +255,17 @@ class Trial:
         for number, sample in enumerate(self._plan.samples[: self._plan.clips], 1):
             self._world.listener.beat(self._stage, f"check {number}")
             self._world.model.check(sample.clip)
+        self._rest()
         self._world.listener.snapshot(self.verdict())
+
+    def _rest(self) -> None:
+        """Let the loaded device rest, and see what it takes: before the warm-up, as no pause may come after it."""
+        if self._world.watch.reason is not None or self._loaded is None or self._loaded.device == "cpu":
+            return
+        self._world.listener.beat(self._stage, "rest")
+        self._world.watch.rest(REST_NANOSECONDS)
+        end = self._world.clock.nanoseconds()
+        self._idle_milliwatts = idle_power(self._world.watch.between(end - IDLE_NANOSECONDS, end))
 
     def _warm_up(self) -> None:
         while needs_warmup(self._warmup_readings(), self._plan.warmups):
@@ -265,7 +291,7 @@ class Trial:
         )
 
     def _measure(self) -> None:
-        self._throttled_before = self._world.host.read().cpu_throttled_periods
+        self._host_before = self._world.host.read()
         while (stop := self._stop()) is None:
             number = len(self._samples)
             self._enter(Stage.SAMPLING, f"sample {number + 1}")
@@ -302,7 +328,7 @@ class Trial:
                 Reason.NAN_OUTPUT,
                 f"the output of prompt {planned.prompt!r}, seed {planned.clip.seed} has values that are not finite",
             )
-        frames = clip.frames
+        frames, readings = clip.frames, world.watch.between(started, ended)
         roots = () if warmup else (self._root,)
         digest, latents = hashlib.sha256(), hashlib.sha256()
         for part in clip.latents:
@@ -315,10 +341,11 @@ class Trial:
             seed=planned.clip.seed,
             clip=replace(clip, frames=None, latents=()),
             digest=digest.hexdigest(),
-            energy=energy_between(before, after, ended - started),
+            energy=energy_of(before, after, (started, ended), readings, clip.phase_stretches, self._sharing()),
             device=after,
             quality=self._assess(frames),
             latents_digest=latents.hexdigest() if clip.latents else None,
+            watch=watched(readings),
         )
         self._reading = after
         world.listener.beat(self._stage, f"{sample.name} done")
@@ -450,11 +477,44 @@ class Trial:
             self._plan.model.memory_cap_bytes,
         )
 
-    def _throttled(self) -> int | None:
-        now = self._world.host.read().cpu_throttled_periods
-        if not self._samples or now is None or self._throttled_before is None:
+    def _throttled(self, now: HostReading) -> CpuThrottling | None:
+        before = self._host_before
+        if not self._samples or before is None:
             return None
-        return now - self._throttled_before
+        figures = (before.cpu_periods, before.cpu_throttled_periods, now.cpu_periods, now.cpu_throttled_periods)
+        periods, throttled, periods_now, throttled_now = figures
+        if throttled is None or throttled_now is None:
+            return None
+        return CpuThrottling((periods_now or 0) - (periods or 0), throttled_now - throttled)
+
+    def _sharing(self) -> Sharing:
+        return Sharing(self._plan.gpus, self._plan.shared_resource)
+
+    def _evidence(self) -> Evidence:
+        return Evidence(
+            self._plan,
+            self._samples,
+            lacks_accelerator=self._lacks_accelerator(),
+            health_reasons=reasons_against(self._plan.health, self._health() or Health()),
+            cpu=self._throttled(self._world.host.read()),
+        )
+
+    def _energy(self) -> EnergyFacts | None:
+        if not self._samples or self._plan.reruns:
+            return None
+        frames, steps = self._samples[0].clip.delivered_frames, self._plan.samples[0].clip.steps
+        return energy_facts([sample.energy for sample in self._samples], frames, steps, self._idle_milliwatts)
+
+    def _unwatched(self, evidence: Evidence) -> dict[str, str]:
+        """Return why there is nothing about the device and about steadiness, once there are samples."""
+        if not self._samples:
+            return {}
+        readings = sum(sample.readings for sample in evidence.watched)
+        reason = shortened(self._world.watch.reason or "no_readings", REASON_CHARACTERS)
+        unwatched = {} if readings else {"watch": reason}
+        timed = evidence.steadiness is not None or self._plan.reruns
+        few = {} if timed else {"steadiness": f"fewer_than_{FEWEST_SAMPLES}_samples"}
+        return unwatched | few
 
 
 def replace_message(ending: Ending, where: str) -> Ending:

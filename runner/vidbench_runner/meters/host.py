@@ -50,6 +50,7 @@ class CgroupMeter:
             cgroup_peak_bytes=self._memory_peak(),
             cpu_throttled_periods=statistics.get("nr_throttled"),
             cpu_throttled_microseconds=microseconds,
+            cpu_periods=statistics.get("nr_periods"),
         )
 
     def look(self) -> HostLook:

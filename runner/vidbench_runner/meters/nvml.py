@@ -23,6 +23,10 @@ class NoDeviceError(Exception):
     """No GPU is given to this container; the message says how that was told."""
 
 
+class NoMeterError(Exception):
+    """The device cannot be read; the message says why."""
+
+
 class NvmlMeter:
     """A `DeviceMeter` over the module `pynvml`, initialised by the caller (`detect_meter`).
 
@@ -195,17 +199,34 @@ def detect_meter(
         holds_context: Whether this process has a CUDA context at the moment of a reading.
     """
     try:
+        nvml, handle = open_device(os.environ if environment is None else environment, load)
+    except NoMeterError as error:
+        return NullMeter(str(error))
+    return NvmlMeter(nvml, handle, holds_context)
+
+
+def open_device(environment: Mapping[str, str], load: Callable[[], Any] | None = None) -> tuple[Any, Any]:
+    """Return the module `pynvml`, initialised, and the handle of the device that the environment shows.
+
+    Raises:
+        NoMeterError: NVML is not there, does not start, or does not find the device.
+    """
+    try:
+        visible_device(environment)
+    except NoDeviceError as error:
+        raise NoMeterError(f"no meter: {error}") from error
+    try:
         nvml = (load or load_nvml)()
-    except ImportError:
-        return NullMeter("no meter: nvidia-ml-py is not installed")
+    except ImportError as error:
+        raise NoMeterError("no meter: nvidia-ml-py is not installed") from error
     try:
         nvml.nvmlInit()
     except nvml.NVMLError as error:
-        return NullMeter(f"no meter: NVML does not start: {error}")
+        raise NoMeterError(f"no meter: NVML does not start: {error}") from error
     try:
-        return NvmlMeter(nvml, find_device(nvml, os.environ if environment is None else environment), holds_context)
+        return nvml, find_device(nvml, environment)
     except (nvml.NVMLError, NoDeviceError) as error:
-        return NullMeter(f"no meter: {error}")
+        raise NoMeterError(f"no meter: {error}") from error
 
 
 def visible_device(environment: Mapping[str, str]) -> str | int:

@@ -11,6 +11,8 @@ import pytest
 from vidbench_api.health import Health, HostHealth
 from vidbench_api.measured import (
     ClipFacts,
+    DeviceFacts,
+    EnergyFacts,
     Environment,
     Memory,
     ModelFacts,
@@ -18,6 +20,7 @@ from vidbench_api.measured import (
     SeriesName,
     Setup,
     Statistics,
+    Steadiness,
     ValidityVerdict,
 )
 from vidbench_api.message import QUALITY_DETAILS, MessageError, decode, encode
@@ -27,6 +30,7 @@ from vidbench_api.verdict import Verdict
 
 UNITS: dict[SeriesName, Any] = {
     SeriesName.ENERGY: "millijoules",
+    SeriesName.ENERGY_NET: "millijoules",
     SeriesName.MEMORY_ALLOCATED: "bytes",
     SeriesName.MEMORY_RESERVED: "bytes",
     SeriesName.FRAMES: "count",
@@ -75,7 +79,18 @@ def full(samples: int) -> Verdict:
     digest = "".join(chance.choice("0123456789abcdef") for _ in range(64))
     return Verdict(
         request_digest=digest[:16], cell="0123abcd", shard=3, attempt=2, final=True, outcome=Outcome.SUCCEEDED,
-        validity=ValidityVerdict(state=Validity.VALID), samples_done=samples,
+        validity=ValidityVerdict(state=Validity.VALID, notes=("SwPowerCap",)), samples_done=samples,
+        energy=EnergyFacts(
+            idle_milliwatts=118_250, per_frame_millijoules=798_765, per_step_millijoules=1_294_321,
+            phase_millijoules={"denoise": 58_765_432, "vae_decode": 4_321_098}, disagreement_ppm=-12_345,
+        ),
+        watch=DeviceFacts(
+            readings=9_540, throttled_ppm={"swPowerCap": 912_345}, sm_clock_megahertz=1755, sm_clock_min_megahertz=1410,
+            memory_clock_megahertz=2619, temperature_celsius=64, temperature_max_celsius=71, sampler_ppm=4_321,
+        ),
+        steadiness=Steadiness(
+            drift_ppm=-1_234, trend_p_ppm=345_678, autocorrelation_ppm=123_456, effective_samples=7.8, outliers=1,
+        ),
         setup=Setup(
             load_microseconds=123_456_789, to_device_microseconds=9_876_543, warmups=2,
             first_warmup_microseconds=98_765_432, warmup_microseconds=165_432_109,
@@ -147,7 +162,7 @@ def test_message_in_a_pod_of_five_containers(columns: int, samples: int, whole: 
 
 def test_dictionary_is_part_of_the_format() -> None:
     """A changed dictionary makes every message of an older runner unreadable: new words are sent instead."""
-    assert hashlib.sha256(DICTIONARY).hexdigest() == "77c7c9dd047c93dffad9999f053a02dc624186f8556c2538360ce2b1725f141b"
+    assert hashlib.sha256(DICTIONARY).hexdigest() == "551b4779699235e25f876caf8c760dc05a3e0f807e413f475caf4a6503f8c45b"
 
 
 def test_message_of_ten_samples_loses_no_column() -> None:
@@ -166,7 +181,7 @@ def test_message_columns_go_in_the_stated_order(limit: int) -> None:
 
 
 def test_message_details_of_quality_lose_their_values_one_by_one() -> None:
-    back = decode(encode(full(10), 1500))
+    back = decode(encode(full(10), 1650))
     order = [name.value for name in COLUMNS]
     assert list(back.columns_dropped) == order[::-1][: len(back.columns_dropped)]
     assert 0 < len(back.columns_dropped) < len(DETAILS)

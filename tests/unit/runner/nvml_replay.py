@@ -85,6 +85,15 @@ class NvmlReplay:
             return memory
         return SimpleNamespace(total=memory.total, used=memory.used - RESERVED, reserved=RESERVED, free=memory.free)
 
+    def nvmlDeviceGetFieldValues(self, handle: dict[str, Any], fieldIds: list[int]) -> Any:
+        """The instant power, from a driver that has the field; `fields` is the error of one that does not."""
+        self._check_open()
+        assert fieldIds == [pynvml.NVML_FI_DEV_POWER_INSTANT]
+        if "fields" in handle:
+            return [SimpleNamespace(nvmlReturn=handle["fields"], value=None)]
+        power = self._answer(handle, "nvmlDeviceGetPowerUsage")
+        return [SimpleNamespace(nvmlReturn=pynvml.NVML_SUCCESS, value=SimpleNamespace(uiVal=power))]
+
     def nvmlEventSetCreate(self) -> list[dict[str, Any]]:
         self._check_open()
         return []

@@ -12,8 +12,9 @@ from support.scripted_model import clip
 
 from vidbench_api.measured import Memory
 from vidbench_api.verdict import Verdict
+from vidbench_runner.core.energy import Energy
 from vidbench_runner.core.peaks import Failure, peak_memory, with_outer_peaks
-from vidbench_runner.core.sample import Energy, MeasuredSample
+from vidbench_runner.core.sample import MeasuredSample
 from vidbench_runner.ports import AcceleratorMemory, ClipRequest, DeviceReading, HostReading
 
 REQUEST = ClipRequest("a cat", None, 7, 16, 32, 5, 2)

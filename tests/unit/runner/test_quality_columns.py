@@ -19,12 +19,13 @@ from vidbench_api.names import Outcome, Validity
 from vidbench_api.verdict import Stage, Verdict
 from vidbench_runner.artifacts import NoArtifacts
 from vidbench_runner.core.columns import columns_of
+from vidbench_runner.core.energy import Energy
 from vidbench_runner.core.plan import Attempt, TrialPlan, plan_trial
 from vidbench_runner.core.quality import NOT_ASSESSED, NOT_STORED, QUALITY_COLUMNS, absent, quality_facts
-from vidbench_runner.core.sample import Energy, MeasuredSample
+from vidbench_runner.core.sample import MeasuredSample
 from vidbench_runner.core.stored import rebuilt
 from vidbench_runner.core.trial import Trial, World
-from vidbench_runner.core.validity import judge
+from vidbench_runner.core.validity import Evidence, judge
 from vidbench_runner.ports import ClipQuality, DeviceReading, Progress
 from vidbench_runner.quality.assessment import FrameAssessor
 
@@ -144,7 +145,7 @@ def test_quality_of_random_weights_is_marked(plan: TrialPlan, comparable: bool, 
 def test_quality_of_nothing_to_see_is_invalid(
     plan: TrialPlan, qualities: list[ClipQuality], reasons: tuple[str, ...]
 ) -> None:
-    verdict = judge(plan, [sample(n, quality) for n, quality in enumerate(qualities)], lacks_accelerator=False)
+    verdict = judge(Evidence(plan, [sample(n, quality) for n, quality in enumerate(qualities)]))
     assert verdict.reasons == reasons
     assert verdict.state is (Validity.INVALID if reasons else Validity.VALID)
 

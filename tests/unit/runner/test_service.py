@@ -14,9 +14,10 @@ from support.scripted_model import clip
 
 from vidbench_api.names import Reason
 from vidbench_api.services import HttpSource
+from vidbench_runner.core.energy import Energy
 from vidbench_runner.core.plan import Attempt, plan_trial
 from vidbench_runner.core.purse import Purse
-from vidbench_runner.core.sample import Energy, MeasuredSample
+from vidbench_runner.core.sample import MeasuredSample
 from vidbench_runner.core.service import (
     JobState,
     Step,

@@ -18,8 +18,9 @@ from vidbench_api.names import Outcome, Reason, Validity
 from vidbench_api.verdict import Phase, Stage, Verdict
 from vidbench_runner.core.columns import columns_of
 from vidbench_runner.core.endings import Ending, blank_verdict, concluded
+from vidbench_runner.core.energy import Energy
 from vidbench_runner.core.plan import Attempt, plan_trial
-from vidbench_runner.core.sample import Energy, MeasuredSample
+from vidbench_runner.core.sample import MeasuredSample
 from vidbench_runner.core.stored import StoredError, document_of, rebuilt, verdict_of
 from vidbench_runner.ports import CallMismatch, DeviceReading
 

@@ -12,6 +12,7 @@ from support.scripted_model import (
     FakeClock,
     FakeHost,
     FakeMeter,
+    FakeWatch,
     ScriptedModel,
     clip,
     fail,
@@ -28,7 +29,7 @@ from vidbench_runner.core.endings import Interruption, StorageFailure, exit_code
 from vidbench_runner.core.plan import Attempt, PlanError, plan_trial
 from vidbench_runner.core.sample import MeasuredSample
 from vidbench_runner.core.trial import Trial, World
-from vidbench_runner.ports import AcceleratorMemory, DeviceReading, HostLook, ModelFailure
+from vidbench_runner.ports import AcceleratorMemory, DeviceReading, DeviceSample, HostLook, ModelFailure
 
 ATTEMPT = Attempt("0123456789abcdef", CELL, 1, 1)
 
@@ -69,6 +70,7 @@ def trial(model: ScriptedModel, recorder: Recorder, document: Any = None, **worl
         "meter": FakeMeter(),
         "clock": FakeClock(),
         "host": FakeHost(),
+        "watch": FakeWatch(),
         "listener": recorder,
         "keeper": recorder,
         "environment": Environment(device="cpu", cpu="test"),
@@ -345,7 +347,7 @@ def _delivering(frames: int) -> Any:
         pytest.param((clip, clip, miscounted), ("CallCountMismatch",), id="a call was missed by the seam"),
         pytest.param((miscounted, clip, clip), (), id="only the warm-up miscounted"),
         pytest.param((clip, _delivering(5), _delivering(4)), ("FramesDiffer",), id="frames differ between samples"),
-        pytest.param((clip, *[_delivering(4)] * 3), (), id="all samples have other frames than asked, alike"),
+        pytest.param((clip, *[_delivering(4)] * 3), ("OffGridFrames",), id="all samples have other frames than asked, alike"),
         pytest.param((clip, lambda request: clip(request, delivered_width=8)), ("SizeDiffers",), id="another size"),
     ],
 )  # fmt: skip
@@ -546,3 +548,41 @@ def test_trial_does_not_begin_on_a_gpu_that_others_use(wanted: str, begins: bool
     if not begins:
         assert (verdict.outcome, verdict.reason) == (Outcome.FAILED, "HostUnhealthy")
         assert verdict.message == "starting: 2 other processes use the GPU, and validity.exclusiveGpu is Require"
+
+
+def test_trial_on_a_watched_gpu_reports_energy_without_rest_throttling_and_steadiness() -> None:
+    clock = FakeClock()
+    watch = FakeWatch(reason=None, clock=clock)
+    model = ScriptedModel(device="cuda", on_generate=lambda: clock.advance(2_000_000_000))
+    readings = [
+        DeviceSample(at, 70_000 if at < 3_000_000_000 else 600_000, 1980, 2619, 61, 0x4 if at > 11_000_000_000 else 0)
+        for at in range(0, 20_000_000_000, 100_000_000)
+    ]
+    watch.readings = readings
+    document = request_document(hardware=[{"name": "cpu", "gpus": 1}], seeds={"base": 7, "count": 6})
+    meter = FakeMeter(DeviceReading(name="H100", uuid="GPU-1"), step=1_200_000)
+    verdict, recorder, _ = run(model=model, document=document, watch=watch, meter=meter, clock=clock)
+    net, energy = verdict.find_series(SeriesName.ENERGY_NET), verdict.energy
+    assert energy is not None
+    assert net is not None
+    assert (energy.idle_milliwatts, energy.disagreement_ppm, energy.per_frame_millijoules) == (70_000, 0, 240_000)
+    assert net.values == (1_200_000 - 140_000,) * 6
+    assert verdict.watch is not None
+    assert (verdict.watch.sm_clock_megahertz, verdict.watch.memory_clock_megahertz) == (1980, 2619)
+    assert (verdict.watch.throttled_ppm, verdict.watch.sampler_ppm) == ({"swPowerCap": 492_063}, 120)
+    assert verdict.steadiness is not None
+    assert verdict.validity is not None
+    assert (verdict.validity.state, verdict.validity.notes) == (Validity.VALID, ("SwPowerCap",))
+    assert not {"energy", "energyNet", "watch", "steadiness"} & set(verdict.unmeasured)
+    line = recorder.kept[-1][0].to_line()
+    assert MeasuredSample.from_line(line).watch == recorder.kept[-1][0].watch
+    assert decode(encode(verdict)).energy == energy
+
+
+def test_trial_that_nobody_watches_says_why_and_does_not_rest() -> None:
+    clock = FakeClock()
+    verdict, _, _ = run(watch=FakeWatch(reason="no meter: x", clock=clock), clock=clock)
+    assert clock.now == 0
+    assert (verdict.watch, verdict.energy, verdict.steadiness) == (None, None, None)
+    assert (verdict.unmeasured["watch"], verdict.unmeasured["energyNet"]) == ("no meter: x", "no_gpu")
+    assert verdict.unmeasured["steadiness"] == "fewer_than_6_samples"

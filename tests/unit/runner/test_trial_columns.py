@@ -11,8 +11,9 @@ from support.scripted_model import clip
 
 from vidbench_api.verdict import Phase
 from vidbench_runner.core.columns import columns_of, latency_microseconds, phase_microseconds
+from vidbench_runner.core.energy import Energy
 from vidbench_runner.core.plan import Attempt, plan_trial
-from vidbench_runner.core.sample import Energy, MeasuredSample
+from vidbench_runner.core.sample import MeasuredSample
 from vidbench_runner.ports import DeviceReading
 
 REQUEST = plan_trial(request_document(), Attempt("d", "0123abcd", 1, 1)).samples[0].clip

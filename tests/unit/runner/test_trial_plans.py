@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from support.requests import CELL, request_document
-from support.scripted_model import FakeClock, FakeHost, FakeMeter, ScriptedModel, clip
+from support.scripted_model import FakeClock, FakeHost, FakeMeter, FakeWatch, ScriptedModel, clip
 
 from vidbench_api.measured import ArtifactsFacts, ColdMemory, Environment, Protocol, Reproducibility, StopReason
 from vidbench_api.message import decode, encode
@@ -72,7 +72,7 @@ def run(
     )
     model = ScriptedModel(actions=(made(slower) for slower in times))
     defaults: dict[str, Any] = {
-        "model": model, "meter": FakeMeter(), "clock": clock, "host": FakeHost(), "listener": Deaf(), "keeper": Deaf(),
+        "model": model, "meter": FakeMeter(), "clock": clock, "host": FakeHost(), "watch": FakeWatch(), "listener": Deaf(), "keeper": Deaf(),
         "environment": Environment(device="cpu"),
     }  # fmt: skip
     plan = plan_trial(request_document(**document), Attempt("0123456789abcdef", CELL, 1, 1))

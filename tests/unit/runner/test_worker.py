@@ -23,8 +23,9 @@ from vidbench_api.names import ExitCode
 from vidbench_runner.artifacts import ArtifactStore, Destination, KeepVideos, NoArtifacts, write_video
 from vidbench_runner.assignment import Assignment, AssignmentError
 from vidbench_runner.core.endings import Interruption, StorageFailure
+from vidbench_runner.core.energy import Energy
 from vidbench_runner.core.plan import Attempt, plan_trial
-from vidbench_runner.core.sample import Energy, MeasuredSample
+from vidbench_runner.core.sample import MeasuredSample
 from vidbench_runner.ports import DeviceReading
 from vidbench_runner.provenance import find_environment
 from vidbench_runner.worker import Interrupts
