@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
+from vidbench_api.architectures import ARCHITECTURE_FILE, ARCHITECTURES
 from vidbench_api.catalogue import FACTS, NOT_RUNNABLE, Fact, Mark, OpenModel
 
 BEGIN, END = "<!-- generated: models -->\n", "<!-- end of generated -->\n"
+BEGIN_ARCHITECTURES, END_ARCHITECTURES = "<!-- generated: architectures -->\n", "<!-- end of architectures -->\n"
 LETTERS: dict[Mark, str] = {"Verified": "V", "Said": "S", "Unverified": "U"}
 
 
 def with_models(page: str) -> str:
-    """Return a page whose generated part lists models, services and sources; the rest is kept."""
-    before, after = page.split(BEGIN, maxsplit=1)[0], page.split(END)[1]
-    return before + BEGIN + "\n".join((*model_lines(), "", *service_lines(), "", *source_lines())) + "\n" + END + after
+    """Return a page whose generated parts list architectures, models, services and sources; the rest is kept."""
+    page = replaced(page, BEGIN_ARCHITECTURES, END_ARCHITECTURES, architecture_lines())
+    return replaced(page, BEGIN, END, [*model_lines(), "", *service_lines(), "", *source_lines()])
+
+
+def replaced(page: str, begin: str, end: str, lines: list[str]) -> str:
+    """Return a page with other lines between two marks."""
+    before, after = page.split(begin, maxsplit=1)[0], page.split(end)[1]
+    return before + begin + "\n".join(lines) + "\n" + end + after
+
+
+def architecture_lines() -> list[str]:
+    """Return the table of known configurations, with the parameters of each component and what the weights take."""
+    lines = ["| architecture | parameters of components | weights in bfloat16 | sources |", "|---|---|---|---|"]
+    for name, architecture in ARCHITECTURES.items():
+        counts = {
+            part: entry.parameters for part, entry in architecture.components.items() if entry.parameters is not None
+        }
+        parts = ", ".join(f"{part} {count / 1e9:.2f}B" for part, count in counts.items())
+        sources = sorted({entry.source for entry in architecture.components.values()})
+        gibibytes = architecture.weights_mebibytes("bfloat16", {}) / 1024
+        lines.append(f"| `{name}` | {parts} | {gibibytes:.1f} GiB | {', '.join(sources)} |")
+    return [*lines, "", *(f"- {name}: {text}" for name, text in ARCHITECTURE_FILE.sources.items())]
 
 
 def model_lines() -> list[str]:

@@ -103,3 +103,4 @@ Attention = Literal[
 ]
 Compile = Literal["None", "Default", "ReduceOverhead", "MaxAutotune"]
 ComponentName = Annotated[str, Field(min_length=1, max_length=64)]
+Weights = Literal["Pretrained", "Random"]

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 import yaml
 from pydantic import Field, model_validator
 
+from .architectures import ARCHITECTURES
 from .base import ApiModel, DType, Name
 from .kinds import HubSource, ModelDefaults, ModelSource, VideoModelSpec
 from .pipeline_classes import TinyPreset
@@ -168,6 +169,7 @@ class Catalogue(ApiModel):
             source=ModelSource(hub=HubSource(id=model.hub.value, commit=model.commit.value if model.commit else None)),
             pipeline_class=model.pipeline_class.value,
             licence=model.licence.value if model.licence else None,
+            architecture=name if name in ARCHITECTURES else None,
             forbidden_dtypes=model.forbidden_dtypes.value if model.forbidden_dtypes else (),
             component_dtypes=model.component_dtypes.value if model.component_dtypes else {},
             defaults=ModelDefaults(

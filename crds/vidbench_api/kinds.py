@@ -20,6 +20,7 @@ from .base import (
     ArgumentText,
     Column,
     DType,
+    Name,
     ObjectName,
     Offload,
     Quantity,
@@ -108,6 +109,11 @@ class VideoModelSpec(ApiModel):
         Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Z][A-Za-z0-9_]*Pipeline$")] | None
     ) = Field(default=None, description="Class of diffusers. Default: what the folder's model_index.json says.")
     licence: Annotated[str, Field(max_length=100)] | None = None
+    architecture: Name | None = Field(
+        default=None,
+        description="Model of the catalogue whose configuration this one has, for runs with `weights: Random` and to know what its"
+        " weights take of memory; docs/models.md lists those that are known.",
+    )
     forbidden_dtypes: Annotated[tuple[DType, ...], Field(max_length=3, json_schema_extra=SET)] = ()
     component_dtypes: Annotated[dict[Annotated[str, Field(max_length=64)], DType], Field(max_length=16)] = Field(
         default_factory=dict, description='Components that need another type than the rest, e.g. {"vae": "float32"}.'

@@ -201,6 +201,13 @@ class ModelFacts(ApiModel):
     frame_grid: Text64 | None = Field(
         default=None, description="Frame counts that the pipeline can deliver, e.g. 4k+1."
     )
+    weights: Literal["Random"] | None = Field(
+        default=None, description="Random: weights were drawn, not loaded; absent: loaded."
+    )
+    tokenizer: Literal["Synthetic"] | None = Field(
+        default=None,
+        description="Synthetic: ids are drawn from the text, below the true vocabulary's size; absent: the model's.",
+    )
 
 
 class ClipFacts(ApiModel):

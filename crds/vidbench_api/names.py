@@ -35,6 +35,9 @@ LABEL_GENERATION: Final = "vidbench.io/generation"
 GENERATION_CHARACTERS: Final = 32
 """Of a generation hash in a label: a value may have 63 characters, a hash has 64."""
 
+LABEL_WEIGHTS: Final = "vidbench.io/weights"
+"""`Random` on the results of cells with random weights: never compare their quality."""
+
 LABEL_RUNG: Final = "vidbench.io/rung"
 """On the Jobs and results of a fallback: which rung it is."""
 
@@ -278,6 +281,7 @@ class ConditionReason(StrEnum):
     MODEL_NOT_FOUND = "ModelNotFound"
     MODEL_NOT_RUNNABLE = "ModelNotRunnable"
     ENDPOINT_NOT_ALLOWED = "EndpointNotAllowed"
+    ARCHITECTURE_NOT_KNOWN = "ArchitectureNotKnown"
     NO_CELLS = "NoCells"
     INVALID_VARIANT = "InvalidVariant"
     REQUEST_TOO_LARGE = "RequestTooLarge"

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
-from .base import ApiModel, Attention, Compile, Digest, DType, Name, ObjectName, Offload, Uid
+from .base import ApiModel, Attention, Compile, Digest, DType, Name, ObjectName, Offload, Uid, Weights
 from .identity import canonical_json, digest_of
 from .kinds import ModelSource, RunnerClassSpec
 from .names import Comparability
@@ -41,6 +41,13 @@ class RequestedSample(ApiModel):
     seed: int
 
 
+class ArchitectureReference(ApiModel):
+    """A configuration by name and digest: the runner refuses to build another one of that name."""
+
+    name: Name
+    digest: Digest
+
+
 class Cell(ApiModel):
     """One cell, resolved: every default filled in."""
 
@@ -50,6 +57,8 @@ class Cell(ApiModel):
     variant: Name
     backend: Backend
     source: ModelSource
+    weights: Weights = "Pretrained"
+    architecture: ArchitectureReference | None = Field(default=None, description="What random weights are built from.")
     pipeline_class: str | None = None
     dtype: DType
     component_dtypes: dict[str, DType] = Field(default_factory=dict)

@@ -65,6 +65,10 @@ class BenchmarkResultSpec(Measured):
     rung: Annotated[str, Field(max_length=32)] | None = Field(
         default=None, description="Fallback that was measured after the cell itself ran out of memory."
     )
+    weights: Literal["Random"] | None = Field(
+        default=None,
+        description="Random: the model's configuration with random weights. Time, memory and energy may be compared, quality never.",
+    )
     outcome: Outcome
     validity: ValidityVerdict
     superseded: bool = Field(

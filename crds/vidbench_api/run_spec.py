@@ -28,6 +28,7 @@ from .base import (
     Offload,
     Rule,
     Seconds,
+    Weights,
     map_list,
     rules,
 )
@@ -49,6 +50,11 @@ class RunModel(ApiModel):
     model_ref: ModelReference | None = Field(
         default=None,
         description="VideoModel in the run's namespace. Default: the VideoModel or catalogue entry called `name`.",
+    )
+    weights: Weights = Field(
+        default="Pretrained",
+        description="Random: the true configuration with random weights, built on the device without a download; time, memory and"
+        " energy are those of the model, its videos are noise. Only for configurations that are known.",
     )
 
 
@@ -388,7 +394,7 @@ def _immutable(field: str) -> Rule:
 
 
 _SPEC_SIZE = (
-    "2048 + self.models.map(m, 80 + (has(m.modelRef) ? m.modelRef.name.size() : 0)).sum()"
+    "2048 + self.models.map(m, 110 + (has(m.modelRef) ? m.modelRef.name.size() : 0)).sum()"
     " + self.hardware.map(h, 120 + h.resourceName.size()"
     " + h.nodeSelector.map(k, 6 + k.size() + h.nodeSelector[k].size()).sum()"
     " + h.tolerations.map(t, 70 + (has(t.key) ? t.key.size() : 0) + (has(t.value) ? t.value.size() : 0)).sum()).sum()"

@@ -127,6 +127,9 @@ class CellRow(ApiModel):
         default=None,
         description="Fallback that this row measures for the cell of that model, hardware and variant, e.g. VaeTiling.",
     )
+    weights: Literal["Random"] | None = Field(
+        default=None, description="Random: the model's configuration with random weights; its videos are noise."
+    )
     estimate_seconds: Count | None = Field(
         default=None,
         description="Expected time of a shard, from earlier results of this namespace; absent: none known.",

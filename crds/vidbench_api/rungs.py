@@ -33,7 +33,7 @@ OFFLOAD_OF_RUNG: Final = {
 """The kinds of offload, in the order in which they are tried."""
 
 
-_WITH_OPTIONS: Final = frozenset({"diffusers", "tiny"})
+_WITH_OPTIONS: Final = frozenset({"diffusers", "tiny", "random"})
 """Backends that load a model themselves, so that a rung changes something."""
 
 

@@ -101,7 +101,7 @@ class ServiceAccess(ApiModel):
     )
 
 
-Backend = Literal["diffusers", "tiny", "http", "mock"]
+Backend = Literal["diffusers", "tiny", "random", "http", "mock"]
 
 _COMPARABILITY: Final[dict[str, Comparability]] = {"http": Comparability.SERVICE, "mock": Comparability.MOCK}
 

@@ -50,7 +50,9 @@ def _cell_line(row: CellRow, results: Sequence[BenchmarkResultSpec]) -> CellLine
     measured = next((result for result in results if result.series), None)
     frames = measured.clip.frames_delivered if measured and measured.clip else None
     return CellLine(
-        cell=f"{row.model}/{row.hardware}/{row.variant}" + (f"+{row.rung}" if row.rung else ""),
+        cell=f"{row.model}/{row.hardware}/{row.variant}"
+        + (f"+{row.rung}" if row.rung else "")
+        + (f" ({_('random weights')})" if row.weights == "Random" else ""),
         state=_state(row),
         latency=_latency(row),
         denoise=_seconds_of(measured, SeriesName.DENOISE),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from vidbench_api.measured import SeriesName
 from vidbench_api.services import HttpSource, MockSource
@@ -35,13 +35,15 @@ class ModelRequest:
     """Which pipeline to load, from where and how; resolved at acceptance, never changed in flight."""
 
     backend: str
-    """`diffusers` (a folder or a hub id), `tiny` (built here from random weights), `http` or `mock`."""
+    """`diffusers` (a folder or a hub id), `tiny` (built here, small), `random` (built here, in a model's true size), `http` or `mock`."""
 
     pipeline_class: str | None
     """A class of diffusers; None lets the folder's model_index.json decide."""
 
     source: str
-    """A folder's path, a hub id, for `tiny` the name of a preset, for `http` the server's name of the model."""
+    """A folder's path, a hub id, for `tiny` the name of a preset, for `random` that of an architecture, for `http` the server's
+    name of the model.
+    """
 
     commit: str | None
     """The hub commit, 40 hex digits; None for a folder."""
@@ -74,6 +76,8 @@ class ModelRequest:
 
     frames_per_second: int = 16
     """What a server is asked for; a pipeline of ours makes frames, and knows no time."""
+    architecture_digest: str | None = None
+    """For `random`: what the operator means by the architecture's name."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,8 @@ class LoadedModel:
 
     pipeline_class: str
     load_nanoseconds: int | None
+    """None where nothing was loaded: random weights, a server, a mock."""
+
     to_device_nanoseconds: int | None
     device: str
     """What computes: as torch calls it, or `service` or `mock`, where no device of this machine does."""
@@ -99,6 +105,8 @@ class LoadedModel:
 
     purse: Purse | None = None
     """What a service was asked for so far, and at what cost; None for a model of ours."""
+    weights: Literal["Pretrained", "Random"] = "Pretrained"
+    synthetic_tokenizer: bool = False
 
 
 @dataclass(frozen=True)

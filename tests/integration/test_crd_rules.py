@@ -243,6 +243,13 @@ RULES = (
         64,
         "spec.variants[0].arguments",
     ),
+    key_case(
+        "BenchmarkRun",
+        "spec.variants[].componentDtypes",
+        lambda key: run_of(componentDtypes={key: "float32"}),
+        64,
+        "spec.variants[0].componentDtypes",
+    ),
     RuleCase(
         "VideoModel",
         "spec.source",
@@ -405,6 +412,14 @@ class TestBadManifests:
                 video_model(source={"hub": {"id": "a/b", "commit": "main"}}), "spec.source.hub.commit", id="a branch"
             ),
             pytest.param(video_model(source={"path": "/w/../etc"}), "spec.source.path", id="a path that climbs"),
+            pytest.param(
+                benchmark_run(models=[{"name": "a", "weights": "Guessed"}]),
+                "spec.models[0].weights",
+                id="other weights",
+            ),
+            pytest.param(
+                video_model(architecture="Wan 14B"), "spec.architecture", id="an architecture that is no name"
+            ),
         ],
     )
     def test_bad_manifest_is_refused_at_its_field(self, api: KubeApi, manifest: Manifest, field: str) -> None:

@@ -32,7 +32,7 @@ def complete_run(name: str = "run", namespace: str | None = None) -> Manifest:
         namespace,
         {
             "runnerClassName": "gpu",
-            "models": [{"name": LONGEST_NAME, "modelRef": {"name": "my-finetune"}}],
+            "models": [{"name": LONGEST_NAME, "modelRef": {"name": "my-finetune"}, "weights": "Random"}],
             "hardware": [
                 {
                     "name": LONGEST_NAME,
@@ -71,6 +71,7 @@ def complete_run(name: str = "run", namespace: str | None = None) -> Manifest:
                 "precision": {"metric": "latency", "halfWidth": "0.5%"},
                 "pairing": "Node",
             },
+            "validity": {"exclusiveGpu": "Ignore", "onInvalid": "Flag"},
             "parallelism": 4,
             "autoscaling": {"mode": "Off", "min": 2},
             "scheduling": {"queueName": "gpus", "priorityClassName": "low"},
@@ -167,6 +168,7 @@ def status_row(number: int, shards: int = 1) -> dict[str, Any]:
         "gpu": "NVIDIA H100 80GB HBM3",
         "source": "Measured",
         "rung": "VaeTiling",
+        "weights": "Random",
         "comparability": "Device",
         "estimateSeconds": 600,
         "shards": [
@@ -225,6 +227,7 @@ def complete_video_model(source: dict[str, Any], name: str = "wan", namespace: s
         source=source,
         pipelineClass="WanPipeline",
         licence="Apache-2.0",
+        architecture="wan21-14b",
         estimatedMemoryMebibytes=10_000,
         forbiddenDtypes=["float16"],
         componentDtypes={"vae": "float32"},
@@ -342,7 +345,7 @@ def complete_result(name: str = "run-01234567-1", namespace: str | None = None) 
             "powerLimitMilliwatts": 700_000, "cpu": "a cpu", "cpuCount": 2, "kernel": "6.18", "python": "3.11.2",
             "torch": "2.15.0", "cuda": "13.0", "diffusers": "0.42.1", "transformers": "5.23.0", "vidbench": "0.1.0",
         },
-        loaded={"pipelineClass": "WanPipeline", "parameters": 1_300_000_000, "dtypes": {"vae": "float32"}, "frameGrid": "4k+1"},
+        loaded={"pipelineClass": "WanPipeline", "parameters": 1_300_000_000, "dtypes": {"vae": "float32"}, "frameGrid": "4k+1", "weights": "Random", "tokenizer": "Synthetic"},
         clip={"height": 480, "width": 832, "framesRequested": 33, "framesDelivered": 33, "steps": 30},
         compilation={"graphs": 2, "coldMicroseconds": 90_000_000, "compileMicroseconds": 60_000_000, "recompiles": 0},
         memory={"allocated": 1, "reserved": 2, "device": 3, "cap": 6, "host": 4, "cgroup": 5},
@@ -363,6 +366,8 @@ def complete_result(name: str = "run-01234567-1", namespace: str | None = None) 
         outputDigest=DIGEST,
         environmentHash=DIGEST,
         rung="VaeTiling",
+        weights="Random",
+        superseded=True,
         artifacts={"uri": "claim://videos/x", "digest": DIGEST},
         series=[
             {"name": "latency", "unit": "microseconds", "statistics": statistics, "step": 1, "values": [1999, 2000, 2002]}

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from vidbench_api.architectures import ARCHITECTURES
 from vidbench_api.catalogue import NOT_RUNNABLE
 from vidbench_api.identity import canonical_json, cell_id, digest_of
 from vidbench_api.kinds import RunnerClassSpec, VideoModelSpec
 from vidbench_api.names import MAX_CELLS, MAX_SHARDS_OF_RUN, REQUEST_LIMIT, ConditionReason
-from vidbench_api.request import Cell, RequestDocument, RunIdentity, Scalar
+from vidbench_api.request import ArchitectureReference, Cell, RequestDocument, RunIdentity, Scalar
 from vidbench_api.run_spec import (
     BenchmarkRunSpec,
     Exclusion,
@@ -275,9 +277,10 @@ def _resolve_cell(
     refused = why_refused(variant, model.name, hardware, video_model, options)
     if refused is not None:
         raise _RefusedError(ConditionReason.INVALID_VARIANT, refused)
+    architecture = _architecture_of(model, video_model)
     arguments = _parse_arguments(variant.name, model.name, {**defaults.arguments, **variant.arguments})
     resolved = {
-        "backend": backend_of(video_model.source),
+        "backend": "random" if architecture else backend_of(video_model.source),
         "source": video_model.source,
         "pipeline_class": video_model.pipeline_class,
         "dtype": options.dtype,
@@ -294,16 +297,9 @@ def _resolve_cell(
         **({"compile": variant.compile} if variant.compile != "None" else {}),
         **({"memory_cap_mebibytes": variant.memory_cap_mebibytes} if variant.memory_cap_mebibytes else {}),
     }
-    source = video_model.source.to_wire()
-    if video_model.source.path is not None or video_model.source.http is not None:
-        # What a folder or a server holds is known by the VideoModel alone, which never changes: a new version is a new object.
-        source["model"] = model.model_ref.name if model.model_ref else model.name
-    if video_model.source.hub is not None and video_model.source.hub.commit is None:
-        # Nobody knows what the hub will give next time: a result of such a cell never stands for another run's.
-        source["run"] = run.uid
     identity = {
         **resolved,
-        "source": source,
+        "source": _source_identity(run, model, video_model, architecture),
         "prompts": [prompt.to_wire() for prompt in run.spec.workload.prompts],
         "seeds": run.spec.workload.seeds.to_wire(),
         "image": runner_class.image,
@@ -317,6 +313,8 @@ def _resolve_cell(
             "model": model.name,
             "hardware": hardware.name,
             "variant": variant.name,
+            "weights": "Random" if architecture or video_model.source.tiny else "Pretrained",
+            "architecture": architecture,
             "frames_per_second": defaults.frames_per_second,
             "estimated_memory_mebibytes": _estimated_memory(video_model, resolved),
             "generation_hash": digest_of(canonical_json(identity)),
@@ -324,12 +322,57 @@ def _resolve_cell(
     )
 
 
-def _estimated_memory(video_model: VideoModelSpec, resolved: Mapping[str, object]) -> int | None:
-    """Return the model's estimate if it says something about this cell: the same type, and no smaller clip."""
+def _architecture_of(model: RunModel, video_model: VideoModelSpec) -> ArchitectureReference | None:
+    """Return what random weights are built from; None for weights that are loaded, and for tiny models. Raise if not known."""
+    if model.weights == "Pretrained" or video_model.source.tiny:
+        return None
+    source = video_model.source
+    known = ARCHITECTURES.get(video_model.architecture or "") if source.hub or source.path else None
+    if known is None:
+        raise _RefusedError(
+            ConditionReason.ARCHITECTURE_NOT_KNOWN,
+            f"spec.models[{model.name}].weights: Random needs the model's configuration, and it is not known"
+            f" (VideoModel.spec.architecture); known are {', '.join(ARCHITECTURES)}",
+        )
+    if video_model.pipeline_class not in (None, known.pipeline_class):
+        raise _RefusedError(
+            ConditionReason.ARCHITECTURE_NOT_KNOWN,
+            f"spec.models[{model.name}].weights: architecture {video_model.architecture} is a {known.pipeline_class}, and the"
+            f" model's pipelineClass is {video_model.pipeline_class}",
+        )
+    return ArchitectureReference(name=video_model.architecture, digest=known.digest)
+
+
+def _source_identity(
+    run: ObservedRun, model: RunModel, video_model: VideoModelSpec, architecture: ArchitectureReference | None
+) -> dict[str, object]:
+    """Return what says which weights they are."""
+    if architecture is not None:
+        return {"random": architecture.to_wire()}
+    source: dict[str, object] = video_model.source.to_wire()
+    if video_model.source.path is not None or video_model.source.http is not None:
+        # What a folder or a server holds is known by the VideoModel alone, which never changes: a new version is a new object.
+        source["model"] = model.model_ref.name if model.model_ref else model.name
+    if video_model.source.hub is not None and video_model.source.hub.commit is None:
+        # Nobody knows what the hub will give next time: a result of such a cell never stands for another run's.
+        source["run"] = run.uid
+    return source
+
+
+def _estimated_memory(video_model: VideoModelSpec, resolved: Mapping[str, Any]) -> int | None:
+    """Return what the cell is expected to take at least: None if nothing is known.
+
+    The model's estimate says something about a cell of the same type with no smaller clip; the weights, if their number is
+    known, about any.
+    """
     defaults = video_model.defaults
-    size = ("height", "width", "frames")
-    larger = all(int(str(resolved[name])) >= getattr(defaults, name) for name in size)
-    return video_model.estimated_memory_mebibytes if larger and resolved["dtype"] == defaults.dtype else None
+    larger = all(resolved[name] >= getattr(defaults, name) for name in ("height", "width", "frames"))
+    applies = larger and resolved["dtype"] == defaults.dtype
+    estimates = [video_model.estimated_memory_mebibytes if applies else None]
+    known = ARCHITECTURES.get(video_model.architecture or "")
+    if known is not None:
+        estimates.append(known.weights_mebibytes(resolved["dtype"], resolved["component_dtypes"]))
+    return max((estimate for estimate in estimates if estimate is not None), default=None)
 
 
 def _parse_arguments(variant: str, model: str, arguments: Mapping[str, str]) -> dict[str, Scalar]:

@@ -72,8 +72,8 @@ def _too_little_memory(cell: Cell, hardware: Hardware, nodes: Mapping[str, Obser
     if estimate <= most:
         return None
     message = (
-        f"{cell.model}/{cell.hardware}/{cell.variant}: the model is expected to take {estimate} MiB"
-        f" (VideoModel.spec.estimatedMemoryMebibytes), the GPUs have {most} MiB (node label {MEMORY_LABEL}): exclude the cell"
+        f"{cell.model}/{cell.hardware}/{cell.variant}: it is expected to take at least {estimate} MiB"
+        f" (the model's estimatedMemoryMebibytes, or its weights alone), the GPUs have {most} MiB (node label {MEMORY_LABEL}): exclude the cell"
         " by spec.matrix.exclude, set an offload in the variant, or failurePolicy.outOfMemory: Fallback"
     )
     return Refusal(ConditionReason.MEMORY_ESTIMATE, message)

@@ -25,6 +25,7 @@ from vidbench_api.names import (
     LABEL_SUPERSEDED,
     LABEL_VALIDITY,
     LABEL_VARIANT,
+    LABEL_WEIGHTS,
     MANAGED_BY,
     Comparability,
     RowPhase,
@@ -77,6 +78,7 @@ def make_result(
         environment_hash=_environment_hash(document, cell, node),
         rung=cell.rung,
         comparability=cell.comparability,
+        weights="Random" if cell.weights == "Random" else None,
         outcome=end.outcome,
         validity=_validity_of(end),
         reason=end.reason.value if end.reason else None,
@@ -139,6 +141,7 @@ def result_labels(run: ObservedRun, spec: BenchmarkResultSpec) -> dict[str, str]
         LABEL_GENERATION: spec.generation_hash[:GENERATION_CHARACTERS],
         **({LABEL_RUNG: spec.rung} if spec.rung else {}),
         **({LABEL_SUPERSEDED: "true"} if spec.superseded else {}),
+        **({LABEL_WEIGHTS: spec.weights} if spec.weights else {}),
     }
 
 

@@ -199,6 +199,7 @@ def empty_row(cell: Cell, document: RequestDocument) -> CellRow:
         variant=cell.variant,
         rung=cell.rung,
         comparability=cell.comparability,
+        weights="Random" if cell.weights == "Random" else None,
         plan=document.plan,
         shards=tuple(ShardStatus(index=index) for index in range(1, document.shards + 1)),
     )
@@ -401,7 +402,8 @@ def fastest_of(rows: Iterable[CellRow]) -> Fastest | None:
     return Fastest(
         cell=row.id,
         latency_microseconds=latency,
-        text=f"{row.model}/{row.hardware}/{row.variant}{f'+{row.rung}' if row.rung else ''} {seconds_text(latency)}",
+        text=f"{row.model}/{row.hardware}/{row.variant}{f'+{row.rung}' if row.rung else ''} {seconds_text(latency)}"
+        + (" (random weights)" if row.weights == "Random" else ""),
     )
 
 

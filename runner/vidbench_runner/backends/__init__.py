@@ -27,6 +27,10 @@ def create_model(backend: str, progress: Progress) -> VideoModel:
         from vidbench_runner.backends.tiny import TinyModel
 
         return TinyModel(progress)
+    if backend == "random":
+        from vidbench_runner.backends.random_weights import RandomModel
+
+        return RandomModel(progress)
     if backend == "http":
         from vidbench_runner.backends.http import HttpModel
 
@@ -36,5 +40,6 @@ def create_model(backend: str, progress: Progress) -> VideoModel:
 
         return MockModel(progress)
     raise ModelFailure(
-        Reason.INVALID_REQUEST, f"backend {backend!r} is not known; this runner has diffusers, tiny, http and mock"
+        Reason.INVALID_REQUEST,
+        f"backend {backend!r} is not known; this runner has diffusers, tiny, random, http and mock",
     )

@@ -11,7 +11,7 @@ import gc
 import logging
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from vidbench_api.names import Reason
 from vidbench_api.verdict import LoadPhase, Phase
@@ -49,6 +49,11 @@ def silent(_word: str) -> None:
 class PipelineModel(ABC):
     """A `VideoModel` over a pipeline of diffusers."""
 
+    weights: ClassVar[Literal["Pretrained", "Random"]] = "Pretrained"
+    synthetic_tokenizer: ClassVar[bool] = False
+    loads_weights: ClassVar[bool] = True
+    """Whether `build` takes the time that loading the model takes."""
+
     def __init__(self, progress: Progress = silent, clock: Clock | None = None) -> None:
         self._progress = progress
         self._clock = clock or MonotonicClock()
@@ -60,7 +65,7 @@ class PipelineModel(ABC):
 
     @abstractmethod
     def build(self, request: ModelRequest) -> Any:
-        """Return the pipeline, on the CPU, in the request's dtypes.
+        """Return the pipeline in the request's dtypes, on the CPU unless it can be made where it runs.
 
         Raises:
             ModelFailure: With the reason, where it is known; any other exception becomes ModelLoadFailed.
@@ -103,10 +108,11 @@ class PipelineModel(ABC):
         self._seam = PhaseSeam(self._recorder, self._progress)
         self._seam.install(pipeline)
         modules = _modules(pipeline)
+        on_cpu, loads = self._device == "cpu", self.loads_weights
         return LoadedModel(
             pipeline_class=type(pipeline).__name__,
-            load_nanoseconds=(placed if self._device == "cpu" else built) - started,
-            to_device_nanoseconds=None if self._device == "cpu" else placed - built,
+            load_nanoseconds=(placed if on_cpu else built) - started if loads else None,
+            to_device_nanoseconds=None if on_cpu or not loads else placed - built,
             device=self._device,
             component_dtypes={name: _dtypes(module) for name, module in modules.items()},
             component_parameters={
@@ -114,6 +120,8 @@ class PipelineModel(ABC):
             },
             timed_call_nanoseconds=timed_call,
             frame_grid=frame_grid(pipeline),
+            weights=self.weights,
+            synthetic_tokenizer=self.synthetic_tokenizer,
         )
 
     def check(self, clip: ClipRequest) -> None:

@@ -33,6 +33,9 @@ BROKEN_WEIGHTS = Path("transformer") / "diffusion_pytorch_model.safetensors"
 class TinyModel(PipelineModel):
     """The `tiny` backend. `source` is the name of a preset; `pipeline_class`, if given, must be that preset's."""
 
+    weights = "Random"
+    synthetic_tokenizer = True
+
     def build(self, request: ModelRequest) -> Any:
         """Build the preset's pipeline.
 

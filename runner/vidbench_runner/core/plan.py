@@ -122,7 +122,9 @@ def _target(request: RequestDocument) -> PrecisionTarget | None:
 
 def _model(cell: Cell, *, deterministic: bool) -> ModelRequest:
     source, commit = "", None
-    if cell.source.hub is not None:
+    if cell.architecture is not None:
+        source = cell.architecture.name
+    elif cell.source.hub is not None:
         source, commit = cell.source.hub.id, cell.source.hub.commit
     elif cell.source.path is not None:
         source = cell.source.path
@@ -150,6 +152,7 @@ def _model(cell: Cell, *, deterministic: bool) -> ModelRequest:
         http=cell.source.http,
         mock=cell.source.mock,
         frames_per_second=cell.frames_per_second,
+        architecture_digest=cell.architecture.digest if cell.architecture else None,
     )
 
 

@@ -214,7 +214,11 @@ class Trial:
             output_digest=self._root.hexdigest() if self._samples else None,
             quality=quality_facts(self._plan.model, self._samples),
             series=columns.series,
-            unmeasured=dict(columns.unmeasured) | unmeasured | self._unseen_health() | self._unwatched(evidence),
+            unmeasured=dict(columns.unmeasured)
+            | unmeasured
+            | self._unseen_health()
+            | self._unwatched(evidence)
+            | self._unseen_load(),
         )
 
     def _check_host(self) -> None:
@@ -398,19 +402,21 @@ class Trial:
         loaded = self._loaded
         if loaded is None:
             return None
-        to_device = loaded.to_device_nanoseconds
         if self._plan.reruns:
             return Setup(warmups=len(self._warmups))
         warmups = [latency_microseconds(sample) for sample in self._warmups]
         return Setup(
-            load_microseconds=None
-            if loaded.load_nanoseconds is None
-            else loaded.load_nanoseconds // NANOSECONDS_PER_MICROSECOND,
-            to_device_microseconds=None if to_device is None else to_device // NANOSECONDS_PER_MICROSECOND,
+            load_microseconds=_microseconds(loaded.load_nanoseconds),
+            to_device_microseconds=_microseconds(loaded.to_device_nanoseconds),
             warmups=len(warmups),
             first_warmup_microseconds=warmups[0] if warmups else None,
             warmup_microseconds=sum(warmups) if warmups else None,
         )
+
+    def _unseen_load(self) -> dict[str, str]:
+        loaded = self._loaded
+        drawn = loaded is not None and loaded.load_nanoseconds is None and loaded.opaque_reason is None
+        return {"loadMicroseconds": "random_weights"} if drawn else {}
 
     def _environment(self) -> Environment:
         loaded, reading = self._loaded, self._reading
@@ -438,6 +444,8 @@ class Trial:
             parameters=sum(loaded.component_parameters.values()),
             dtypes={name: loaded.component_dtypes[name][:64] for name in sorted(largest[:MAX_COMPONENTS])},
             frame_grid=loaded.frame_grid,
+            weights="Random" if loaded.weights == "Random" else None,
+            tokenizer="Synthetic" if loaded.synthetic_tokenizer else None,
         )
 
     def _service(self) -> ServiceFacts | None:
@@ -515,6 +523,10 @@ class Trial:
         timed = evidence.steadiness is not None or self._plan.reruns
         few = {} if timed else {"steadiness": f"fewer_than_{FEWEST_SAMPLES}_samples"}
         return unwatched | few
+
+
+def _microseconds(nanoseconds: int | None) -> int | None:
+    return None if nanoseconds is None else nanoseconds // NANOSECONDS_PER_MICROSECOND
 
 
 def replace_message(ending: Ending, where: str) -> Ending:

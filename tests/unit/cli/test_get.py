@@ -109,6 +109,14 @@ def test_get_shows_row_and_phases_and_cuts_nothing_in_a_pipe(answers: list[RunVi
     assert next(line for line in shown.splitlines() if "ModelLoadFailed" in line).endswith("at all")
 
 
+def test_get_marks_random_weights(answers: list[RunView | ClusterError]) -> None:
+    answers.append(_view(RunPhase.SUCCEEDED, MEASURED.model_copy(update={"weights": "Random"}), BROKEN))
+    _, shown = _get()
+    assert [line.split("  ")[0] for line in shown.splitlines() if "random weights" in line] == [
+        "wan21-1-3b-with-a-long-name/h100/short (random weights)"
+    ]
+
+
 def test_get_shows_what_is_not_known_as_a_dash(answers: list[RunView | ClusterError]) -> None:
     answers.append(_view(RunPhase.PARTIALLY_SUCCEEDED, BROKEN))
     _, shown = _get()

@@ -29,7 +29,15 @@ from vidbench_runner.core.endings import Interruption, StorageFailure, exit_code
 from vidbench_runner.core.plan import Attempt, PlanError, plan_trial
 from vidbench_runner.core.sample import MeasuredSample
 from vidbench_runner.core.trial import Trial, World
-from vidbench_runner.ports import AcceleratorMemory, DeviceReading, DeviceSample, HostLook, ModelFailure
+from vidbench_runner.ports import (
+    AcceleratorMemory,
+    DeviceReading,
+    DeviceSample,
+    HostLook,
+    LoadedModel,
+    ModelFailure,
+    ModelRequest,
+)
 
 ATTEMPT = Attempt("0123456789abcdef", CELL, 1, 1)
 
@@ -493,6 +501,42 @@ def test_trial_beats_name_the_stages_in_order() -> None:
 def test_trial_plan_refuses_what_the_document_does_not_have(attempt: Attempt, word: str) -> None:
     with pytest.raises(PlanError, match=word):
         plan_trial(request_document(), attempt)
+
+
+def test_trial_states_that_weights_were_drawn_and_that_nothing_was_loaded() -> None:
+    @dataclass
+    class Drawn(ScriptedModel):
+        def load(self, request: ModelRequest) -> LoadedModel:
+            loaded = super().load(request)
+            return replace(loaded, load_nanoseconds=None, weights="Random", synthetic_tokenizer=True)
+
+    verdict = trial(Drawn(), Recorder()).run()
+    assert verdict.loaded is not None
+    assert verdict.setup is not None
+    assert (verdict.loaded.weights, verdict.loaded.tokenizer) == ("Random", "Synthetic")
+    assert (verdict.setup.load_microseconds, verdict.unmeasured["loadMicroseconds"]) == (None, "random_weights")
+    plain, _, _ = run()
+    assert plain.loaded is not None
+    assert (plain.loaded.weights, plain.loaded.tokenizer) == (None, None)
+    assert "loadMicroseconds" not in plain.unmeasured
+
+
+def test_trial_plan_of_random_weights_names_the_architecture_and_not_the_hub() -> None:
+    document = request_document(
+        cell={
+            "backend": "random",
+            "source": {"hub": {"id": "a/b", "commit": "0" * 40}},
+            "weights": "Random",
+            "architecture": {"name": "mochi-1", "digest": "1" * 64},
+        }
+    )
+    model = plan_trial(document, ATTEMPT).model
+    assert (model.backend, model.source, model.commit, model.architecture_digest) == (
+        "random",
+        "mochi-1",
+        None,
+        "1" * 64,
+    )
 
 
 def test_trial_plan_takes_the_cell_as_resolved() -> None:

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 from support.builders import NOW, document_of, observed_run, references, run_spec, runner_class, video_model
 
+from vidbench_api.architectures import ARCHITECTURES
 from vidbench_api.catalogue import CATALOGUE
 from vidbench_api.identity import canonical_json, digest_of
-from vidbench_api.kinds import ModelDefaults
+from vidbench_api.kinds import ModelDefaults, VideoModelSpec
 from vidbench_api.names import ConditionReason
 from vidbench_api.request import Cell, RequestDocument
 from vidbench_api.run_spec import BenchmarkRunSpec
+from vidbench_api.rungs import rungs_of
 from vidbench_operator.core.expand import Accepted, Refusal, Waiting, accept, combinations
 from vidbench_operator.core.observed import References
 
@@ -370,6 +372,73 @@ def test_cells_of_a_model_without_a_commit_are_like_themselves_alone() -> None:
 
     assert hashes("u1", "cogvideox-2b") == hashes("u1", "cogvideox-2b") != hashes("u2", "cogvideox-2b")
     assert hashes("u1", "tiny-wan") == hashes("u2", "tiny-wan")
+
+
+RANDOM = {"name": "wan21-1-3b", "weights": "Random"}
+
+
+def test_random_weights_are_built_from_the_architecture_of_that_name_and_digest() -> None:
+    (cell,) = cells(references(models={}), models=[RANDOM])
+    assert (cell.backend, cell.weights, cell.pipeline_class) == ("random", "Random", "WanPipeline")
+    assert cell.architecture is not None
+    assert (cell.architecture.name, cell.architecture.digest) == ("wan21-1-3b", ARCHITECTURES["wan21-1-3b"].digest)
+    assert rungs_of(cell) == rungs_of(cell.model_copy(update={"backend": "diffusers"})) != ()
+
+
+def test_weights_decide_the_identity_and_random_ones_are_alike_in_every_run() -> None:
+    def hash_of(uid: str, model: dict[str, str]) -> str:
+        run = observed_run(run_spec(models=[model]), uid=uid)
+        outcome = accept(run, references(run.spec, models={}), CATALOGUE, NOW)
+        assert isinstance(outcome, Accepted), outcome
+        return outcome.document.cells[0].generation_hash
+
+    assert hash_of("u1", RANDOM) == hash_of("u2", RANDOM) != hash_of("u1", {"name": "wan21-1-3b"})
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        pytest.param(video_model(), "it is not known", id="a model without an architecture"),
+        pytest.param(video_model(architecture="no-such"), "it is not known", id="an unknown architecture"),
+        pytest.param(video_model(architecture="mochi-1"), "mochi-1 is a MochiPipeline", id="one of another class"),
+    ],
+)
+def test_random_weights_without_a_known_configuration_are_refused_with_those_that_are_known(
+    model: VideoModelSpec, says: str
+) -> None:
+    outcome = expand(references(models={"mine": model}), models=[{"name": "mine", "weights": "Random"}])
+    assert isinstance(outcome, Refusal)
+    assert outcome.reason is ConditionReason.ARCHITECTURE_NOT_KNOWN
+    assert outcome.message.startswith("spec.models[mine].weights: ")
+    assert says in outcome.message
+    assert "known are wan21-1-3b, wan21-14b" in outcome.message or "mochi" in says
+
+
+def test_a_model_of_ones_own_may_have_a_known_architecture() -> None:
+    mine = video_model(pipelineClass="MochiPipeline", architecture="mochi-1")
+    (cell,) = cells(references(models={"mine": mine}), models=[{"name": "mine", "weights": "Random"}])
+    assert cell.architecture is not None
+    assert cell.architecture.name == "mochi-1"
+
+
+def test_weights_of_a_tiny_model_are_random_whatever_is_asked_for() -> None:
+    for weights in ("Pretrained", "Random"):
+        (cell,) = cells(references(models={}), models=[{"name": "tiny-wan", "weights": weights}])
+        assert (cell.backend, cell.weights, cell.architecture) == ("tiny", "Random", None)
+
+
+def test_weights_alone_are_the_least_that_a_model_is_expected_to_take() -> None:
+    """(5,680,910,336 + 14,288,491,584) x 2 bytes and 126,892,531 x 4 bytes of the VAE, in MiB."""
+    spec = {"models": ["wan21-14b"], "variants": [{"name": "small", "clip": {"frames": 5}}]}
+    (cell,) = cells(references(models={}), **spec)
+    assert cell.estimated_memory_mebibytes == 38_572
+    (wide,) = cells(references(models={}), models=["wan21-14b"], variants=[{"name": "v", "dtype": "float32"}])
+    assert wide.estimated_memory_mebibytes == 76_661
+
+
+def test_a_published_estimate_that_is_larger_than_the_weights_wins_for_a_default_clip() -> None:
+    found = cells(references(models={}), models=["mochi-1"], variants=["v", {"name": "w", "clip": {"frames": 7}}])
+    assert [cell.estimated_memory_mebibytes for cell in found] == [40_054, 29_086]
 
 
 def test_a_model_of_the_namespace_overrides_the_catalogue() -> None:

@@ -17,6 +17,7 @@ from vidbench_api.names import (
     LABEL_RUN_UID,
     LABEL_SHARD,
     LABEL_VALIDITY,
+    LABEL_WEIGHTS,
     Outcome,
     Reason,
     RowPhase,
@@ -145,6 +146,18 @@ def test_labels_are_what_results_are_looked_for_by() -> None:
         LABEL_OUTCOME: "Succeeded", LABEL_VALIDITY: "Valid",
     }  # fmt: skip
     assert all(len(value) <= 63 for value in labels.values())
+
+
+def test_a_result_of_random_weights_is_marked_and_labelled_and_others_are_not() -> None:
+    result = SCENE.result()
+    assert result.weights is None
+    assert LABEL_WEIGHTS not in result_labels(SCENE.run, result)
+    cell = SCENE.cell.model_copy(update={"weights": "Random"})
+    drawn = make_result(
+        SCENE.run, SCENE.document, cell, ShardStatus(index=1, attempt=1), None, AttemptEnd(Outcome.OUT_OF_MEMORY, NOW)
+    )
+    assert drawn.weights == "Random"
+    assert result_labels(SCENE.run, drawn)[LABEL_WEIGHTS] == "Random"
 
 
 def test_a_shard_is_finished_as_its_result_says() -> None:

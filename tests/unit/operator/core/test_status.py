@@ -6,13 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from support.builders import NOW, Scene, observed_run
+from support.builders import NOW, Scene, document_of, observed_run
 
 from vidbench_api.names import ConditionReason, ConditionType, LimitedBy, Outcome, Reason, RowPhase, RunPhase, Validity
 from vidbench_api.run_status import BenchmarkRunStatus, CellRow, Condition, ParallelismStatus, ShardStatus
 from vidbench_operator.core.observed import ObservedRun
 from vidbench_operator.core.status import (
     accepted_status,
+    empty_row,
     failed_status,
     fastest_of,
     is_terminal,
@@ -235,6 +236,19 @@ FASTEST: list[Any] = [
 def test_the_fastest_cell_is_valid_and_succeeded(rows: list[CellRow], text: str | None) -> None:
     fastest = fastest_of(rows)
     assert (fastest.text if fastest else None) == text
+
+
+def test_the_fastest_cell_says_that_its_weights_are_random() -> None:
+    fastest = fastest_of([SUCCEEDED.model_copy(update={"weights": "Random"})])
+    assert fastest is not None
+    assert fastest.text == "wan/gpu/default 1.00s (random weights)"
+
+
+@pytest.mark.parametrize(("weights", "shown"), [("Random", "Random"), ("Pretrained", None)])
+def test_a_row_is_marked_if_its_weights_are_random(weights: str, shown: str | None) -> None:
+    document = document_of(observed_run())
+    cell = document.cells[0].model_copy(update={"weights": weights})
+    assert empty_row(cell, document).weights == shown
 
 
 MESSAGES: list[Any] = [
