@@ -92,7 +92,6 @@ def complete_run(name: str = "run", namespace: str | None = None) -> Manifest:
             "artifacts": {"storageUri": "claim://videos/nightly", "keepVideos": "All"},
             "ttl": {"jobsSeconds": 60, "failedJobsSeconds": 120, "runSeconds": 86400},
             "reuse": {"policy": "IfIdentical", "maxAgeSeconds": 3600},
-            "validity": {"exclusiveGpu": "Ignore", "onInvalid": "Flag"},
             "suspend": True,
             "cancel": "Graceful",
         },
