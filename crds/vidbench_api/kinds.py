@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from .accounting import Accounting
 from .base import (
     ATOMIC,
     RESOURCE_NAME,
@@ -180,6 +181,9 @@ class RunnerClassSpec(ApiModel):
         default=(), description="Proxy, certificate authority, hub endpoint, thread counts."
     )
     health: HealthLimits = Field(default_factory=HealthLimits)
+    accounting: Accounting = Field(
+        default_factory=Accounting, description="Factors for what a video costs in carbon and money. Default: none."
+    )
     services: Annotated[tuple[ServiceAccess, ...], Field(max_length=16, json_schema_extra=map_list("endpoint"))] = (
         Field(default=(), description="Endpoints that models with source.http may name. None by default.")
     )

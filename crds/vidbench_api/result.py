@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from .accounting import Costs
 from .base import ApiModel, Count, Digest, Message, Name, ObjectName, Rule, ShortText, Timestamp, Uid, rules
 from .figures import Figures
 from .measured import Measured, ValidityVerdict
@@ -95,4 +96,5 @@ class BenchmarkResultSpec(Measured):
         default=None, description="Mean, standard deviation, number of samples; for the column."
     )
     figures: Figures | None = None
+    costs: Costs | None = None
     origin: Origin

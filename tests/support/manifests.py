@@ -288,6 +288,17 @@ def complete_runner_class(name: str = "default") -> Manifest:
             "maxHostCpuPercent": 20,
             "maxForeignGpuMemoryMebibytes": 0,
         },
+        accounting={
+            "grid": {"gramsPerKilowattHour": "380", "source": "grid operator, 2025"},
+            "prices": [
+                {
+                    "device": "NVIDIA H100 80GB HBM3",
+                    "perGpuHour": "2.49",
+                    "currency": "USD",
+                    "source": "price list, 2026",
+                }
+            ],
+        },
         services=[{"endpoint": "http://videos.lab.svc:30000/v1", "apiKeySecret": "vidbench-service-lab"}],
         defaultTolerations=[{"key": "gpu", "operator": "Equal", "value": "yes-it-is", "effect": "NoExecute"}],
         allowedNamespaces=["team-a"],

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from vidbench_api.accounting import costs_of
 from vidbench_api.figures import Figures, figures_of
 from vidbench_api.measured import Measured, Series, SeriesName, ValidityVerdict
 from vidbench_api.names import (
@@ -88,6 +89,9 @@ def make_result(
         samples_done=verdict.samples_done if verdict else 0,
         latency_text=latency_text(verdict.find_series(SeriesName.LATENCY)) if verdict else None,
         figures=_figures(document, cell, verdict, pod) if verdict and verdict.series else None,
+        costs=costs_of(verdict, document.runner_class.accounting, document.find_hardware(cell.hardware).gpus)
+        if verdict
+        else None,
         origin=Origin(
             attempt=shard.attempt,
             job_name=job.name if job else None,

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from support.builders import NOW, Scene, ended_pod, finished, latencies, running_pod
 
+from vidbench_api.accounting import Accounting
 from vidbench_api.figures import NeededMemory
 from vidbench_api.measured import Measured, Memory, Statistics, ValidityVerdict
 from vidbench_api.names import (
@@ -76,6 +77,20 @@ def test_a_result_holds_all_that_was_measured_and_where_it_came_from() -> None:
     assert (origin.node, origin.exit_code, origin.image_id) == ("node-1", 0, "vidbench/runner@sha256:0")
     assert (origin.started_at, origin.finished_at) == ("2027-01-15T08:00:02Z", "2027-01-15T08:00:50Z")
     assert origin.gpu_seconds == 2 * 49
+
+
+def test_a_result_says_what_a_video_costs_by_the_factors_that_the_run_was_accepted_with() -> None:
+    price = {"device": "*", "perGpuHour": "3.6", "currency": "EUR", "source": "a price list"}
+    accounting = Accounting.model_validate({"prices": [price]})
+    document = SCENE.document.model_copy(
+        update={"runner_class": SCENE.document.runner_class.model_copy(update={"accounting": accounting})}
+    )
+    end = classify(finished(JOB), ended_pod(JOB, SCENE.verdict()), Expected(SCENE.cell.id, 1, 1, SCENE.document.digest))
+    costs = make_result(SCENE.run, document, SCENE.cell, SHARD, JOB, end).costs
+    assert costs is not None
+    assert costs.cost is not None
+    assert (costs.carbon, costs.cost.per_video, costs.cost.currency) == (None, 0.0022, "EUR")
+    assert result_of(ended_pod(JOB, SCENE.verdict())).costs is None
 
 
 VALIDITIES: list[Any] = [
