@@ -1,7 +1,7 @@
 """Raw samples and lossless videos, into a directory that fsspec can reach.
 
 Below the given directory: `<run>/<cell>/<shard>/<attempt>/`, with `samples.jsonl` (one line a sample, warm-ups marked),
-`<sample>.mkv` (FFV1) and, last of all, `verdict.json`. A video is read back and compared before it is stored, since its writer does not tell of errors.
+`<sample>.mkv` (FFV1; sides of an odd length one pixel longer, see `write_video`) and, last of all, `verdict.json`. A video is read back and compared before it is stored, since its writer does not tell of errors.
 Nothing is written while a sample runs, and the first sample's video only at the end, so that no sample starts on a device
 that had more rest than the others.
 """
@@ -74,7 +74,7 @@ class ArtifactStore:
         self._keep_videos = keep_videos
         self._frames_per_second = frames_per_second
         self._samples: list[MeasuredSample] = []
-        self._videos: dict[str, dict[str, str]] = {}
+        self._videos: dict[str, dict[str, str | int]] = {}
         self._waiting: Callable[[], None] | None = None
         self._failure: StorageFailure | None = None
 
@@ -120,11 +120,11 @@ class ArtifactStore:
     def _store_video(self, sample: MeasuredSample, frames: Any) -> None:
         with tempfile.TemporaryDirectory(prefix="vidbench-") as folder:
             file = Path(folder) / f"{sample.name}.mkv"
-            write_video(file, frames, self._frames_per_second)
+            height, width = write_video(file, frames, self._frames_per_second)
             with file.open("rb") as content:
                 digest = hashlib.file_digest(content, "sha256").hexdigest()
             self._put(file)
-        self._videos[sample.name] = {"file": file.name, "sha256": digest}
+        self._videos[sample.name] = {"file": file.name, "sha256": digest, "height": height, "width": width}
 
     def _put_content(self, name: str, content: bytes) -> None:
         with tempfile.TemporaryDirectory(prefix="vidbench-") as folder:
@@ -145,31 +145,37 @@ class ArtifactStore:
             raise StorageFailure(f"{target}/{file.name} cannot be written: {type(error).__name__}: {error}") from error
 
 
-def write_video(file: Path, frames: Any, frames_per_second: int) -> None:
+def write_video(file: Path, frames: Any, frames_per_second: int) -> tuple[int, int]:
     """Write uint8 RGB frames (frames, height, width, 3) losslessly as FFV1, and prove it by reading them back.
 
+    OpenCV's writer cuts odd sizes, so the last row or column of such frames is written twice. Returns height and width of the
+    video; the frames are its top left part.
+
     Raises:
-        StorageFailure: the file system is full, the size is odd, or the codec is missing.
+        StorageFailure: the file system is full, or the codec is missing.
     """
     import cv2
     import numpy as np
 
-    _, height, width, _ = frames.shape
+    height, width = (side + side % 2 for side in frames.shape[1:3])
     writer = cv2.VideoWriter(
         str(file), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"FFV1"), float(frames_per_second), (width, height)
     )
     try:
         if not writer.isOpened():
             raise StorageFailure(f"{file.name}: this OpenCV cannot write FFV1 videos of {width}x{height}")
+        down, right = height - frames.shape[1], width - frames.shape[2]
         for frame in frames:
-            writer.write(np.ascontiguousarray(frame[:, :, ::-1]))
+            whole = np.pad(frame, ((0, down), (0, right), (0, 0)), mode="edge") if down or right else frame
+            writer.write(np.ascontiguousarray(whole[:, :, ::-1]))
     finally:
         writer.release()
     if not _holds(file, frames):
         raise StorageFailure(
             f"{file.name}: the video that was written ({width}x{height}) does not hold the frames; "
-            "is the disk of TMPDIR full, or the width or height odd?"
+            "is the disk of TMPDIR full?"
         )
+    return height, width
 
 
 def _holds(file: Path, frames: Any) -> bool:
@@ -180,7 +186,7 @@ def _holds(file: Path, frames: Any) -> bool:
     try:
         for frame in frames:
             read, stored = capture.read()
-            if not read or not np.array_equal(stored[:, :, ::-1], frame):
+            if not read or not np.array_equal(stored[: frame.shape[0], : frame.shape[1], ::-1], frame):
                 return False
         return not capture.read()[0]
     finally:

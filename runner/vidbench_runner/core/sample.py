@@ -49,7 +49,7 @@ class MeasuredSample:
         """Return a name that files of this sample carry."""
         return f"{'warmup' if self.warmup else 'sample'}-{self.number:03d}"
 
-    def to_line(self, video: dict[str, str] | None = None) -> dict[str, Any]:
+    def to_line(self, video: Mapping[str, str | int] | None = None) -> dict[str, Any]:
         """Return the JSON object of the raw record; `video` names the stored file, if there is one."""
         clip = self.clip
         line: dict[str, Any] = {

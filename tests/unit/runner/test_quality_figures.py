@@ -86,6 +86,13 @@ def test_quality_pictures_are_what_numpy_says(frame: Any) -> None:
     assert np.array_equal(histogram_of(frame), [np.histogram(frame[..., c], np.arange(257))[0] for c in range(3)])
 
 
+@pytest.mark.parametrize(("dark_rows", "black"), [(98, True), (97, False)])
+def test_quality_black_is_a_frame_of_which_98_percent_are_dark(dark_rows: int, black: bool) -> None:
+    frame = clips.constant(200, 1, 100, 48)[0].copy()
+    frame[:dark_rows] = 10
+    assert picture(frame).black is black
+
+
 def test_quality_blank_is_nothing_to_see_and_not_just_little() -> None:
     rest = np.random.default_rng(0).integers(100, 103, (40, 48, 3), dtype=np.uint8)
     assert picture(rest).blank, "a deviation of 0.8 levels"

@@ -56,9 +56,26 @@ def test_worker_video_holds_every_bit_of_the_frames(tmp_path: Path, height: int,
     assert np.array_equal(read_back(tmp_path / "clip.mkv"), expected)
 
 
-def test_worker_video_of_an_odd_size_is_refused_as_the_codec_would_cut_it(tmp_path: Path) -> None:
-    with pytest.raises(StorageFailure, match="does not hold the frames"):
-        write_video(tmp_path / "clip.mkv", frames(3, 17, 33), 16)
+@pytest.mark.parametrize(("height", "width"), [(17, 33), (17, 34), (18, 33), (481, 833)])
+def test_worker_video_of_an_odd_size_holds_every_bit_and_repeats_the_edge(
+    tmp_path: Path, height: int, width: int
+) -> None:
+    expected = frames(3, height, width)
+    stored_height, stored_width = write_video(tmp_path / "clip.mkv", expected, 16)
+    assert (stored_height, stored_width) == (height + height % 2, width + width % 2)
+    stored = read_back(tmp_path / "clip.mkv")
+    assert stored.shape == (3, stored_height, stored_width, 3)
+    assert np.array_equal(stored[:, :height, :width], expected)
+    assert np.array_equal(stored[:, -1, :width], expected[:, -1])
+    assert np.array_equal(stored[:, :height, -1], expected[:, :, -1])
+
+
+def test_worker_artifacts_say_how_large_the_stored_video_is(tmp_path: Path) -> None:
+    artifacts = store(str(tmp_path))
+    artifacts.keep(sample(0), frames(3, 17, 34))
+    artifacts.store()
+    line = json.loads((tmp_path / "nightly" / "0123abcd" / "1" / "1" / "samples.jsonl").read_text())
+    assert (line["video"]["height"], line["video"]["width"]) == (18, 34)
 
 
 def test_worker_video_that_cannot_be_written_is_noticed(tmp_path: Path) -> None:
