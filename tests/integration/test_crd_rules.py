@@ -335,6 +335,8 @@ RULES = (
         for path, build in (
             ("expectedCalls", lambda key: benchmark_result(expectedCalls={key: 1})),
             ("unmeasured", lambda key: benchmark_result(unmeasured={key: "why"})),
+            ("energy.phaseMillijoules", lambda key: benchmark_result(energy={"phaseMillijoules": {key: 1}})),
+            ("watch.throttledPpm", lambda key: benchmark_result(watch={"readings": 1, "throttledPpm": {key: 1}})),
             (
                 "loaded.dtypes",
                 lambda key: benchmark_result(

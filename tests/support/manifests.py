@@ -373,6 +373,25 @@ def complete_result(name: str = "run-01234567-1", namespace: str | None = None) 
             "seedHonoured": "Yes", "videos": 4, "cost": "1.40", "currency": "EUR", "lastRequest": "video_gen_1",
         },
         comparability="Device",
+        energy={
+            "idleMilliwatts": 90_000, "perFrameMillijoules": 10, "perStepMillijoules": 12,
+            "phaseMillijoules": {"denoise": 300}, "disagreementPpm": 1_500,
+        },
+        quality={"comparable": False, "reason": "random_weights", "microseconds": 20_000},
+        steadiness={
+            "driftPpm": 100, "trendPPpm": 400_000, "autocorrelationPpm": -20_000, "effectiveSamples": 3.0, "outliers": 0,
+        },
+        costs={
+            "carbon": {"gramsPerVideo": 6.3, "gramsPerKilowattHour": "380", "source": "grid operator, 2025"},
+            "cost": {
+                "perVideo": 0.014, "currency": "USD", "perGpuHour": "2.49", "device": "NVIDIA H100 80GB HBM3",
+                "source": "price list, 2026",
+            },
+        },
+        watch={
+            "readings": 600, "throttledPpm": {"powerCap": 1_000}, "smClockMegahertz": 1_900, "smClockMinMegahertz": 1_800,
+            "memoryClockMegahertz": 2_600, "temperatureCelsius": 60, "temperatureMaxCelsius": 70, "samplerPpm": 300,
+        },
         outputDigest=DIGEST,
         environmentHash=DIGEST,
         rung="VaeTiling",
