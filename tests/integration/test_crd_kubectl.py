@@ -48,7 +48,7 @@ class TestDefaults:
         spec = create(api, benchmark_run(), namespace)["spec"]
         assert spec == {
             "runnerClassName": "default",
-            "models": [{"name": "wan"}],
+            "models": [{"name": "wan", "weights": "Pretrained"}],
             "hardware": [
                 {
                     "name": "default",
@@ -58,7 +58,18 @@ class TestDefaults:
                     "resourceName": "nvidia.com/gpu",
                 }
             ],
-            "variants": [{"name": "default", "clip": {}, "arguments": {}, "onlyFor": []}],
+            "variants": [
+                {
+                    "name": "default",
+                    "clip": {},
+                    "arguments": {},
+                    "attention": "Default",
+                    "compile": "None",
+                    "componentDtypes": {},
+                    "onlyFor": [],
+                }
+            ],
+            "validity": {"exclusiveGpu": "Require", "onInvalid": "Retry"},
             "matrix": {"exclude": []},
             "workload": {"prompts": [{"id": "cat", "text": "A cat walks."}], "seeds": {"base": 0, "count": 1}},
             "measurement": {"plan": "Fixed", "shards": 1, "warmup": {"min": 1}, "pairing": "None"},
