@@ -151,7 +151,12 @@ def apiserver_arguments(files: Files, ports: Ports, options: ControlPlaneOptions
     if CONTROLLER_MANAGER not in options.components:
         arguments.append("--disable-admission-plugins=ServiceAccount")
     if options.audit_log:
-        arguments += [f"--audit-policy-file={files.audit_policy}", f"--audit-log-path={files.audit_log}"]
+        arguments += [
+            f"--audit-policy-file={files.audit_policy}",
+            f"--audit-log-path={files.audit_log}",
+            # By default it is put aside at 100 MB, and whoever reads it from a mark on finds nothing behind it.
+            "--audit-log-maxsize=10000",
+        ]
     return [*arguments, *options.extra_arguments.get(APISERVER, ())]
 
 

@@ -20,6 +20,7 @@ KINDS = ("BenchmarkRun", "BenchmarkResult", "Job", "Pod", "ConfigMap")
 _SETTLE_SECONDS = 1.0
 _LIST_SECONDS = 20.0
 _BUSY = 429
+_EXPIRED = 410
 
 
 class Recorder:
@@ -36,6 +37,8 @@ class Recorder:
         self._observations: list[Observation] = []
         self._quiet: list[tuple[datetime, datetime]] = []
         self._errors: list[str] = []
+        self._versions: dict[str, dict[str, str]] = {kind: {} for kind in KINDS}
+        """Of each kind, the last recorded version of each object that is there."""
         self._tasks: list[asyncio.Task[None]] = []
         self.broken: set[str] = set()
 
@@ -73,7 +76,9 @@ class Recorder:
         connector = aiohttp.TCPConnector(ssl=self._context)
         self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None))
         for kind in KINDS:
-            version = await self._list(kind)
+            items, version = await self._list(kind)
+            for item in items:
+                self._note(kind, "ADDED", item)
             self._tasks.append(asyncio.create_task(self._watch(kind, version)))
 
     async def _stop(self) -> None:
@@ -82,7 +87,7 @@ class Recorder:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._session.close()
 
-    async def _list(self, kind: str) -> str:
+    async def _list(self, kind: str) -> tuple[list[dict[str, Any]], str]:
         deadline = time.monotonic() + _LIST_SECONDS
         while True:
             async with self._session.get(f"{self._url}{collection(kind, self._namespace)}") as response:
@@ -92,9 +97,15 @@ class Recorder:
             # A server that has just been told of a kind needs a moment to list it.
             assert time.monotonic() < deadline, body
             await asyncio.sleep(0.2)
-        for item in body["items"]:
-            self._note(kind, "ADDED", item)
-        return str(body["metadata"]["resourceVersion"])
+        return body["items"], str(body["metadata"]["resourceVersion"])
+
+    async def _list_without_gap(self, kind: str) -> str:
+        """Return the version of a list that shows what was recorded last, nothing else."""
+        items, version = await self._list(kind)
+        listed = {item["metadata"]["name"]: item["metadata"]["resourceVersion"] for item in items}
+        if listed != self._versions[kind]:
+            raise RuntimeError(f"objects changed unseen: {listed} listed, {self._versions[kind]} recorded")
+        return version
 
     async def _watch(self, kind: str, version: str) -> None:
         """Watch from one version to the next; a gap would make the recording worthless and is an error."""
@@ -112,15 +123,21 @@ class Recorder:
                     while content := await response.content.readany():
                         *lines, rest = (rest + content).split(b"\n")
                         for line in lines:
-                            version = self._take(kind, json.loads(line)) or version
+                            version = self._take(kind, json.loads(line)) or await self._list_without_gap(kind)
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - told to the test that reads the recording
             self._errors.append(f"the recorder's watch of {kind} ended: {error!r}")
 
-    def _take(self, kind: str, event: dict[str, Any]) -> str:
+    def _take(self, kind: str, event: dict[str, Any]) -> str | None:
+        """Record an event; returns its version, None if the server forgot what came after the last one.
+
+        It does so when a definition was changed and its cache is filled anew.
+        """
         body = event["object"]
         if event["type"] == "ERROR":
+            if body.get("code") == _EXPIRED:
+                return None
             raise RuntimeError(f"watch: {body}")
         if event["type"] != "BOOKMARK":
             self._note(kind, event["type"], body)
@@ -131,4 +148,9 @@ class Recorder:
         body["metadata"].pop("managedFields", None)
         if kind == "ConfigMap":
             body.pop("data", None)
+        metadata = body["metadata"]
+        if type_ == "DELETED":
+            self._versions[kind].pop(metadata["name"], None)
+        else:
+            self._versions[kind][metadata["name"]] = metadata["resourceVersion"]
         self._observations.append(Observation(time.monotonic(), type_, body))
