@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from support.requests import CELL, request_document
 
@@ -17,6 +19,8 @@ from vidbench_api.measured import SeriesName
 from vidbench_api.message import decode
 from vidbench_api.names import ExitCode, Validity
 from vidbench_api.verdict import Verdict
+from vidbench_runner.backends.boundaries import MonotonicClock
+from vidbench_runner.quality.assessment import FrameAssessor
 
 pytestmark = [pytest.mark.pipelines, pytest.mark.timeout(900)]
 
@@ -41,6 +45,16 @@ def measure(folder: Path, cell: dict[str, Any], name: str = "run") -> tuple[int,
         check=False, capture_output=True, text=True, timeout=400, env=os.environ | {"HF_HUB_OFFLINE": "1"},
     )  # fmt: skip
     return done.returncode, decode(message.read_text()), artifacts / "nightly" / CELL / "1" / "1"
+
+
+def read_video(file: Path) -> Any:
+    """The RGB frames of a stored video of even size."""
+    capture = cv2.VideoCapture(str(file), cv2.CAP_FFMPEG)
+    frames = []
+    while (read := capture.read())[0]:
+        frames.append(read[1][:, :, ::-1])
+    capture.release()
+    return np.array(frames)
 
 
 def test_worker_measures_a_saved_pipeline_end_to_end(tmp_path: Path) -> None:
@@ -72,7 +86,11 @@ def test_worker_measures_a_saved_pipeline_end_to_end(tmp_path: Path) -> None:
     assert lines[0]["latentsSha256"] == lines[1]["latentsSha256"] is not None
     assert len({line["latentsSha256"] for line in lines}) == 3, "another seed makes other latents"
     assert lines[0]["framesSha256"] == lines[1]["framesSha256"], "the warm-up makes the first sample's clip"
-    assert (stored / lines[1]["video"]["file"]).stat().st_size > 0
+    shown = FrameAssessor(MonotonicClock()).assess(read_video(stored / lines[1]["video"]["file"]), lambda _word: None)
+    assert lines[1]["quality"]["figures"] == {name.value: figure for name, figure in shown.figures.items()}
+    assert lines[1]["quality"]["reasons"] == {name.value: reason for name, reason in shown.reasons.items()}
+    assert verdict.find_series(SeriesName.FLICKER) is not None
+    assert verdict.quality is not None
 
     again_code, again, _ = measure(tmp_path, cell, "again")
     assert again_code == 0
