@@ -57,7 +57,7 @@ images: setup ## Build the images and load them into the local cluster
 
 .PHONY: test
 test: verify ## The whole ladder, in one pytest run: unit, property, shell, integration, e2e. CI runs this
-	$(PYTEST) tests/unit tests/property tests/simulator tests/shell tests/bench tests/integration tests/faults tests/e2e -m "not bench and not faults"
+	$(PYTEST) tests/unit tests/conformance tests/property tests/simulator tests/shell tests/bench tests/integration tests/faults tests/e2e -m "not bench and not faults and not conformance"
 
 .PHONY: verify
 verify: lint typecheck generate-check ## Format, lint, types, layers, generated files
@@ -101,6 +101,10 @@ simulate: setup ## Simulated cluster, faults and people round the real reconcile
 .PHONY: pipelines
 pipelines: setup ## Real diffusers pipelines with random weights, on the CPU
 	$(PYTEST) tests/unit -m pipelines
+
+.PHONY: conformance
+conformance: setup ## Every supported pipeline class with random weights, on the CPU: printed and written to build/bench
+	OMP_NUM_THREADS=1 $(PYTEST) tests/conformance -s
 
 .PHONY: shell
 shell: setup ## Real Kopf on an emulated API

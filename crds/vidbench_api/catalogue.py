@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from .architectures import ARCHITECTURES
 from .base import ApiModel, DType, Name
 from .kinds import HubSource, ModelDefaults, ModelSource, VideoModelSpec
-from .pipeline_classes import TinyPreset
+from .pipeline_classes import PIPELINE_CLASSES, TinyPreset
 from .services import MockSource
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ Task = Literal["TextToVideo", "TextToVideoWithAudio", "ImageToVideo", "IdentityT
 Adapter = Literal["diffusers", "tiny", "http", "mock", "none"]
 """What runs a model; `none` is nothing, and a run that names it is refused."""
 
-NEEDS_A_PICTURE: Final = "it makes a video from a picture, and a workload has prompts only"
+NOT_PROVEN: Final = "has not passed the conformance suite of this version; a VideoModel may try it"
 NO_SERVICE: Final = "it is a closed service, and this version has no adapter for it"
 
 
@@ -103,7 +103,8 @@ class OpenModel(ApiModel):
         """Why a run cannot name it, or None."""
         if self.adapter == "none":
             return self.reason
-        return NEEDS_A_PICTURE if self.task.value in ("ImageToVideo", "IdentityToVideo") else None
+        name = self.pipeline_class.value
+        return None if name in PIPELINE_CLASSES else f"its class {name} {NOT_PROVEN}"
 
 
 class ClosedService(ApiModel):
@@ -178,6 +179,8 @@ class Catalogue(ApiModel):
                 steps=defaults.steps,
                 frames_per_second=model.frames_per_second.value,
                 arguments=guidance,
+                vae_tiling=model.pipeline_class.value in PIPELINE_CLASSES
+                and PIPELINE_CLASSES[model.pipeline_class.value].tiles_only,
             ),
             estimated_memory_mebibytes=model.estimate_mebibytes.value if model.estimate_mebibytes else None,
         )

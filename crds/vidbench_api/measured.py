@@ -17,6 +17,7 @@ from pydantic import Field, FiniteFloat
 from .base import ATOMIC, SET, ApiModel, Count, Microseconds, ShortText, map_list
 from .health import Health
 from .names import MAX_SAMPLES, Validity
+from .pipeline_classes import Input
 from .services import ServiceFacts
 
 Figure = Annotated[int, Field(ge=-9_007_199_254_740_991, le=9_007_199_254_740_991)]
@@ -207,6 +208,10 @@ class ModelFacts(ApiModel):
     tokenizer: Literal["Synthetic"] | None = Field(
         default=None,
         description="Synthetic: ids are drawn from the text, below the true vocabulary's size; absent: the model's.",
+    )
+    inputs: Annotated[tuple[Input, ...], Field(max_length=2, json_schema_extra=SET)] | None = Field(
+        default=None,
+        description="What clips are made from, if not a prompt alone. An image is synthetic: drawn from the sample's seed.",
     )
 
 

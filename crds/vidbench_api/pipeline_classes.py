@@ -25,23 +25,83 @@ class ClassSupport:
     takes: tuple[Input, ...] = ("Prompt",)
     offloads: tuple[Offload, ...] = ("Model", "Sequential", "Group")
     vae_tiling: bool = True
+    tiles_only: bool = False
+    """Whether the VAE decodes in no other way."""
+
     attention: bool = True
     """Whether the denoiser's attention can be chosen; of other classes it is fixed, and a choice would be ignored."""
 
-    compile: bool = True
+    compile: bool | None = None
+    """None: not shown yet, and so not refused."""
 
+
+_LED_BY_A_PICTURE: tuple[Input, ...] = ("Prompt", "Image")
 
 PIPELINE_CLASSES: Final[Mapping[str, ClassSupport]] = MappingProxyType(
     {
+        "AllegroPipeline": ClassSupport(tiles_only=True, attention=False),
+        "AnimateDiffPipeline": ClassSupport(attention=False),
+        "CogVideoXImageToVideoPipeline": ClassSupport(_LED_BY_A_PICTURE, attention=False),
+        "CogVideoXPipeline": ClassSupport(attention=False),
+        "ConsisIDPipeline": ClassSupport(_LED_BY_A_PICTURE, attention=False),
+        "HeliosPipeline": ClassSupport(),
+        "HunyuanVideo15Pipeline": ClassSupport(),
+        "HunyuanVideoFramepackPipeline": ClassSupport(_LED_BY_A_PICTURE, offloads=("Model", "Group")),
+        "HunyuanVideoPipeline": ClassSupport(),
+        "LTX2Pipeline": ClassSupport(),
+        "LTXConditionPipeline": ClassSupport(),
+        "LTXImageToVideoPipeline": ClassSupport(_LED_BY_A_PICTURE),
         "LTXPipeline": ClassSupport(),
+        "LattePipeline": ClassSupport(attention=False),
+        "MochiPipeline": ClassSupport(attention=False),
+        "SanaVideoPipeline": ClassSupport(),
+        "SkyReelsV2DiffusionForcingPipeline": ClassSupport(),
+        "SkyReelsV2ImageToVideoPipeline": ClassSupport(_LED_BY_A_PICTURE),
+        "SkyReelsV2Pipeline": ClassSupport(),
+        "StableVideoDiffusionPipeline": ClassSupport(("Image",), vae_tiling=False, attention=False),
+        "TextToVideoSDPipeline": ClassSupport(attention=False),
+        "WanImageToVideoPipeline": ClassSupport(_LED_BY_A_PICTURE),
         "WanPipeline": ClassSupport(),
     }
 )
 
-TinyPreset = Literal["wan", "ltx", "wan-mid"]
+TinyPreset = Literal[
+    "wan", "ltx", "wan-mid", "ltx-mid", "wan22-a14b", "wan22-5b", "wan-i2v", "skyreels-v2", "skyreels-v2-df", "skyreels-v2-i2v",
+    "helios", "sana-video", "ltx-i2v", "ltx-condition", "ltx2", "cogvideox", "cogvideox-i2v", "consisid", "mochi", "allegro",
+    "latte", "svd", "animatediff", "modelscope", "hunyuan", "hunyuan15", "framepack",
+]  # fmt: skip
 CLASS_OF_PRESET: Final[Mapping[str, str]] = MappingProxyType(
-    {"wan": "WanPipeline", "ltx": "LTXPipeline", "wan-mid": "WanPipeline"}
+    {
+        "wan": "WanPipeline",
+        "ltx": "LTXPipeline",
+        "wan-mid": "WanPipeline",
+        "ltx-mid": "LTXPipeline",
+        "wan22-a14b": "WanPipeline",
+        "wan22-5b": "WanPipeline",
+        "wan-i2v": "WanImageToVideoPipeline",
+        "skyreels-v2": "SkyReelsV2Pipeline",
+        "skyreels-v2-df": "SkyReelsV2DiffusionForcingPipeline",
+        "skyreels-v2-i2v": "SkyReelsV2ImageToVideoPipeline",
+        "helios": "HeliosPipeline",
+        "sana-video": "SanaVideoPipeline",
+        "ltx-i2v": "LTXImageToVideoPipeline",
+        "ltx-condition": "LTXConditionPipeline",
+        "ltx2": "LTX2Pipeline",
+        "cogvideox": "CogVideoXPipeline",
+        "cogvideox-i2v": "CogVideoXImageToVideoPipeline",
+        "consisid": "ConsisIDPipeline",
+        "mochi": "MochiPipeline",
+        "allegro": "AllegroPipeline",
+        "latte": "LattePipeline",
+        "svd": "StableVideoDiffusionPipeline",
+        "animatediff": "AnimateDiffPipeline",
+        "modelscope": "TextToVideoSDPipeline",
+        "hunyuan": "HunyuanVideoPipeline",
+        "hunyuan15": "HunyuanVideo15Pipeline",
+        "framepack": "HunyuanVideoFramepackPipeline",
+    }
 )
+"""The class of each tiny preset of the runner: small random weights, for tests and for the conformance suite."""
 
 
 def class_of(pipeline_class: str | None, preset: str | None) -> str | None:
@@ -64,11 +124,13 @@ def why_unsupported(pipeline_class: str | None, options: ClassOptions) -> str | 
     support = PIPELINE_CLASSES.get(pipeline_class or "")
     if support is None:
         return None
+    if support.tiles_only and not options.vae_tiling:
+        return f"vaeTiling: {pipeline_class} decodes in tiles only; set vaeTiling: true"
     wanted: tuple[tuple[bool, str, Callable[[ClassSupport], bool]], ...] = (
         (options.offload != "None", f"offload: {options.offload}", lambda each: options.offload in each.offloads),
         (options.vae_tiling, "vaeTiling", lambda each: each.vae_tiling),
         (options.attention != "Default", f"attention: {options.attention}", lambda each: each.attention),
-        (options.compile != "None", f"compile: {options.compile}", lambda each: each.compile),
+        (options.compile != "None", f"compile: {options.compile}", lambda each: each.compile is not False),
     )
     for asked, option, honours in wanted:
         if asked and not honours(support):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from vidbench_api.measured import SeriesName
+from vidbench_api.pipeline_classes import Input
 from vidbench_api.services import HttpSource, MockSource
 from vidbench_api.verdict import LoadPhase, Phase, Stage
 from vidbench_runner.core.purse import Purse
@@ -107,6 +108,9 @@ class LoadedModel:
     """What a service was asked for so far, and at what cost; None for a model of ours."""
     weights: Literal["Pretrained", "Random"] = "Pretrained"
     synthetic_tokenizer: bool = False
+
+    inputs: tuple[Input, ...] = ("Prompt",)
+    """What clips are made from; an image is synthetic, drawn from the seed."""
 
 
 @dataclass(frozen=True)

@@ -202,6 +202,9 @@ class PhaseRecorder:
         self.failed_phase: Phase | None = None
         """The innermost phase that an exception left first, in the sample that is running or was the last."""
 
+        self.failure: BaseException | None = None
+        """That exception: a pipeline may swallow it and fail of what is then missing."""
+
     @property
     def denoiser_calls(self) -> int:
         """Forward calls of a denoiser so far in this sample."""
@@ -210,7 +213,7 @@ class PhaseRecorder:
     def begin(self) -> None:
         """Start a sample."""
         self._owners, self._running, self._calls, self._denoiser_cuts = [], [], {}, []
-        self.failed_phase = None
+        self.failed_phase = self.failure = None
         self.active = True
         self._boundaries.start()
 
@@ -225,8 +228,9 @@ class PhaseRecorder:
         self._running.append(phase)
         try:
             yield
-        except BaseException:
-            self.failed_phase = self.failed_phase or phase
+        except BaseException as error:
+            if self.failed_phase is None:
+                self.failed_phase, self.failure = phase, error
             raise
         finally:
             self._cut()

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from vidbench_api.names import Reason
+from vidbench_api.pipeline_classes import Input
+from vidbench_runner.backends.pictures import synthetic_picture
 from vidbench_runner.ports import ClipRequest, ModelFailure
 
 FRAME_PARAMETERS = ("num_frames", "frames", "video_length")
@@ -20,11 +22,15 @@ TEMPORAL_RATIO_ATTRIBUTES = (
     "vae_temporal_compression_ratio",
     "vae_temporal_scale_factor",
 )
+IMAGE_TO_VIDEO = "ImageToVideo"
+"""In the name of a class: it needs an image, whatever the default of its parameter is."""
+
 NOT_CAUSAL_IN_TIME = frozenset({"AllegroPipeline"})
 """Classes whose VAE has no first frame of its own, so that their grid is `nk` and not `nk+1`."""
 
 OURS = {
     "prompt": "the workload's prompts",
+    "image": "the runner: a synthetic picture, drawn from the seed",
     "negative_prompt": "the workload's prompts",
     "height": "clip.height",
     "width": "clip.width",
@@ -57,9 +63,11 @@ def call_arguments(pipeline: Any, clip: ClipRequest, generator: Any) -> dict[str
         ModelFailure: InvalidArguments, for a clip that the class's parameters cannot express.
     """
     parameters = call_parameters(pipeline)
-    _refuse_unknown(type(pipeline).__name__, parameters, clip)
+    inputs = inputs_of(pipeline)
+    _refuse_unknown(type(pipeline).__name__, parameters, clip, inputs)
     arguments: dict[str, Any] = {
-        "prompt": clip.prompt,
+        **({"prompt": clip.prompt} if "Prompt" in inputs else {}),
+        **({"image": synthetic_picture(clip.seed, clip.height, clip.width)} if "Image" in inputs else {}),
         "height": clip.height,
         "width": clip.width,
         "num_inference_steps": clip.steps,
@@ -80,8 +88,19 @@ def call_arguments(pipeline: Any, clip: ClipRequest, generator: Any) -> dict[str
         and parameter.kind not in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
     ]
     if needed:
-        raise _invalid(f"{type(pipeline).__name__} needs {', '.join(needed)}, which a text prompt does not give")
+        raise _invalid(
+            f"{type(pipeline).__name__} needs {', '.join(needed)}, which neither a prompt nor a picture gives"
+        )
     return arguments
+
+
+def inputs_of(pipeline: Any) -> tuple[Input, ...]:
+    """What a pipeline's clips are made from: an image where its class cannot do without, a prompt where it takes one."""
+    parameters = call_parameters(pipeline)
+    image = parameters.get("image")
+    led = image is not None and (image.default is inspect.Parameter.empty or IMAGE_TO_VIDEO in type(pipeline).__name__)
+    inputs: list[Input] = ["Prompt"] if "prompt" in parameters or not led else []
+    return (*inputs, "Image") if led else tuple(inputs)
 
 
 def check_clip(pipeline: Any, clip: ClipRequest) -> None:
@@ -101,6 +120,7 @@ def check_clip(pipeline: Any, clip: ClipRequest) -> None:
         if value < 1:
             raise _invalid(f"{field} is {value}; it must be at least 1")
     arguments = call_arguments(pipeline, clip, generator=None)
+    _refuse_cut_tiles(pipeline, clip)
     own_check = getattr(pipeline, "check_inputs", None)
     if own_check is None:
         return
@@ -144,20 +164,42 @@ def frame_grid(pipeline: Any) -> str | None:
 
 
 def is_guided(pipeline: Any, clip: ClipRequest) -> bool:
-    """Whether the call uses classifier-free guidance: its guidance scale, given or by default, is above 1."""
+    """Whether the call uses classifier-free guidance: its guidance scale, given or by default or its guider's, is above 1."""
     parameter = call_parameters(pipeline).get("guidance_scale")
+    guider = getattr(getattr(pipeline, "guider", None), "guidance_scale", None)
+    if parameter is None and guider is not None:
+        return bool(guider > 1)
     scale = clip.arguments.get("guidance_scale", parameter.default if parameter is not None else None)
     return isinstance(scale, int | float) and scale > 1
 
 
-def _refuse_unknown(class_name: str, parameters: Mapping[str, inspect.Parameter], clip: ClipRequest) -> None:
+def _refuse_cut_tiles(pipeline: Any, clip: ClipRequest) -> None:
+    """Refuse a clip that a VAE which decodes whole tiles only would leave blank at its ends, as Allegro's does."""
+    vae = getattr(pipeline, "vae", None)
+    kernel, stride = getattr(vae, "kernel", None), getattr(vae, "stride", None)
+    if kernel is None or stride is None:
+        return
+    for name, value, tile, step in zip(
+        ("frames", "height", "width"), (clip.frames, clip.height, clip.width), kernel, stride, strict=True
+    ):
+        if value < tile or (value - tile) % step:
+            raise _invalid(
+                f"{name} is {value}; {type(pipeline).__name__} decodes whole tiles only, and leaves the rest blank: it must be"
+                f" {tile} or {tile} + k x {step}"
+            )
+
+
+def _refuse_unknown(
+    class_name: str, parameters: Mapping[str, inspect.Parameter], clip: ClipRequest, inputs: tuple[Input, ...]
+) -> None:
     for name in clip.arguments:
         if name in OURS:
             raise _invalid(f"arguments.{name} is set by {OURS[name]}; take it out of arguments")
         if name not in parameters or name == "self":
             allowed = sorted(set(parameters) - set(OURS) - {"self"})
             raise _invalid(f"arguments.{name}: {class_name} has no such call argument; it takes {', '.join(allowed)}")
-    for name, value in (("prompt", clip.prompt), ("negative_prompt", clip.negative_prompt)):
+    texts = (("prompt", clip.prompt if "Prompt" in inputs else None), ("negative_prompt", clip.negative_prompt))
+    for name, value in texts:
         if value is not None and name not in parameters:
             raise _invalid(f"{class_name} takes no {name}")
     for name in ("height", "width", "num_inference_steps", "generator"):

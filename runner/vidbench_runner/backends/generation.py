@@ -25,7 +25,7 @@ from vidbench_runner.backends.boundaries import (
     WallBoundaries,
 )
 from vidbench_runner.backends.calibration import timed_call_nanoseconds
-from vidbench_runner.backends.call_arguments import call_arguments, check_clip, frame_grid, is_guided
+from vidbench_runner.backends.call_arguments import call_arguments, check_clip, frame_grid, inputs_of, is_guided
 from vidbench_runner.backends.call_counts import expected_calls, mismatches
 from vidbench_runner.backends.failures import generation_failure, load_failure
 from vidbench_runner.backends.library_logs import logged_warnings, route_logs, set_environment
@@ -122,6 +122,7 @@ class PipelineModel(ABC):
             frame_grid=frame_grid(pipeline),
             weights=self.weights,
             synthetic_tokenizer=self.synthetic_tokenizer,
+            inputs=inputs_of(pipeline),
         )
 
     def check(self, clip: ClipRequest) -> None:
@@ -154,6 +155,9 @@ class PipelineModel(ABC):
             except Exception as error:
                 memory = accelerator_memory(self._device)
                 seam.take_decoded()
+                if error.__context__ is None and recorder.failure is not error:
+                    # Sana-Video catches that its decode ran out of memory, and then lacks the video (diffusers 0.42.1).
+                    error.__context__ = recorder.failure
                 raise generation_failure(error, recorder.abandon(), memory) from error
         compiled = self._watch.take() if self._watch is not None else None
         latents = tuple(bytes_of(tensor) for tensor in seam.take_decoded())
@@ -186,7 +190,7 @@ class PipelineModel(ABC):
         pipeline = self._loaded()
         expected = expected_calls(
             type(pipeline).__name__,
-            steps=clip.steps,
+            clip,
             guided=is_guided(pipeline, clip),
             scheduler_order=getattr(pipeline.scheduler, "order", 1),
         )

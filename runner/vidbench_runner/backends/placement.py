@@ -14,6 +14,9 @@ from vidbench_runner.ports import AcceleratorMemory, ModelFailure, ModelRequest
 DTYPES = ("float32", "bfloat16", "float16")
 OFFLOADS = ("None", "Model", "Sequential", "Group")
 
+TILES_ONLY = frozenset({"AutoencoderKLAllegro"})
+"""VAEs whose decode without tiling is not implemented (diffusers 0.42.1)."""
+
 ALIGNMENT_BYTES = 64
 """What torch's CPU allocator aligns to."""
 
@@ -58,6 +61,8 @@ def place(pipeline: Any, request: ModelRequest) -> str:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if request.vae_tiling:
         _tile(pipeline)
+    elif type(getattr(pipeline, "vae", None)).__name__ in TILES_ONLY:
+        raise _unsupported(f"{type(pipeline).__name__} decodes in tiles only: set vaeTiling: true")
     if request.offload not in OFFLOADS:
         raise _unsupported(f"offload {request.offload!r} is not one of {', '.join(OFFLOADS)}")
     if request.memory_cap_bytes is not None:
@@ -68,12 +73,8 @@ def place(pipeline: Any, request: ModelRequest) -> str:
             _own_memory(pipeline)
     elif device == "cpu":
         raise _unsupported(f"offload {request.offload} needs an accelerator, and this machine shows none")
-    elif request.offload == "Model":
-        pipeline.enable_model_cpu_offload(device=device)
-    elif request.offload == "Sequential":
-        pipeline.enable_sequential_cpu_offload(device=device)
     else:
-        _offload_by_groups(pipeline, torch.device(device), tiled=request.vae_tiling)
+        offload(pipeline, request.offload, device, tiled=request.vae_tiling, ahead=True)
     if device == "cuda":
         torch.cuda.synchronize()
     return device
@@ -89,6 +90,21 @@ def _cap_memory(device: str, cap: int) -> None:
     if cap > total:
         raise _unsupported(f"memoryCapMebibytes is {cap >> 20}, and the accelerator has {total >> 20} MiB")
     torch.cuda.set_per_process_memory_fraction(cap / total)
+
+
+def offload(pipeline: Any, kind: str, device: str, *, tiled: bool, ahead: bool) -> None:
+    """Keep weights in host memory and bring them to `device` when they are needed.
+
+    `ahead` fetches groups on a stream of their own before they are needed, which only an accelerator has.
+    """
+    import torch
+
+    if kind == "Model":
+        pipeline.enable_model_cpu_offload(device=device)
+    elif kind == "Sequential":
+        pipeline.enable_sequential_cpu_offload(device=device)
+    else:
+        _offload_by_groups(pipeline, torch.device(device), tiled=tiled, ahead=ahead)
 
 
 def device_in_use() -> str:
@@ -143,15 +159,15 @@ def _tile(pipeline: Any) -> None:
         raise _unsupported(f"VAE tiling is not supported by {type(pipeline).__name__} ({name})") from error
 
 
-def _offload_by_groups(pipeline: Any, device: Any, *, tiled: bool) -> None:
-    """Fetch leaf modules ahead on a stream of their own.
+def _offload_by_groups(pipeline: Any, device: Any, *, tiled: bool, ahead: bool) -> None:
+    """Fetch leaf modules, ahead on a stream of their own where there is one.
 
     What is fetched next is learned from the order of the first pass. Tiles repeat that order within one decode, so a tiled
     VAE is fetched without looking ahead.
     """
     apart = ["vae"] if tiled else []
     pipeline.enable_group_offload(
-        onload_device=device, offload_type="leaf_level", use_stream=True, exclude_modules=apart
+        onload_device=device, offload_type="leaf_level", use_stream=ahead, exclude_modules=apart
     )
     if tiled:
         pipeline.vae.enable_group_offload(onload_device=device, offload_type="leaf_level")

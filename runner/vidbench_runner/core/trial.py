@@ -446,6 +446,7 @@ class Trial:
             frame_grid=loaded.frame_grid,
             weights="Random" if loaded.weights == "Random" else None,
             tokenizer="Synthetic" if loaded.synthetic_tokenizer else None,
+            inputs=None if loaded.inputs == ("Prompt",) else loaded.inputs,
         )
 
     def _service(self) -> ServiceFacts | None:

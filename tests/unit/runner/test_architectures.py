@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from vidbench_api.architectures import ARCHITECTURE_FILE, ARCHITECTURES, Architecture, Component
-from vidbench_api.catalogue import CATALOGUE, FACTS
+from vidbench_api.catalogue import FACTS
 from vidbench_api.names import Reason
 from vidbench_runner.backends import create_model
 from vidbench_runner.backends.call_arguments import frame_grid
@@ -52,7 +52,7 @@ SMALL = {
 
 
 def request(name: str, **changes: object) -> ModelRequest:
-    spec = CATALOGUE[name]
+    spec = FACTS.spec_of(name)
     fields = {
         "backend": "random",
         "pipeline_class": None,
@@ -104,7 +104,7 @@ def test_every_component_has_as_many_parameters_as_was_counted_and_about_as_many
 def test_an_architecture_is_that_of_the_catalogues_class_and_grid(name: str) -> None:
     architecture, model = ARCHITECTURES[name], FACTS.models[name]
     assert architecture.pipeline_class == model.pipeline_class.value
-    assert CATALOGUE[name].architecture == name
+    assert FACTS.spec_of(name).architecture == name
     with accelerate.init_empty_weights():
         parts = {
             part: getattr(import_module(component.library), component.class_name)(**component.config)

@@ -9,7 +9,7 @@ import pytest
 from vidbench_api.names import Reason
 from vidbench_api.verdict import Phase
 from vidbench_runner.backends import create_model
-from vidbench_runner.backends.call_arguments import call_arguments, check_clip, frame_grid, is_guided
+from vidbench_runner.backends.call_arguments import call_arguments, check_clip, frame_grid, inputs_of, is_guided
 from vidbench_runner.backends.call_counts import expected_calls, mismatches
 from vidbench_runner.backends.generation import rounded_frames
 from vidbench_runner.ports import CallMismatch, ClipRequest, ModelFailure
@@ -40,6 +40,10 @@ class FramesCalledLength:
 
 class ImageToVideo:
     def __call__(self, image, prompt=None, height=1, width=1, num_frames=1, num_inference_steps=1, generator=None): ...
+
+
+class VideoToVideo:
+    def __call__(self, video, prompt=None, height=1, width=1, num_frames=1, num_inference_steps=1, generator=None): ...
 
 
 class TextToImage:
@@ -94,7 +98,7 @@ def test_arguments_of_the_clip_are_passed_on():
         pytest.param(TextToVideo(), {"steps": 0}, "steps is 0", id="no steps"),
         pytest.param(TextToVideo(), {"frames": -1}, "frames is -1", id="negative frames"),
         pytest.param(FramesCalledFrames(), {"negative_prompt": "x"}, "takes no negative_prompt", id="negative prompt"),
-        pytest.param(ImageToVideo(), {}, "needs image", id="a class that needs an image"),
+        pytest.param(VideoToVideo(), {}, "needs video", id="a class that needs a video"),
         pytest.param(TextToImage(), {}, "takes no number of frames", id="a class that makes no video"),
     ],
 )
@@ -146,11 +150,14 @@ def test_guidance_is_told_by_the_scale(pipeline, arguments, guided):
         ("WanPipeline", False, 1, 4, 1),
         ("LTXPipeline", True, 1, 4, 2),
         ("LTXPipeline", False, 1, 4, 1),
-        ("MochiPipeline", True, 1, 4, None),
+        ("MochiPipeline", True, 1, 4, 2),
+        ("HunyuanVideoPipeline", True, 1, 4, 2),
+        ("HunyuanVideo15Pipeline", True, 2, 8, None),
+        ("StableVideoDiffusionPipeline", True, 1, 4, 0),
     ],
 )
 def test_expected_calls_by_class_and_guidance(name, guided, per_step, denoise, text):
-    expected = expected_calls(name, steps=4, guided=guided, scheduler_order=1)
+    expected = expected_calls(name, clip(steps=4), guided=guided, scheduler_order=1)
     assert expected is not None
     assert expected.denoiser_per_step == per_step
     assert expected.calls[Phase.DENOISE] == denoise
@@ -159,12 +166,108 @@ def test_expected_calls_by_class_and_guidance(name, guided, per_step, denoise, t
 
 @pytest.mark.parametrize(("name", "order"), [("SomeNewPipeline", 1), ("WanPipeline", 2)])
 def test_nothing_is_expected_of_a_class_or_scheduler_that_is_not_known(name, order):
-    assert expected_calls(name, steps=4, guided=True, scheduler_order=order) is None
+    assert expected_calls(name, clip(steps=4), guided=True, scheduler_order=order) is None
     assert mismatches(None, {Phase.DENOISE: 3}) == ()
 
 
+@pytest.mark.parametrize(
+    ("name", "frames", "arguments", "denoise", "decode"),
+    [
+        pytest.param("StableVideoDiffusionPipeline", 14, {}, 4, 1, id="all frames at once by default"),
+        pytest.param("StableVideoDiffusionPipeline", 14, {"decode_chunk_size": 4}, 4, 4, id="four frames at a time"),
+        pytest.param("AnimateDiffPipeline", 17, {}, 4, 2, id="sixteen frames at a time by default"),
+        pytest.param("LattePipeline", 16, {}, 4, 2, id="fourteen frames at a time by default"),
+        pytest.param("HeliosPipeline", 33, {"guidance_scale": 1.0}, 8, 1, id="one window"),
+        pytest.param("HeliosPipeline", 132, {}, 32, 4, id="four windows, each denoised and decoded"),
+        pytest.param("HunyuanVideoFramepackPipeline", 129, {}, 16, 4, id="four sections"),
+        pytest.param("HunyuanVideoFramepackPipeline", 9, {"latent_window_size": 2}, 8, 2, id="sections of two latents"),
+    ],
+)
+def test_what_is_decoded_or_made_in_parts_is_counted_in_parts(name, frames, arguments, denoise, decode):
+    expected = expected_calls(name, clip(frames=frames, steps=4, arguments=arguments), guided=True, scheduler_order=1)
+    assert (expected.calls[Phase.DENOISE], expected.calls[Phase.VAE_DECODE]) == (denoise, decode)
+    assert (expected.denoiser_per_step is None) is (denoise > 4 * expected_per_step(name))
+
+
+def expected_per_step(name):
+    return 2 if name == "HeliosPipeline" else 1
+
+
+@pytest.mark.parametrize(
+    ("name", "argument"), [("HunyuanVideoPipeline", "true_cfg_scale"), ("LTX2Pipeline", "stg_scale")]
+)
+def test_nothing_is_expected_of_a_call_with_an_argument_that_changes_the_counts(name, argument):
+    assert expected_calls(name, clip(), guided=True, scheduler_order=1) is not None
+    assert expected_calls(name, clip(arguments={argument: 2.0}), guided=True, scheduler_order=1) is None
+
+
+class SomeImageToVideoPipeline:
+    def __call__(self, image=None, prompt=None, height=1, width=1, num_frames=1, num_inference_steps=1, generator=None):
+        """A class that needs an image, although its signature does not say so."""
+
+
+class PictureOnly:
+    def __call__(self, image, height=1, width=1, num_frames=1, num_inference_steps=1, generator=None):
+        """A class without text."""
+
+
+class MayTakeAPicture:
+    def __call__(self, prompt, image=None, height=1, width=1, num_frames=1, num_inference_steps=1, generator=None):
+        """A class that an image may lead."""
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "inputs"),
+    [
+        (ImageToVideo(), ("Prompt", "Image")),
+        (SomeImageToVideoPipeline(), ("Prompt", "Image")),
+        (PictureOnly(), ("Image",)),
+        (MayTakeAPicture(), ("Prompt",)),
+    ],
+)
+def test_a_class_is_given_what_it_cannot_do_without(pipeline, inputs):
+    arguments = call_arguments(pipeline, clip(negative_prompt=None), None)
+    assert inputs_of(pipeline) == inputs
+    assert {"Prompt": "prompt" in arguments, "Image": "image" in arguments} == {
+        name: name in inputs for name in ("Prompt", "Image")
+    }
+
+
+def test_the_picture_is_the_size_of_the_clip_and_the_seeds():
+    one, again, other = (
+        call_arguments(ImageToVideo(), clip(seed=seed, negative_prompt=None), None)["image"] for seed in (1, 1, 2)
+    )
+    assert one.size == (clip().width, clip().height)
+    assert one.tobytes() == again.tobytes() != other.tobytes()
+
+
+def test_an_image_cannot_be_given_as_an_argument():
+    with pytest.raises(ModelFailure, match=r"arguments\.image is set by the runner"):
+        call_arguments(ImageToVideo(), clip(negative_prompt=None, arguments={"image": "cat.png"}), None)
+
+
+@pytest.mark.parametrize(("frames", "refused"), [(24, None), (40, None), (16, "frames is 16"), (30, "24 \\+ k x 16")])
+def test_a_vae_of_whole_tiles_refuses_what_it_would_leave_blank(frames, refused):
+    pipeline = TextToVideo()
+    pipeline.vae = SimpleNamespace(kernel=(24, 64, 64), stride=(16, 32, 32))
+    asked = clip(frames=frames, height=64, width=96)
+    if refused is None:
+        check_clip(pipeline, asked)
+        return
+    with pytest.raises(ModelFailure, match=refused):
+        check_clip(pipeline, asked)
+
+
+def test_a_guider_tells_guidance_where_the_call_has_no_scale():
+    pipeline = FramesCalledFrames()
+    pipeline.guider = SimpleNamespace(guidance_scale=6.0)
+    assert is_guided(pipeline, clip())
+    pipeline.guider.guidance_scale = 1.0
+    assert not is_guided(pipeline, clip())
+
+
 def test_mismatch_names_the_phase_that_was_not_seen():
-    expected = expected_calls("WanPipeline", steps=4, guided=True, scheduler_order=1)
+    expected = expected_calls("WanPipeline", clip(steps=4), guided=True, scheduler_order=1)
     seen = {Phase.DENOISE: 8, Phase.TEXT_ENCODE: 2, Phase.VAE_DECODE: 0, Phase.POSTPROCESS: 1}
     assert mismatches(expected, seen) == (CallMismatch(Phase.VAE_DECODE, expected=1, seen=0),)
 

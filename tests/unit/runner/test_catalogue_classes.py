@@ -12,14 +12,15 @@ from pathlib import Path
 import diffusers
 import pytest
 
-from vidbench_api.catalogue import CATALOGUE, FACTS, NEEDS_A_PICTURE, NOT_RUNNABLE
+from vidbench_api.catalogue import CATALOGUE, FACTS
+from vidbench_api.pipeline_classes import PIPELINE_CLASSES, Input
 from vidbench_runner.backends.call_arguments import FRAME_PARAMETERS
 
 pytestmark = pytest.mark.pipelines
 
 CLASSES = sorted(FACTS.classes)
 MODELS = sorted(FACTS.models)
-FROM_A_PICTURE = ("image", "video")
+PARAMETER_OF_INPUT: dict[Input, str] = {"Prompt": "prompt", "Image": "image"}
 
 
 def parameters(name: str) -> Mapping[str, inspect.Parameter]:
@@ -56,15 +57,13 @@ def test_the_defaults_of_a_class_are_those_of_its_call(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(name for name in CATALOGUE if name in FACTS.models))
-def test_what_is_offered_can_be_called_with_a_prompt_alone(name: str) -> None:
+def test_what_is_offered_can_be_called_with_what_its_class_is_said_to_take(name: str) -> None:
     known = parameters(FACTS.models[name].pipeline_class.value)
-    assert {"prompt", "height", "width", "num_inference_steps", "generator"} <= known.keys()
-    assert [argument for argument in FROM_A_PICTURE if argument in known and known[argument].default is not None] == []
-
-
-@pytest.mark.parametrize("name", sorted(name for name, why in NOT_RUNNABLE.items() if why == NEEDS_A_PICTURE))
-def test_what_needs_a_picture_takes_one(name: str) -> None:
-    assert "image" in parameters(FACTS.models[name].pipeline_class.value)
+    takes = PIPELINE_CLASSES[FACTS.models[name].pipeline_class.value].takes
+    given = {PARAMETER_OF_INPUT[entry] for entry in takes}
+    assert given | {"height", "width", "num_inference_steps", "generator"} <= known.keys()
+    others = {"prompt", "image", "video"} - given
+    assert [argument for argument in others if argument in known and known[argument].default is not None] == []
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from vidbench_api.verdict import Phase
@@ -204,3 +206,15 @@ def test_stream_boundaries_never_go_back_or_past_the_end_when_the_two_clocks_dri
         boundaries.mark()
     clock.now = 1_000 + 450
     assert boundaries.finish() == (0, 100, 100, 450, 450)
+
+
+def test_the_failure_of_a_call_is_kept_although_the_pipeline_swallows_it():
+    clock = HandClock()
+    recorder = PhaseRecorder(WallBoundaries(clock))
+    recorder.begin()
+    swallowed = MemoryError("in the decode")
+    with contextlib.suppress(MemoryError), recorder.call(V):
+        raise swallowed
+    assert (recorder.failure, recorder.abandon()) == (swallowed, V)
+    recorder.begin()
+    assert recorder.failure is None

@@ -324,7 +324,7 @@ def test_a_model_of_the_catalogue_needs_no_object() -> None:
     [
         pytest.param("veo-3-1", "closed service", id="a closed service"),
         pytest.param("sora-2", "shut the Sora 2 models", id="a service that is gone"),
-        pytest.param("wan21-i2v-14b-480p", "from a picture", id="a model that needs a picture"),
+        pytest.param("hunyuanvideo-i2v", "conformance suite", id="a model of a class that is not proven"),
     ],
 )
 def test_what_the_catalogue_lists_and_nothing_runs_is_refused_at_once_with_the_reason(name: str, why: str) -> None:
