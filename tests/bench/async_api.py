@@ -9,6 +9,7 @@ import asyncio
 import json
 import ssl
 from collections.abc import AsyncIterator, Iterable
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -99,15 +100,20 @@ class AsyncApi:
         return [item async for item in self.items(path)]
 
     async def watch(self, path: str) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-        """Yield type and object of every change from now on, what is there already first; until cancelled."""
-        async with self._open_session.get(f"{self._url}{path}?watch=true") as response:
-            rest = b""
-            async for data in response.content.iter_any():
-                *lines, rest = (rest + data).split(b"\n")
-                for line in lines:
-                    event = json.loads(line)
-                    yield event["type"], event["object"]
-        raise ApiError("WATCH", path, response.status, "the watch has ended")
+        """Yield type and object of every change from now on, what is there already first; until cancelled.
+
+        The server ends a watch whose reader is slow. It is begun anew then, and what is there comes again.
+        """
+        while True:
+            async with self._open_session.get(f"{self._url}{path}?watch=true") as response:
+                if response.status != HTTPStatus.OK:
+                    raise ApiError("WATCH", path, response.status, await response.text())
+                rest = b""
+                async for data in response.content.iter_any():
+                    *lines, rest = (rest + data).split(b"\n")
+                    for line in lines:
+                        event = json.loads(line)
+                        yield event["type"], event["object"]
 
     async def exists(self, path: str) -> bool:
         """Whether there is such an object."""
