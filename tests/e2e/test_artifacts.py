@@ -38,7 +38,9 @@ def test_samples_and_first_video_are_stored_and_match_the_result(
     assert [line["warmup"] for line in lines] == [True, False, False]
     (video,) = directory.glob("*.mkv")
     described = next(line["video"] for line in lines if line.get("video"))
-    assert described == {"file": video.name, "sha256": hashlib.sha256(video.read_bytes()).hexdigest()}
+    assert described["file"] == video.name
+    assert described["sha256"] == hashlib.sha256(video.read_bytes()).hexdigest()
+    assert (described["height"], described["width"]) == (result.clip.height, result.clip.width)
     harvested = decode(harvest(cluster, namespace, "stored", result.cell.id))
     assert (harvested.final, harvested.outcome, harvested.samples_done) == (True, Outcome.SUCCEEDED, 2)
     assert harvested.series == result.series

@@ -355,7 +355,7 @@ def complete_result(name: str = "run-01234567-1", namespace: str | None = None) 
             "powerLimitMilliwatts": 700_000, "cpu": "a cpu", "cpuCount": 2, "kernel": "6.18", "python": "3.11.2",
             "torch": "2.15.0", "cuda": "13.0", "diffusers": "0.42.1", "transformers": "5.23.0", "vidbench": "0.1.0",
         },
-        loaded={"pipelineClass": "WanPipeline", "parameters": 1_300_000_000, "dtypes": {"vae": "float32"}, "frameGrid": "4k+1", "weights": "Random", "tokenizer": "Synthetic", "inputs": ["Prompt", "Image"]},
+        loaded={"pipelineClass": "WanPipeline", "parameters": 1_300_000_000, "dtypes": {"vae": "float32"}, "frameGrid": "4k+1", "weights": "Random", "tokenizer": "Synthetic", "inputs": ["Image"]},
         clip={"height": 480, "width": 832, "framesRequested": 33, "framesDelivered": 33, "steps": 30},
         compilation={"graphs": 2, "coldMicroseconds": 90_000_000, "compileMicroseconds": 60_000_000, "recompiles": 0},
         memory={"allocated": 1, "reserved": 2, "device": 3, "cap": 6, "host": 4, "cgroup": 5},
