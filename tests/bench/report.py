@@ -84,7 +84,8 @@ def _text(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{number:g} {kind}" for kind, number in value.items()) or "none"
     if isinstance(value, list):
-        return ", ".join("/".join(f"{figure:g}" for figure in entry.values()) for entry in value)
+        rows = (entry.values() if isinstance(entry, Mapping) else (entry,) for entry in value)
+        return ", ".join("/".join(f"{figure:g}" for figure in row) for row in rows)
     return "unknown" if value is None else str(value)
 
 

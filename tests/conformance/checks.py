@@ -102,8 +102,9 @@ def reruns_to_the_bit(subject: Subject, _scratch: Any) -> str:
 def is_untouched_by_the_seam(subject: Subject, _scratch: Any) -> str:
     from vidbench_runner.backends.call_arguments import call_arguments
     from vidbench_runner.backends.generation import rounded_frames
+    from vidbench_runner.backends.library_logs import logged_warnings
 
-    with without_seam(subject.model) as pipeline:
+    with without_seam(subject.model) as pipeline, logged_warnings("without the seam"):
         output = pipeline(**call_arguments(pipeline, subject.clip(), torch.Generator("cpu").manual_seed(7)))
     assert np.array_equal(rounded_frames(output)[0], subject.clips[0].frames)
     return "equal"
