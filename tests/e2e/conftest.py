@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from e2e.operator_pods import log_lines
 from support.e2e_cluster import E2ECluster, Manifest
 from support.e2e_node import NodeAccess
 from support.e2e_quickstart import Quickstart
@@ -118,7 +119,8 @@ def quickstart(cluster: E2ECluster, make_namespace: Callable[[str], str]) -> Qui
     namespace = make_namespace("quickstart")
     cluster.kubectl("apply", "-n", namespace, "-f", steps.ROOT / "examples/quickstart.yaml")
     view = cluster.wait_until_ended(namespace, "quickstart", QUICKSTART_SECONDS)
-    return Quickstart(namespace, view)
+    assert view.status.start_time is not None
+    return Quickstart(namespace, view, tuple(log_lines(cluster, view.status.start_time)))
 
 
 @pytest.fixture(scope="session")

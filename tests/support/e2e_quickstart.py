@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from support.e2e_cluster import RunView
 
@@ -16,3 +17,5 @@ class Quickstart:
 
     namespace: str
     view: RunView
+    operator_log: tuple[dict[str, Any], ...]
+    """What every replica logged from the run's start to its end: later tests replace the pods that did."""
