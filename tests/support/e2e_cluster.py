@@ -94,12 +94,13 @@ class E2ECluster:
             time.sleep(POLL_SECONDS)
 
     def run(self, namespace: str, name: str) -> RunView:
-        """Return a run as it is now."""
+        """Return a run as it is now, with the results that stand."""
         body = self.find(BENCHMARK_RUN.kind, name, namespace)
         assert body is not None, f"there is no BenchmarkRun {name} in namespace {namespace}"
         uid = body["metadata"]["uid"]
         found = self.objects(BENCHMARK_RESULT.kind, namespace, f"{LABEL_RUN_UID}={uid}")
-        results = [BenchmarkResultSpec.model_validate(item["spec"]) for item in found]
+        measured = [BenchmarkResultSpec.model_validate(item["spec"]) for item in found]
+        results = [result for result in measured if not result.superseded]
         by_cell = {f"{cell_name(result.cell)}{f'+{result.rung}' if result.rung else ''}": result for result in results}
         assert len(by_cell) == len(results), f"two results of one cell (runs here have one shard a cell): {results}"
         return RunView(uid, BenchmarkRunStatus.model_validate(body.get("status") or {}), by_cell)
