@@ -118,7 +118,10 @@ def end_of_broken_models(context: Context, entries: Sequence[Entry], breakers: B
     exhausted = {name: circuit for name, circuit in breakers.models.items() if is_exhausted(circuit, context.policy)}
     return tuple(
         Entry(entry.cell, _end_unmeasured(context, entry, circuit))
-        if entry.shard.phase is RowPhase.PENDING and (circuit := exhausted.get(entry.cell.model)) is not None
+        if entry.shard.phase is RowPhase.PENDING
+        # An Invalid measurement is kept first: the next pass finds it in the ledger, and it may stand for the shard.
+        and entry.settled.superseded is None
+        and (circuit := exhausted.get(entry.cell.model)) is not None
         else entry
         for entry in entries
     )

@@ -61,6 +61,9 @@ def stopped(context: Context, cell: Cell, settled: Settled, stop: Stop) -> Settl
     waits = shard.phase is RowPhase.PENDING
     if shard.phase is RowPhase.FINISHED or not (waits or stop.at_once):
         return settled
+    if settled.superseded is not None:
+        # What was measured is kept first; the next pass finds it in the ledger, and it may stand for the shard.
+        return replace(settled, wake_at=context.now)
     held = not waits and shard.job_uid is not None
     pod = latest_pod(context.observed.pods_of(shard.job_uid or ""), shard.job_uid or "") if held else None
     if held and stop.reason is not Reason.RUN_DEADLINE and _has_ended(context, shard, pod):

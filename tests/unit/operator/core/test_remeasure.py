@@ -165,6 +165,20 @@ def test_where_the_run_is_stopped_meanwhile_the_first_measurement_stands() -> No
     assert "RunDeadlineExceeded" in (result.spec.message or "")
 
 
+def test_what_is_measured_in_the_moment_of_a_cancel_is_kept_before_the_shard_ends() -> None:
+    scene, plan = first_attempt(invalid(PASSES), cancel="Graceful")
+    name = scene.job().name
+    assert [(entry.name, entry.spec.superseded) for entry in plan.results] == [(name, True)]
+    shard = scene.after(plan).shard()
+    assert (shard.phase, shard.superseded) == (RowPhase.PENDING, (name,))
+    assert plan.creates == ()
+    ledger = {entry.name: entry.spec for entry in plan.results}
+    last = scene.after(plan).decide_live(at=61, results=ledger)
+    [result] = last.results
+    assert (result.name, result.spec.outcome) == (scene.result_name(), Outcome.SUCCEEDED)
+    assert result.spec.validity == invalid(PASSES)
+
+
 @pytest.mark.parametrize("there", ["nothing", "somebody else's"])
 def test_a_kept_result_that_is_gone_or_foreign_stands_for_nothing(there: str) -> None:
     scene, ledger = second_attempt()
