@@ -239,7 +239,8 @@ class Invariants:
         if last is None or self._server.pods[last.uid].version > looked:
             return
         harvests = [pod for pod in self._pods_ever.values() if pod.job_name == harvest_name(job.seen.name)]
-        said = {_reason_of(message) for message in (last.message, *(pod.seen.message for pod in harvests))}
+        messages = (last.message, *(pod.seen.message for pod in harvests))
+        said = {_reason_of(message, job.seen.attempt) for message in messages}
         where = f"the attempt of Job {job.seen.name} ends as {reason}, and"
         if reason == Reason.UNSCHEDULABLE:
             _require(last.node is None, f"{where} its pod has a node")
@@ -308,13 +309,13 @@ def _figures(pod: StoredPod) -> object:
     return (verdict.cell, verdict.shard, verdict.attempt), verdict.series
 
 
-def _reason_of(message: str | None) -> str | None:
-    """Return the reason in a final verdict, None for a success; empty if there is none to read."""
+def _reason_of(message: str | None, attempt: int) -> str | None:
+    """Return the reason in a final verdict of this attempt, None for a success; empty if there is none to read."""
     try:
         verdict = decode(message or "")
     except MessageError:
         return ""
-    return verdict.reason if verdict.final else ""
+    return verdict.reason if verdict.final and verdict.attempt == attempt else ""
 
 
 def _require(holds: bool, text: str) -> None:
