@@ -1,10 +1,11 @@
 """The termination message: a verdict in at most 2,457 bytes of ASCII, and back.
 
-Layout: `vb2.` + CRC-32 of the body in 8 hex digits + `.` + base85(zlib(head JSON + NUL + columns)), with the
-words of `message_dictionary.py` known to both sides. The head holds the verdict; exact statistics and values of its series are the columns (`message_columns.py`). If it is too long, values are
-rounded to steps of at most a sixteenth of their column's standard deviation; then whole columns go, the headline ones
-last, and with the details of quality (`_DETAILS`) their statistics, then the parts named in `_HEAD_PARTS`, then all statistics but the latency's and the end of the text. What went is
-named in `columnsDropped`. In the end there is only who, how it ended and the latency's statistics.
+Layout: `vb2.` + CRC-32 of the body in 8 hex digits + `.` + base85(zlib(head JSON + NUL + columns)), with the words of
+`message_dictionary.py` known to both sides. The head holds the verdict; exact statistics and values of its series are the
+columns (`message_columns.py`). If it is too long, values are rounded to steps of at most a sixteenth of their column's
+standard deviation; then whole columns go, the headline ones last, and with the details of quality (`_DETAILS`) their
+statistics; then the parts named in `_HEAD_PARTS`, then all statistics but the latency's and the end of the text. What went
+is named in `columnsDropped`. In the end there is only who, how it ended and the latency's statistics.
 
 `vb1.`, which older runners write, has the statistics in the head and no dictionary; it is read as well.
 

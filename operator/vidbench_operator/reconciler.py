@@ -27,6 +27,7 @@ from .core.plan import CreateJob, CreateResult, DeleteJob, EmitEvent, PatchTtl, 
 from .core.policy import Policy
 from .core.preflight import PREFLIGHT_REASONS, check_before_start
 from .core.refusals import HeldCreations, after_creations
+from .core.retry import charged_attempts
 from .core.reuse import Reusable, find_reusable
 from .core.status import accepted_status, failed_status, is_terminal, waiting_status
 from .manifests import harvest_manifest, job_manifest
@@ -470,13 +471,8 @@ def _has_ended(before: ShardStatus | None, after: ShardStatus) -> bool:
     if before is None or not after.attempt:
         # What an earlier run measured was no attempt of this one.
         return after.outcome is not None and after.attempt > 0
-    again = _attempts_tried_again(after) > _attempts_tried_again(before)
+    again = after.disruptions + charged_attempts(after) > before.disruptions + charged_attempts(before)
     return again or (after.outcome is not None and before.outcome is None)
-
-
-def _attempts_tried_again(shard: ShardStatus) -> int:
-    charged = shard.retries + shard.lost_results + shard.unknown_failures + len(shard.superseded)
-    return shard.disruptions + charged
 
 
 async def _in_parallel(calls: Iterable[Awaitable[Answer]], *expected: type[Exception]) -> list[Answer | BaseException]:

@@ -31,7 +31,7 @@ from vidbench_api.rungs import rung_cell, rungs_of
 
 from .observed import ObservedRun, References
 from .services import backend_of, reason_against_service
-from .variant_options import variant_options, why_refused
+from .variant_options import VariantOptions, variant_options, why_refused
 
 _INFINITIES = (float("inf"), float("-inf"))
 """What JSON numbers beyond the range of a double, such as 1e999, are read as; no JSON can hold them."""
@@ -267,7 +267,6 @@ def _resolve_cell(
     variant: Variant,
     video_model: VideoModelSpec,
 ) -> Cell:
-    defaults = video_model.defaults
     against = reason_against_service(
         run.spec.runner_class_name, runner_class, hardware, variant, model.name, video_model
     )
@@ -278,25 +277,7 @@ def _resolve_cell(
     if refused is not None:
         raise _RefusedError(ConditionReason.INVALID_VARIANT, refused)
     architecture = _architecture_of(model, video_model)
-    arguments = _parse_arguments(variant.name, model.name, {**defaults.arguments, **variant.arguments})
-    resolved = {
-        "backend": "random" if architecture else backend_of(video_model.source),
-        "source": video_model.source,
-        "pipeline_class": video_model.pipeline_class,
-        "dtype": options.dtype,
-        "component_dtypes": dict(options.component_dtypes),
-        "height": variant.clip.height or defaults.height,
-        "width": variant.clip.width or defaults.width,
-        "frames": variant.clip.frames or defaults.frames,
-        "steps": variant.steps or defaults.steps,
-        "arguments": arguments,
-        "offload": options.of_class.offload,
-        "vae_tiling": options.of_class.vae_tiling,
-        # What is not asked for is no part of the identity, so that results of earlier versions keep theirs.
-        **({"attention": variant.attention} if variant.attention != "Default" else {}),
-        **({"compile": variant.compile} if variant.compile != "None" else {}),
-        **({"memory_cap_mebibytes": variant.memory_cap_mebibytes} if variant.memory_cap_mebibytes else {}),
-    }
+    resolved = _resolve_options(variant, model, video_model, options, architecture)
     identity = {
         **resolved,
         "source": _source_identity(run, model, video_model, architecture),
@@ -315,11 +296,40 @@ def _resolve_cell(
             "variant": variant.name,
             "weights": "Random" if architecture or video_model.source.tiny else "Pretrained",
             "architecture": architecture,
-            "frames_per_second": defaults.frames_per_second,
+            "frames_per_second": video_model.defaults.frames_per_second,
             "estimated_memory_mebibytes": _estimated_memory(video_model, resolved),
             "generation_hash": digest_of(canonical_json(identity)),
         }
     )
+
+
+def _resolve_options(
+    variant: Variant,
+    model: RunModel,
+    video_model: VideoModelSpec,
+    options: VariantOptions,
+    architecture: ArchitectureReference | None,
+) -> dict[str, Any]:
+    """Return what the runner is asked for: the variant's options where it has them, else the model's defaults."""
+    defaults = video_model.defaults
+    return {
+        "backend": "random" if architecture else backend_of(video_model.source),
+        "source": video_model.source,
+        "pipeline_class": video_model.pipeline_class,
+        "dtype": options.dtype,
+        "component_dtypes": dict(options.component_dtypes),
+        "height": variant.clip.height or defaults.height,
+        "width": variant.clip.width or defaults.width,
+        "frames": variant.clip.frames or defaults.frames,
+        "steps": variant.steps or defaults.steps,
+        "arguments": _parse_arguments(variant.name, model.name, {**defaults.arguments, **variant.arguments}),
+        "offload": options.of_class.offload,
+        "vae_tiling": options.of_class.vae_tiling,
+        # What is not asked for is no part of the identity, so that results of earlier versions keep theirs.
+        **({"attention": variant.attention} if variant.attention != "Default" else {}),
+        **({"compile": variant.compile} if variant.compile != "None" else {}),
+        **({"memory_cap_mebibytes": variant.memory_cap_mebibytes} if variant.memory_cap_mebibytes else {}),
+    }
 
 
 def _architecture_of(model: RunModel, video_model: VideoModelSpec) -> ArchitectureReference | None:

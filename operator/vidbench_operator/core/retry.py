@@ -56,8 +56,7 @@ def next_attempt(
     if used >= budget:
         return None
     disrupted = failure_class is FailureClass.DISRUPTION
-    charged = shard.retries + shard.lost_results + shard.unknown_failures + len(shard.superseded)
-    failures = shard.disruptions if disrupted else charged
+    failures = shard.disruptions if disrupted else charged_attempts(shard)
     return Retry(
         delay_seconds=back_off_seconds(failures, f"{identity}/{shard.attempt}", policy),
         disruptions=shard.disruptions + disrupted,
@@ -65,6 +64,11 @@ def next_attempt(
         lost_results=shard.lost_results + (failure_class is FailureClass.LOST),
         unknown_failures=shard.unknown_failures + (failure_class is FailureClass.UNKNOWN),
     )
+
+
+def charged_attempts(shard: ShardStatus) -> int:
+    """Return how many attempts were charged to one of the shard's budgets; disruptions are charged to none."""
+    return shard.retries + shard.lost_results + shard.unknown_failures + len(shard.superseded)
 
 
 def back_off_seconds(failures_before: int, identity: str, policy: Policy) -> float:

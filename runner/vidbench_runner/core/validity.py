@@ -97,7 +97,7 @@ def _shows_nothing(evidence: Evidence) -> bool:
     return shows_the_model(evidence.plan.model) and any(sample.quality.blank for sample in evidence.samples)
 
 
-def _shows_a_picture(evidence: Evidence) -> bool:
+def _stands_still(evidence: Evidence) -> bool:
     return shows_the_model(evidence.plan.model) and any(sample.quality.static for sample in evidence.samples)
 
 
@@ -141,7 +141,7 @@ RULES: Mapping[ValidityReason, Rule] = {
     ValidityReason.OFF_GRID_FRAMES: _frames_are_off_the_grid,
     ValidityReason.SIZE_DIFFERS: _size_differs,
     ValidityReason.BLANK_OUTPUT: _shows_nothing,
-    ValidityReason.STATIC_OUTPUT: _shows_a_picture,
+    ValidityReason.STATIC_OUTPUT: _stands_still,
     ValidityReason.COMPILED_IN_SAMPLE: lambda evidence: any(sample.clip.compilations for sample in evidence.samples),
     ValidityReason.NO_ACCELERATOR: lambda evidence: evidence.lacks_accelerator,
     ValidityReason.OTHER_PROCESSES: _others_were_there,

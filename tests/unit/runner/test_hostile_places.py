@@ -87,14 +87,18 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
 
 
 def wait_for_samples(folder: Path, count: int) -> None:
+    problem = ""
     for _ in range(600):
         try:
-            if verdict_in(folder).samples_done >= count:
+            done = verdict_in(folder).samples_done
+            problem = f"{done} samples"
+            if done >= count:
                 return
-        except (OSError, MessageError):
-            pass
+        except (OSError, MessageError) as error:
+            # Not there yet, or just being written: it is read again, and told if it stays so.
+            problem = repr(error)
         time.sleep(0.1)
-    raise AssertionError(f"no {count} samples within a minute")
+    raise AssertionError(f"no {count} samples within a minute, but {problem}")
 
 
 def test_killed_worker_is_told_by_its_supervisor(tmp_path: Path) -> None:
