@@ -90,7 +90,7 @@ def jobs_of(api: KubeApi, namespace: str) -> list[Manifest]:
 
 def shards_of(body: Manifest) -> list[Manifest]:
     """Return all shards of a run's status."""
-    return [shard for row in body["status"]["rows"] for shard in row["shards"]]
+    return [shard for row in body.get("status", {}).get("rows", []) for shard in row["shards"]]
 
 
 def assert_one_result_a_shard(api: KubeApi, run: Manifest, body: Manifest) -> None:
@@ -104,3 +104,8 @@ def assert_one_result_a_shard(api: KubeApi, run: Manifest, body: Manifest) -> No
 def running_pods(body: Manifest) -> int:
     """Return how many pods of a run its status says are running."""
     return int(body.get("status", {}).get("parallelism", {}).get("running", 0))
+
+
+def has_begun(body: Manifest) -> bool:
+    """Whether a pod of a run was seen running, or has ended: a short pod may do both between two statuses."""
+    return running_pods(body) > 0 or any(shard.get("result") for shard in shards_of(body))

@@ -16,6 +16,7 @@ from integration.live_runs import (
     assert_one_result_a_shard,
     condition,
     create_class,
+    has_begun,
     has_ended,
     jobs_of,
     make_run,
@@ -178,7 +179,7 @@ def test_terminated_leader_hands_over(
     play(lambda pod: succeeds(pod, after_seconds=0.5))
     run = make_run(namespace, models=20, parallelism=2)
     apply(api, run)
-    wait_until(api, run, lambda body: running_pods(body) > 0)
+    wait_until(api, run, has_begun)
     started = time.monotonic()
     first._daemon.send(signal.SIGTERM)
     _wait("the second to lead", lambda: _leads(second), 8)
@@ -195,7 +196,7 @@ def test_frozen_leader_writes_nothing_when_it_wakes(
     play(lambda pod: succeeds(pod, after_seconds=0.5))
     run = make_run(namespace, models=20, parallelism=2)
     apply(api, run)
-    wait_until(api, run, lambda body: running_pods(body) > 0)
+    wait_until(api, run, has_begun)
     first._daemon.send(signal.SIGSTOP)
     stopped_at = datetime.now(UTC)
     seconds = _wait("the second to lead", lambda: _leads(second), TAKEOVER_SECONDS)
