@@ -107,23 +107,33 @@ class ObservedPod:
         return self.gone or self.exit_code is not None or self.phase in {"Succeeded", "Failed"}
 
     @property
+    def succeeded(self) -> bool:
+        """Whether the runner ended well."""
+        return self.phase == "Succeeded" and self.exit_code == 0
+
+    @property
     def completes_its_job(self) -> bool:
         """Whether its Job is Complete as soon as the Job controller gets to it, whatever happens meanwhile."""
-        return self.phase == "Succeeded" and self.exit_code == 0 and not self.deleting and not self.gone
+        return self.succeeded and not self.deleting and not self.gone
 
 
 def latest_pod(pods: Iterable[ObservedPod], job_uid: str) -> ObservedPod | None:
     """Return the pod that a Job had last. Of one that was seen twice, its ended and then its last state counts.
 
     One that lives is the last one: a Job gets another pod only when the one before has ended. Creation times come after
-    that, as they have whole seconds, and the clock that they are of may have been set back.
+    that, as they have whole seconds, and the clock that they are of may have been set back: one that succeeded completes
+    its Job, so nothing came after it.
     """
     mine: dict[str, ObservedPod] = {}
     for pod in pods:
         if pod.job_uid == job_uid:
             known = mine.get(pod.uid, pod)
             mine[pod.uid] = max(known, pod, key=lambda state: (state.ended, state.gone))
-    return max(mine.values(), key=lambda pod: (not pod.ended, pod.created_at, not pod.gone, pod.uid), default=None)
+    return max(mine.values(), key=_lateness, default=None)
+
+
+def _lateness(pod: ObservedPod) -> tuple[bool, bool, float, bool, str]:
+    return (not pod.ended, pod.succeeded, pod.created_at, not pod.gone, pod.uid)
 
 
 @dataclass(frozen=True, slots=True)

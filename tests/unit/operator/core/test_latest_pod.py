@@ -24,6 +24,14 @@ CASES = [
         (replace(FIRST, gone=True), replace(FIRST, uid="second")), "second", id="of one second, the one there"
     ),
     pytest.param((FIRST, replace(FIRST, uid="second", created_at=NOW + 1, gone=True)), "second", id="both ended"),
+    pytest.param(
+        (
+            replace(FIRST, phase="Failed", exit_code=137, disruption="DeletionByPodGC", gone=True),
+            replace(FIRST, uid="second", created_at=NOW - 3600),
+        ),
+        "second",
+        id="the one that succeeded, clock set back between them",
+    ),
     pytest.param((FIRST, replace(RUNNING, job_uid="another")), "first", id="not another Job's"),
     pytest.param((replace(running_pod(JOB), uid="first"), FIRST), "first", id="seen twice: its end counts"),
 ]
