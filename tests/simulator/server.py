@@ -18,9 +18,10 @@ from vidbench_api.request import RunIdentity
 from vidbench_api.result import BenchmarkResultSpec
 from vidbench_api.run_spec import BenchmarkRunSpec
 from vidbench_api.run_status import BenchmarkRunStatus
-from vidbench_operator.adapters.projections import RunHead, project_ledger_head
+from vidbench_operator.adapters.projections import RunHead
 from vidbench_operator.core.estimates import LedgerHead
 from vidbench_operator.core.observed import ObservedJob, ObservedNode, ObservedPod, ObservedRun, References
+from vidbench_operator.core.projections import project_ledger_head
 from vidbench_operator.manifests import result_manifest
 from vidbench_operator.ports import AlreadyExists, BrokenRun, Conflict, Gone, Refused, RunKey
 

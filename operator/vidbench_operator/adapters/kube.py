@@ -46,6 +46,7 @@ from vidbench_operator.core.observed import (
     References,
 )
 from vidbench_operator.core.plan import EmitEvent
+from vidbench_operator.core.projections import explain, project_ledger_head, project_node, project_result
 from vidbench_operator.core.retention import LedgerEntry
 from vidbench_operator.core.timestamps import format_time
 from vidbench_operator.manifests import event_manifest, request_manifest, result_manifest
@@ -161,7 +162,7 @@ class KubeCluster:
         query = {"labelSelector": f"{LABEL_RUN_UID}={run.uid}"}
         results = {}
         async for raw in self._api.items(_path(BENCHMARK_RESULT, run.namespace), query):
-            spec = projections.project_result(raw)
+            spec = project_result(raw)
             if spec is not None and spec.run.uid == run.uid:
                 results[raw["metadata"]["name"]] = spec
         return results
@@ -169,7 +170,7 @@ class KubeCluster:
     async def get_result(self, run: ObservedRun, name: str) -> BenchmarkResultSpec | None:
         """Read one result."""
         try:
-            return projections.project_result(await self._api.get(_path(BENCHMARK_RESULT, run.namespace, name)))
+            return project_result(await self._api.get(_path(BENCHMARK_RESULT, run.namespace, name)))
         except Gone:
             return None
 
@@ -178,7 +179,7 @@ class KubeCluster:
         models = ",".join(sorted(model.name for model in run.spec.models))
         query = {"labelSelector": f"{LABEL_MODEL} in ({models})", "limit": str(CHUNK)}
         answer = await self._api.get(_path(BENCHMARK_RESULT, run.namespace), query, accept=METADATA_LIST)
-        heads = (projections.project_ledger_head(raw) for raw in answer.get("items") or ())
+        heads = (project_ledger_head(raw) for raw in answer.get("items") or ())
         return tuple(head for head in heads if head is not None)
 
     async def list_identical(self, run: ObservedRun, generations: frozenset[str]) -> dict[str, BenchmarkResultSpec]:
@@ -189,7 +190,7 @@ class KubeCluster:
             async for raw in self._api.items(
                 _path(BENCHMARK_RESULT, run.namespace), {"labelSelector": f"{LABEL_GENERATION} in ({labels})"}
             ):
-                spec = projections.project_result(raw)
+                spec = project_result(raw)
                 if spec is not None and spec.generation_hash in generations:
                     found[raw["metadata"]["name"]] = spec
         return found
@@ -385,7 +386,7 @@ class KubeCluster:
 
     async def list_nodes(self) -> dict[str, ObservedNode]:
         """List the nodes; raises Refused if they are not visible."""
-        nodes = [projections.project_node(raw) async for raw in self._api.items(f"{_CORE}/nodes")]
+        nodes = [project_node(raw) async for raw in self._api.items(f"{_CORE}/nodes")]
         return {node.name: node for node in nodes if node is not None}
 
     async def _create(self, path: str, manifest: Mapping[str, Any]) -> None:
@@ -471,7 +472,7 @@ def _read_spec(model: type[_Spec], raw: Mapping[str, Any], name: str, broken: di
     try:
         return model.model_validate(raw.get("spec"))
     except ValidationError as error:
-        broken[name] = projections.explain(error, "spec")
+        broken[name] = explain(error, "spec")
         return None
 
 

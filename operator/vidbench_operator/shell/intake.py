@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from vidbench_api.kinds import BENCHMARK_RUN
 from vidbench_operator.adapters import projections
 from vidbench_operator.core.observed import ObservedJob, ObservedNode, ObservedPod
+from vidbench_operator.core.projections import project_node
 from vidbench_operator.ports import RunKey
 
 from .children import ChildStore
@@ -76,7 +77,7 @@ class Intake:
     def node(self, kind: str | None, raw: Any) -> None:
         """Take in an event about a node."""
         self._heard("nodes")
-        node = projections.project_node(raw)
+        node = project_node(raw)
         if node is not None:
             self._mailbox.put(("node", node.name), lambda: self._node(kind, node))
 

@@ -15,6 +15,7 @@ from support.requests import CELL, request_document
 from vidbench_operator.adapters import projections
 from vidbench_operator.core.observed import NodeCondition, NodeTaint
 from vidbench_operator.core.plan import Placement
+from vidbench_operator.core.projections import project_node, project_result
 from vidbench_operator.core.timestamps import parse_time
 from vidbench_operator.manifests import job_manifest
 from vidbench_operator.ports import BrokenRun, RunKey
@@ -184,7 +185,7 @@ def test_pod_that_no_job_controls_is_none_of_ours() -> None:
 
 
 def test_node_readiness() -> None:
-    ready, lost = projections.project_node(raw_node()), projections.project_node(raw_node(ready="Unknown"))
+    ready, lost = project_node(raw_node()), project_node(raw_node(ready="Unknown"))
     assert ready is not None
     assert lost is not None
     assert (ready.ready, ready.not_ready_since) == (True, None)
@@ -200,7 +201,7 @@ def test_node_conditions_and_taints_are_read_in_a_fixed_order_and_nonsense_is_le
         {"key": "nvidia.com/gpu", "effect": "NoSchedule"},
     )
     raw["spec"] = {"taints": [xid, plain, {"key": "no-effect"}, 7]}
-    node = projections.project_node(raw)
+    node = project_node(raw)
     assert node is not None
     assert node.conditions == (NodeCondition("DiskPressure", "False"), NodeCondition("GpuMemWatch", "True"))
     assert node.taints == (
@@ -354,8 +355,8 @@ def _damaged(draw: st.DrawFn) -> Any:
 def test_nonsense_never_raises(raw: Any) -> None:
     projections.project_job(raw)
     projections.project_pod(raw)
-    projections.project_node(raw)
-    projections.project_result(raw)
+    project_node(raw)
+    project_result(raw)
     projections.project_refusal(raw)
     projections.project_head(raw)
     projections.project_ledger_entry(raw)
