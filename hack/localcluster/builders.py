@@ -14,6 +14,10 @@ from .console import run, succeeds
 from .errors import LocalClusterError, MissingPrerequisite
 
 _CERTIFICATES = Path("/etc/ssl/certs")
+_TRIES = 3
+_PASSING_FAILURE = "sealing memfd copy"
+"""What buildah says when the kernel still writes the copy of itself that it wants to seal: seen on a busy machine, and gone a
+second later. The steps that were built stay."""
 
 
 @dataclass(frozen=True)
@@ -155,16 +159,23 @@ def _request_words(request: BuildRequest) -> list[str]:
 
 
 def _run_build(command: Sequence[str], request: BuildRequest) -> None:
+    for _ in range(_TRIES):
+        code, said = _try_build(command, request)
+        if code == 0:
+            return
+        if not any(_PASSING_FAILURE in line for line in said):
+            break
+    raise LocalClusterError(
+        "\n".join([f"building {request.tag} failed with exit code {code}; the whole log: {request.log}", *said[-40:]])
+    )
+
+
+def _try_build(command: Sequence[str], request: BuildRequest) -> tuple[int, list[str]]:
     request.log.parent.mkdir(parents=True, exist_ok=True)
     with request.log.open("wb") as log:
         done = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
-    if done.returncode != 0:
-        said = request.log.read_text(errors="replace").splitlines()[-40:] if request.log.is_file() else []
-        raise LocalClusterError(
-            "\n".join(
-                [f"building {request.tag} failed with exit code {done.returncode}; the whole log: {request.log}", *said]
-            )
-        )
+    said = request.log.read_text(errors="replace").splitlines() if request.log.is_file() else []
+    return done.returncode, said
 
 
 def _output_or_none(command: Sequence[str]) -> str | None:

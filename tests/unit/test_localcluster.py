@@ -18,6 +18,7 @@ from localcluster import (
     archive,
     base_image,
     binaries,
+    builders,
     certificates,
     components,
     image_build,
@@ -453,3 +454,18 @@ class TestCommandLine:
     def test_kubeconfig_without_a_cluster_says_so(self, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert command_line.main(["kubeconfig"]) == 1
         assert "there is no cluster" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("message", "tries"), [("Close_Fd sealing memfd copy: Device or resource busy", 3), ("no such package", 1)]
+)
+def test_build_is_tried_again_only_when_the_builder_could_not_seal_itself(
+    tmp_path: Path, message: str, tries: int
+) -> None:
+    counter, program = tmp_path / "tries", tmp_path / "buildah"
+    program.write_text(f'#!/bin/sh\necho try >> {counter}\necho "{message}"\nexit 1\n')
+    program.chmod(0o755)
+    request = builders.BuildRequest("tag", tmp_path / "Dockerfile", tmp_path, log=tmp_path / "log")
+    with pytest.raises(LocalClusterError, match=message):
+        builders._run_build([str(program)], request)
+    assert counter.read_text().splitlines() == ["try"] * tries
