@@ -52,6 +52,11 @@ LAYERS = [
         FRAMEWORKS | {"vidbench_runner", "vidbench_cli", "vidbench_operator.ports", "asyncio", "logging", "structlog"},
         id="deciding",
     ),
+    pytest.param(
+        submodules("vidbench_analysis", "operator"),
+        FRAMEWORKS | {"scipy", "vidbench_operator", "vidbench_store", "asyncio", "logging"},
+        id="analysis, until it is used",
+    ),
     pytest.param("import vidbench_operator.manifests", FRAMEWORKS | {"structlog"}, id="manifests"),
     pytest.param("import vidbench_operator.reconciler", FRAMEWORKS, id="the reconciler"),
     pytest.param(

@@ -1,0 +1,598 @@
+"""Two cells, one metric: ratio and difference with intervals, p, effect size, and a verdict with its reason.
+
+What is compared with what follows from the metric's pairing and from where shards ran, never from the figures:
+
+| method | when |
+|---|---|
+| `PairedByPrompt` | the metric is of quality: means of the same prompts |
+| `PairedByDevice` | pairing Node: shards of the same number on the same device |
+| `WithinDevices` | both sides ran on the same two devices or more: differences within devices |
+| `WelchOnShards` | every shard on a device of its own, or all shards of both sides on one |
+| `WelchOnDevices` | anything else: means of devices |
+
+Ratios are compared as logarithms of units, so that a ratio is one of geometric means; its interval is asymmetrical.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from . import power
+from .contrasts import Contrast, blocked, paired, ratio_bounds, welch
+from .distributions import t_quantile, t_two_sided, t_upper
+from .intervals import CONFIDENCE, Estimate, estimate
+from .metrics import Direction, Margin, Metric, Pairing, Scale
+from .observations import CellObservations, ShardObservation
+from .units import Scope, device_of, prompt_means, scope_of
+
+FEWEST_UNITS = 2
+UNITS_TO_START = 3
+"""Shards each to ask for where the spread between processes is not known yet."""
+
+
+class Verdict(StrEnum):
+    """What came of a comparison, for the subject."""
+
+    BETTER = "Better"
+    WORSE = "Worse"
+    EQUIVALENT = "Equivalent"
+    """Whatever the difference is, it is below the margin."""
+
+    IDENTICAL = "Identical"
+    """Not a bit differs."""
+
+    INCONCLUSIVE = "Inconclusive"
+
+
+class Reason(StrEnum):
+    """Why a comparison is inconclusive, or identical."""
+
+    NO_RESULTS = "NoResults"
+    """A side has nothing that counts; `message` says what was left out and why."""
+
+    NOT_MEASURED = "NotMeasured"
+    """A side has results, but not this metric."""
+
+    ONE_SHARD = "OneShard"
+    """A side has one process: nobody knows how much another one differs."""
+
+    ONE_DEVICE = "OneDevice"
+    """A side ran on one device and the other on others: GPUs were compared as much as cells."""
+
+    ONE_PROMPT = "OnePrompt"
+    PROMPTS_UNKNOWN = "PromptsUnknown"
+    NO_PAIRS = "NoPairs"
+    """Pairing was asked for, and fewer than two pairs ran on the same device."""
+
+    DIFFERENT_KIND = "DifferentKind"
+    """A device against a service."""
+
+    DIFFERENT_BASIS = "DifferentBasis"
+    """Two currencies, or device memory against host memory."""
+
+    NOT_POSITIVE = "NotPositive"
+    """A ratio of figures that are not all above zero."""
+
+    WIDE_INTERVAL = "WideInterval"
+    """The interval holds both what matters and what does not."""
+
+    NO_DIRECTION = "NoDirection"
+    """They differ, and this metric knows no better."""
+
+    SAME_OUTPUT = "SameOutput"
+    """Identical: digests of all latents and frames are the same."""
+
+    SAME_RESULTS = "SameResults"
+    """Identical: both sides are the same results."""
+
+    SAME_VALUES = "SameValues"
+    """Identical: all values of both sides are the same."""
+
+
+class Method(StrEnum):
+    """How the two were compared."""
+
+    NONE = "None"
+    WELCH_ON_SHARDS = "WelchOnShards"
+    WELCH_ON_DEVICES = "WelchOnDevices"
+    WITHIN_DEVICES = "WithinDevices"
+    PAIRED_BY_DEVICE = "PairedByDevice"
+    PAIRED_BY_PROMPT = "PairedByPrompt"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure between two bounds; the bounds are None where there is no interval."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A size of effect without a unit: Hedges' g of units (subject above reference is positive)."""
+
+    name: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Subject against reference.
+
+    `ratio` is subject / reference and `difference` subject - reference, in the metric's unit, at `confidence`. `worsening`
+    says by how much the subject is worse, below zero where it is better: a share of the reference (0.05 is 5 %), or in the
+    metric's unit with a margin in that unit; None for a metric without direction. Gates hold it against their margin.
+    `p` is two-sided against "no difference", `p_equivalence` against "at least the margin apart" (the larger of two
+    one-sided ones). `spread` is the standard deviation of units on the scale of the comparison, `detectable` the smallest
+    change (a share, or in the unit) that so many units see with 80 % power. With Inconclusive `reason` is set, and
+    `decides` says in words what would decide; `more_shards` how many more for each side, where that helps.
+    `units` are the independent units of each side (pairs count once on each). `devices` are those of both sides.
+    """
+
+    metric: str
+    unit: str
+    subject: Estimate
+    reference: Estimate
+    pairing: Pairing
+    method: Method
+    confidence: float
+    verdict: Verdict
+    reason: Reason | None = None
+    message: str | None = None
+    decides: str | None = None
+    more_shards: int | None = None
+    margin: Margin | None = None
+    ratio: Interval | None = None
+    difference: Interval | None = None
+    worsening: Interval | None = None
+    p: float | None = None
+    p_equivalence: float | None = None
+    effect: Effect | None = None
+    spread: float | None = None
+    detectable: float | None = None
+    units: tuple[int, int] = (0, 0)
+    scope: Scope | None = None
+    devices: tuple[str, ...] = ()
+    products: tuple[str, ...] = ()
+
+
+def compare(
+    subject: CellObservations,
+    reference: CellObservations,
+    metric: Metric,
+    margin: Margin | None = None,
+    pairing: Pairing | None = None,
+    confidence: float = CONFIDENCE,
+) -> Comparison:
+    """Compare one metric of two cells.
+
+    `pairing` is the run's `measurement.pairing` (Node or None); quality is paired by prompt whatever it says. Without a
+    margin there is no verdict Equivalent.
+    """
+    paired_by = Pairing.PROMPT if metric.pairing == Pairing.PROMPT else pairing or metric.pairing
+    start = Comparison(
+        metric=metric.name,
+        unit=metric.unit,
+        subject=estimate(subject, metric, confidence),
+        reference=estimate(reference, metric, confidence),
+        pairing=paired_by,
+        method=Method.NONE,
+        confidence=confidence,
+        verdict=Verdict.INCONCLUSIVE,
+        margin=margin,
+        devices=tuple(sorted({*subject.devices, *reference.devices})),
+        products=tuple(sorted({*subject.products, *reference.products})),
+    )
+    start = _with_points(start, metric)
+    obstacle = _obstacle(start, subject, reference, metric)
+    if obstacle is not None:
+        return obstacle
+    sides = _sides(subject, reference, metric, paired_by)
+    if isinstance(sides, _Blocked):
+        return _inconclusive(start, sides.reason, sides.message, sides.decides, sides.more_shards)
+    return _concluded(replace(start, method=sides.method, units=sides.units, scope=sides.scope), sides, metric)
+
+
+# -- what is in the way
+
+
+def _obstacle(
+    start: Comparison, subject: CellObservations, reference: CellObservations, metric: Metric
+) -> Comparison | None:
+    for side, cell, found in (("subject", subject, start.subject), ("reference", reference, start.reference)):
+        if not cell.shards:
+            return _inconclusive(
+                start, Reason.NO_RESULTS, f"the {side} {cell.label} has no result that counts{_left(cell)}"
+            )
+        if found.mean is None:
+            reason = Reason.PROMPTS_UNKNOWN if found.reason == "PromptsUnknown" else Reason.NOT_MEASURED
+            return _inconclusive(start, reason, f"the {side} {cell.label} has no {metric.name}: {found.reason}")
+    if subject.comparability != reference.comparability:
+        text = f"{subject.comparability} against {reference.comparability}"
+        return _inconclusive(start, Reason.DIFFERENT_KIND, text)
+    bases = {reading.basis for cell in (subject, reference) for _, reading in cell.reading(metric)}
+    if len(bases) > 1:
+        return _inconclusive(start, Reason.DIFFERENT_BASIS, " against ".join(sorted(bases)))
+    if {shard.key for shard in subject.shards} == {shard.key for shard in reference.shards} and (
+        subject.label == reference.label
+    ):
+        return replace(start, verdict=Verdict.IDENTICAL, reason=Reason.SAME_RESULTS)
+    digests = subject.output_digests | reference.output_digests
+    if metric.is_quality and len(digests) == 1 and None not in digests:
+        return replace(start, verdict=Verdict.IDENTICAL, reason=Reason.SAME_OUTPUT)
+    return None
+
+
+def _left(cell: CellObservations) -> str:
+    return "".join(f"; {left.count} {left.reason}" for left in cell.left_out)
+
+
+def _inconclusive(
+    start: Comparison,
+    reason: Reason,
+    message: str | None = None,
+    decides: str | None = None,
+    more_shards: int | None = None,
+) -> Comparison:
+    return replace(
+        start,
+        verdict=Verdict.INCONCLUSIVE,
+        reason=reason,
+        message=message,
+        decides=decides if decides is not None else _DECIDES.get(reason),
+        more_shards=more_shards,
+    )
+
+
+_DECIDES: Mapping[Reason, str] = {
+    Reason.NO_RESULTS: "a shard that succeeds and is valid, on each side",
+    Reason.NOT_MEASURED: "results that have this metric",
+    Reason.PROMPTS_UNKNOWN: "the request documents of the results: they say which sample has which prompt",
+    Reason.DIFFERENT_KIND: "results of the same kind",
+    Reason.DIFFERENT_BASIS: "results on the same basis",
+}
+
+
+# -- which units stand against which
+
+
+@dataclass(frozen=True)
+class _Sides:
+    method: Method
+    units: tuple[int, int]
+    scope: Scope
+    subject: Sequence[float]
+    reference: Sequence[float]
+    contrast: Callable[[Callable[[float], float]], Contrast]
+    """The contrast of the units, each transformed first."""
+
+
+@dataclass(frozen=True)
+class _Blocked:
+    reason: Reason
+    message: str | None = None
+    decides: str | None = None
+    more_shards: int | None = None
+
+
+def _sides(
+    subject: CellObservations, reference: CellObservations, metric: Metric, pairing: Pairing
+) -> _Sides | _Blocked:
+    if pairing == Pairing.PROMPT:
+        return _by_prompt(subject, reference, metric)
+    mine, other = _means(subject, metric), _means(reference, metric)
+    fewest = min(len(mine), len(other))
+    if fewest < FEWEST_UNITS:
+        more = UNITS_TO_START - fewest
+        return _Blocked(
+            Reason.ONE_SHARD,
+            "the spread between processes is not known from one",
+            f"{more} more shards each, to begin with",
+            more,
+        )
+    if pairing == Pairing.NODE:
+        return _by_node(mine, other)
+    return _by_placement(mine, other)
+
+
+_Mean = tuple[ShardObservation, float]
+
+
+def _means(cell: CellObservations, metric: Metric) -> list[_Mean]:
+    return [(shard, reading.mean) for shard, reading in cell.reading(metric)]
+
+
+def _by_prompt(subject: CellObservations, reference: CellObservations, metric: Metric) -> _Sides | _Blocked:
+    mine, other = prompt_means(subject, metric), prompt_means(reference, metric)
+    shared = [prompt for prompt in mine if prompt in other]
+    if len(shared) < FEWEST_UNITS:
+        text = f"{len(shared)} prompts are in both"
+        return _Blocked(Reason.ONE_PROMPT, text, "more prompts that both sides have")
+    first, second = [mine[prompt] for prompt in shared], [other[prompt] for prompt in shared]
+    return _paired(Method.PAIRED_BY_PROMPT, Scope.PROMPTS, first, second)
+
+
+def _by_node(mine: list[_Mean], other: list[_Mean]) -> _Sides | _Blocked:
+    runs = {shard.run_uid for shard, _ in mine} | {shard.run_uid for shard, _ in other}
+    if len(runs) > 1:
+        return _Blocked(Reason.NO_PAIRS, "the sides are of different runs", "pairing None, or one run with both cells")
+    by_number = {shard.shard: (shard, value) for shard, value in other}
+    pairs = [
+        (shard, value, by_number[shard.shard][1])
+        for shard, value in mine
+        if shard.shard in by_number and shard.device is not None and shard.device == by_number[shard.shard][0].device
+    ]
+    if len(pairs) < FEWEST_UNITS:
+        more = UNITS_TO_START - len(pairs)
+        text = f"{len(pairs)} shards of both ran on the same device"
+        return _Blocked(Reason.NO_PAIRS, text, f"{more} more shards each that share a device", more)
+    scope = scope_of(tuple(shard for shard, _, _ in pairs))
+    return _paired(Method.PAIRED_BY_DEVICE, scope, [a for _, a, _ in pairs], [b for _, _, b in pairs])
+
+
+def _paired(method: Method, scope: Scope, mine: Sequence[float], other: Sequence[float]) -> _Sides:
+    return _Sides(
+        method,
+        (len(mine), len(other)),
+        scope,
+        mine,
+        other,
+        lambda scaled: paired([scaled(value) for value in mine], [scaled(value) for value in other]),
+    )
+
+
+def _by_placement(mine: list[_Mean], other: list[_Mean]) -> _Sides | _Blocked:
+    first, second = _by_device(mine), _by_device(other)
+    scope = min(scope_of(tuple(s for s, _ in mine)), scope_of(tuple(s for s, _ in other)), key=_WIDTH.index)
+    if first.keys() == second.keys() and len(first) > 1:
+        within = _within_devices(first, second, scope)
+        if within is not None:
+            return within
+    alone = len(first) == len(mine) and len(second) == len(other)
+    if alone or (first.keys() == second.keys() and len(first) == 1):
+        values, others = [value for _, value in mine], [value for _, value in other]
+        return _welch(Method.WELCH_ON_SHARDS, scope, values, others)
+    if min(len(first), len(second)) < FEWEST_UNITS:
+        return _Blocked(
+            Reason.ONE_DEVICE,
+            "one side ran on one device alone, the other on others",
+            "measurement.pairing: Node, or shards on more devices",
+        )
+    values, others = _means_of(first), _means_of(second)
+    return _welch(Method.WELCH_ON_DEVICES, scope, values, others)
+
+
+_WIDTH = (Scope.PROCESS, Scope.PROMPT, Scope.DEVICES, Scope.PROMPTS, Scope.PRODUCT)
+
+
+def _by_device(means: list[_Mean]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = defaultdict(list)
+    for shard, value in means:
+        found[device_of(shard)].append(value)
+    return dict(found)
+
+
+def _means_of(by_device: Mapping[str, Sequence[float]]) -> list[float]:
+    return [statistics.fmean(values) for values in by_device.values()]
+
+
+def _within_devices(
+    mine: Mapping[str, Sequence[float]], other: Mapping[str, Sequence[float]], scope: Scope
+) -> _Sides | None:
+    def contrast(scaled: Callable[[float], float]) -> Contrast | None:
+        return blocked(
+            {device: [scaled(value) for value in values] for device, values in mine.items()},
+            {device: [scaled(value) for value in values] for device, values in other.items()},
+        )
+
+    if contrast(float) is None:
+        return None
+    counts = sum(map(len, mine.values())), sum(map(len, other.values()))
+
+    def known(scaled: Callable[[float], float]) -> Contrast:
+        found = contrast(scaled)
+        assert found is not None  # noqa: S101  (degrees of freedom do not depend on the values)
+        return found
+
+    firsts = [value for values in mine.values() for value in values]
+    seconds = [value for values in other.values() for value in values]
+    return _Sides(Method.WITHIN_DEVICES, counts, scope, firsts, seconds, known)
+
+
+def _welch(method: Method, scope: Scope, mine: Sequence[float], other: Sequence[float]) -> _Sides:
+    return _Sides(
+        method,
+        (len(mine), len(other)),
+        scope,
+        mine,
+        other,
+        lambda scaled: welch([scaled(value) for value in mine], [scaled(value) for value in other]),
+    )
+
+
+# -- what follows
+
+
+def _with_points(start: Comparison, metric: Metric) -> Comparison:
+    """Add ratio and difference without intervals, where both sides have a mean."""
+    mine, other = start.subject.mean, start.reference.mean
+    if mine is None or other is None:
+        return start
+    ratio = Interval(mine / other) if other > 0 else None
+    return _with_worsening(replace(start, ratio=ratio, difference=Interval(mine - other)), metric)
+
+
+def _concluded(start: Comparison, sides: _Sides, metric: Metric) -> Comparison:
+    everything = [*sides.subject, *sides.reference]
+    if metric.scale == Scale.RATIO and min(everything) <= 0:
+        return _inconclusive(start, Reason.NOT_POSITIVE, "a ratio needs figures above zero")
+    if min(everything) == max(everything):
+        return replace(
+            start,
+            verdict=Verdict.IDENTICAL,
+            reason=Reason.SAME_VALUES,
+            ratio=Interval(1.0, 1.0, 1.0) if everything[0] > 0 else None,
+            difference=Interval(0.0, 0.0, 0.0),
+            worsening=None if metric.better == Direction.NEITHER else Interval(0.0, 0.0, 0.0),
+        )
+    plain = sides.contrast(float)
+    decisive = sides.contrast(math.log) if metric.scale == Scale.RATIO else plain
+    found = _with_intervals(start, plain, decisive, metric)
+    found = _with_tests(found, decisive, plain, metric)
+    return _with_verdict(found, decisive, metric)
+
+
+def _with_intervals(start: Comparison, plain: Contrast, decisive: Contrast, metric: Metric) -> Comparison:
+    probability = 0.5 + start.confidence / 2
+    half = t_quantile(probability, plain.freedom) * plain.error
+    difference = Interval(plain.difference, plain.difference - half, plain.difference + half)
+    if metric.scale == Scale.RATIO:
+        reach = t_quantile(probability, decisive.freedom) * decisive.error
+        centre = decisive.difference
+        ratio: Interval | None = Interval(math.exp(centre), math.exp(centre - reach), math.exp(centre + reach))
+    else:
+        ratio = _fieller(plain, t_quantile(probability, plain.freedom))
+    return _with_worsening(replace(start, difference=difference, ratio=ratio), metric)
+
+
+def _fieller(contrast: Contrast, quantile: float) -> Interval | None:
+    if contrast.reference <= 0:
+        return None
+    bounds = ratio_bounds(contrast, quantile)
+    return Interval(contrast.subject / contrast.reference, *(bounds or (None, None)))
+
+
+def _with_worsening(start: Comparison, metric: Metric) -> Comparison:
+    if metric.better == Direction.NEITHER:
+        return start
+    sign = 1 if metric.better == Direction.LOWER else -1
+    if start.margin is not None and not start.margin.relative:
+        found, away = start.difference, 0.0
+    else:
+        found, away = start.ratio, 1.0
+    if found is None:
+        return replace(start, worsening=None)
+    low, high = (None if bound is None else sign * (bound - away) for bound in (found.low, found.high))
+    worst = Interval(sign * (found.value - away), *((low, high) if sign > 0 else (high, low)))
+    return replace(start, worsening=worst)
+
+
+def _with_tests(start: Comparison, contrast: Contrast, plain: Contrast, metric: Metric) -> Comparison:
+    spread = _spread(start, contrast)
+    if contrast.error == 0:
+        # Every unit of a side is the same, and the sides differ: there is nothing that a test could estimate.
+        return replace(start, spread=0.0)
+    p = t_two_sided(contrast.difference / contrast.error, contrast.freedom)
+    each = min(start.units)
+    seen = power.detectable(spread, each) if spread > 0 else None
+    if seen is not None and metric.scale == Scale.RATIO:
+        seen = math.expm1(seen)
+    p_equivalence = _p_equivalence(start, contrast, plain, metric)
+    return replace(
+        start, p=p, spread=spread, detectable=seen, effect=_hedges(contrast, start), p_equivalence=p_equivalence
+    )
+
+
+def _spread(start: Comparison, contrast: Contrast) -> float:
+    """The standard deviation of a unit that would give this error with as many units on both sides."""
+    first, second = start.units
+    return contrast.error / math.sqrt(1 / first + 1 / second)
+
+
+def _hedges(contrast: Contrast, start: Comparison) -> Effect:
+    """Hedges' g (1981): the difference in standard deviations of units, with the correction for few of them."""
+    count = sum(start.units)
+    correction = 1 - 3 / (4 * (count - 2) - 1) if count > 3 else 1.0
+    pooled = _spread(start, contrast)
+    return Effect("HedgesG", correction * contrast.difference / pooled)
+
+
+def _p_equivalence(start: Comparison, contrast: Contrast, plain: Contrast, metric: Metric) -> float | None:
+    """Two one-sided tests (Schuirmann 1987): the larger p of "at most the margin below" and "at most it above"."""
+    margin = start.margin
+    if margin is None:
+        return None
+    if margin.relative and metric.scale == Scale.RATIO:
+        edge = math.log1p(margin.value)
+        return max(_p_beyond(contrast, -edge), _p_beyond(contrast, edge))
+    if margin.relative:
+        return max(_p_of_share(plain, 1 - margin.value), _p_of_share(plain, 1 + margin.value))
+    return max(_p_beyond(plain, -margin.value), _p_beyond(plain, margin.value))
+
+
+def _p_beyond(contrast: Contrast, edge: float) -> float:
+    """One-sided p against "the difference is beyond the edge", on the edge's side of zero."""
+    statistic = (contrast.difference - edge) / contrast.error
+    return t_upper(-statistic if edge > 0 else statistic, contrast.freedom)
+
+
+def _p_of_share(contrast: Contrast, share: float) -> float:
+    """The same for subject = share x reference, without dividing (as Fieller does)."""
+    variance = contrast.subject_variance + share**2 * contrast.reference_variance - 2 * share * contrast.covariance
+    statistic = (contrast.subject - share * contrast.reference) / math.sqrt(variance) if variance > 0 else 0.0
+    return t_upper(-statistic if share > 1 else statistic, contrast.freedom)
+
+
+def _with_verdict(found: Comparison, contrast: Contrast, metric: Metric) -> Comparison:
+    alpha = 1 - found.confidence
+    if contrast.error == 0:
+        within = _is_within(found)
+        if within:
+            return replace(found, verdict=Verdict.EQUIVALENT)
+        return _directed(found, metric)
+    if found.p_equivalence is not None and found.p_equivalence < alpha:
+        return replace(found, verdict=Verdict.EQUIVALENT)
+    if found.p is not None and found.p < alpha:
+        return _directed(found, metric)
+    return _wide(found, metric)
+
+
+def _is_within(found: Comparison) -> bool:
+    margin = found.margin
+    if margin is None or found.ratio is None or found.difference is None:
+        return False
+    if margin.relative:
+        return 1 / (1 + margin.value) < found.ratio.value < 1 + margin.value
+    return abs(found.difference.value) < margin.value
+
+
+def _directed(found: Comparison, metric: Metric) -> Comparison:
+    if metric.better == Direction.NEITHER or found.difference is None:
+        return _inconclusive(found, Reason.NO_DIRECTION, f"{metric.name} differs, and no direction of it is better")
+    is_higher = found.difference.value > 0
+    if metric.scale == Scale.RATIO and found.ratio is not None:
+        is_higher = found.ratio.value > 1
+    better = is_higher == (metric.better == Direction.HIGHER)
+    return replace(found, verdict=Verdict.BETTER if better else Verdict.WORSE)
+
+
+def _wide(found: Comparison, metric: Metric) -> Comparison:
+    margin, more = found.margin, None
+    if margin is None:
+        decides = "a margin: which difference would matter?"
+    else:
+        more = _more(found, metric, margin)
+        what = "prompts" if found.method == Method.PAIRED_BY_PROMPT else "shards each"
+        decides = f"about {more} more {what}" if more else "more shards: the difference is close to the margin"
+    return _inconclusive(
+        found, Reason.WIDE_INTERVAL, "the interval holds both what matters and what does not", decides, more
+    )
+
+
+def _more(found: Comparison, metric: Metric, margin: Margin) -> int | None:
+    if found.spread is None:
+        return None
+    reference = abs(found.reference.mean or 0.0)
+    if metric.scale == Scale.RATIO:
+        edge = math.log1p(margin.value if margin.relative else margin.value / reference)
+    else:
+        edge = margin.value * reference if margin.relative else margin.value
+    enough = power.needed_to_decide(edge, found.spread) if edge > 0 else None
+    return None if enough is None else max(1, enough - min(found.units))

@@ -1,0 +1,87 @@
+"""The few distributions that intervals and tests need, from `scipy.special` alone.
+
+`scipy.stats` has the same functions; importing it costs some 50 MiB of resident memory more, which the operator would pay
+for ever. Tests hold these against it. `scipy.special` and numpy cost some 45 MiB, so that they are loaded with the first
+call: a process that compares nothing does not pay.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+
+@functools.cache
+def _special() -> Any:
+    from scipy import special
+
+    return special
+
+
+def t_quantile(probability: float, freedom: float) -> float:
+    """Return the quantile of Student's t."""
+    return float(_special().stdtrit(freedom, probability))
+
+
+def t_two_sided(statistic: float, freedom: float) -> float:
+    """Return the probability that |t| is at least |statistic|."""
+    return float(min(1.0, 2.0 * _special().stdtr(freedom, -abs(statistic))))
+
+
+def t_upper(statistic: float, freedom: float) -> float:
+    """Return the probability that t is at least the statistic."""
+    return float(_special().stdtr(freedom, -statistic))
+
+
+def normal_quantile(probability: float) -> float:
+    """Return the quantile of the standard normal distribution."""
+    return float(_special().ndtri(probability))
+
+
+def normal_cumulative(statistic: float) -> float:
+    """Return the probability that z is at most the statistic."""
+    return 0.5 * math.erfc(-statistic / math.sqrt(2.0))
+
+
+def normal_two_sided(statistic: float) -> float:
+    """Return the probability that |z| is at least |statistic|."""
+    return float(2.0 * _special().ndtr(-abs(statistic)))
+
+
+def chi_square_quantile(probability: float, freedom: float) -> float:
+    """Return the quantile of chi-square."""
+    return float(2.0 * _special().gammaincinv(freedom / 2.0, probability))
+
+
+def f_quantile(probability: float, numerator: float, denominator: float) -> float:
+    """Return the quantile of F."""
+    return float(_special().fdtri(numerator, denominator, probability))
+
+
+def f_upper(statistic: float, numerator: float, denominator: float) -> float:
+    """Return the probability that F is at least the statistic."""
+    return float(_special().fdtrc(numerator, denominator, statistic))
+
+
+def binomial_cumulative(successes: int, trials: int, probability: float) -> float:
+    """Return the probability of at most so many successes."""
+    return float(_special().bdtr(successes, trials, probability)) if successes >= 0 else 0.0
+
+
+def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the exact two-sided interval of a share (Clopper and Pearson 1934)."""
+    tail = (1.0 - confidence) / 2.0
+    low = 0.0 if successes == 0 else float(_special().betaincinv(successes, trials - successes + 1, tail))
+    high = 1.0 if successes == trials else float(_special().betaincinv(successes + 1, trials - successes, 1.0 - tail))
+    return low, high
+
+
+def noncentral_t_cumulative(statistic: float, freedom: float, noncentrality: float) -> float:
+    """Return the probability that noncentral t is at most the statistic."""
+    found = float(_special().nctdtr(freedom, noncentrality, statistic))
+    if math.isfinite(found):
+        return found
+    # Far out the series fails; there the distribution is normal for all that a plan needs to know.
+    spread = math.sqrt(1.0 + statistic * statistic / (2.0 * freedom))
+    return float(_special().ndtr((statistic * (1.0 - 1.0 / (4.0 * freedom)) - noncentrality) / spread))
