@@ -1,87 +1,288 @@
-"""Reads runs and their results from a cluster, through kubeconfig as kubectl does. Writes nothing."""
+"""One cluster, through kubeconfig, context and namespace as kubectl takes them: JSON in, JSON out, errors for people.
+
+Every method raises a ClusterError (`cluster_answers.py` decides its words); a ClusterAwayError may go away when asked again.
+Retries nothing and decides nothing.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, TypeVar
+from urllib.parse import quote, urlencode
 
 from kubernetes import client, config
-from pydantic import ValidationError
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, MaxRetryError
 
-from vidbench_api.names import GROUP, LABEL_RUN_UID, VERSION
-from vidbench_api.result import BenchmarkResultSpec
-from vidbench_api.run_status import BenchmarkRunStatus
+from vidbench_api.names import GROUP, VERSION
 
+from .cluster_answers import Ask, Resource, explain_refusal, explain_silence, not_found_near
+from .errors import ClusterAwayError, ClusterError, NotFoundError
 from .texts import _
 
-_ASK_AGAIN = frozenset({429, 500, 502, 503, 504})
-"""429 comes also from an API server that is still getting ready to serve a kind."""
+RUNS: Final = Resource("benchmarkruns", "BenchmarkRun", GROUP, VERSION)
+RESULTS: Final = Resource("benchmarkresults", "BenchmarkResult", GROUP, VERSION)
+MODELS: Final = Resource("videomodels", "VideoModel", GROUP, VERSION)
+CLASSES: Final = Resource("runnerclasses", "RunnerClass", GROUP, VERSION, namespaced=False)
+JOBS: Final = Resource("jobs", "Job", "batch")
+PODS: Final = Resource("pods", "Pod")
+EVENTS: Final = Resource("events", "Event")
+CONFIGMAPS: Final = Resource("configmaps", "ConfigMap")
+NAMESPACES: Final = Resource("namespaces", "Namespace", namespaced=False)
+NODES: Final = Resource("nodes", "Node", namespaced=False)
+CRDS: Final = Resource(
+    "customresourcedefinitions", "CustomResourceDefinition", "apiextensions.k8s.io", namespaced=False
+)
 
+FIELD_MANAGER: Final = "vidbench-cli"
+TIMEOUT_SECONDS: Final = 30.0
+PATIENCE_SECONDS: Final = 60.0
+_CHUNK: Final = 200
+_MERGE: Final = "application/merge-patch+json"
+_APPLY: Final = "application/apply-patch+yaml"
 
-class ClusterError(Exception):
-    """The cluster could not be asked, or gave no answer that can be shown; the text is for people."""
-
-
-class ClusterAwayError(ClusterError):
-    """The API server did not answer or asked to wait: it may answer when asked again."""
+Object = dict[str, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class RunView:
-    """What there is to show of a run."""
+class Where:
+    """Which cluster and namespace: what the options say; None is what kubectl would take."""
 
-    name: str
-    namespace: str
-    uid: str
-    status: BenchmarkRunStatus
-    results: tuple[BenchmarkResultSpec, ...]
+    kubeconfig: str | None = None
+    context: str | None = None
+    namespace: str | None = None
+
+
+def list_contexts(kubeconfig: str | None = None) -> list[str]:
+    """Return the names of the contexts of a kubeconfig; raises ClusterError."""
+    try:
+        contexts, _active = config.list_kube_config_contexts(config_file=kubeconfig)  # type: ignore[no-untyped-call]
+    except (config.ConfigException, OSError, ValueError) as error:
+        raise _no_kubeconfig(error) from error
+    return [str(entry["name"]) for entry in contexts]
+
+
+class Cluster:
+    """Asks one API server. `namespace` is the option's, else the context's, else `default`."""
+
+    def __init__(self, where: Where, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        self.context = where.context
+        self._timeout = timeout_seconds
+        self._api, own_namespace = _connect(where)
+        self.namespace: str = where.namespace or own_namespace or "default"
 
     @property
-    def ended(self) -> bool:
-        """Whether the run is Complete or Failed."""
-        return any(entry.status == "True" and entry.type in ("Complete", "Failed") for entry in self.status.conditions)
+    def server(self) -> str:
+        """Return the URL of the API server."""
+        return str(self._api.configuration.host)
 
-
-class Reader:
-    """Asks one cluster, in one context."""
-
-    def __init__(self, kubeconfig: str | None, context: str | None, namespace: str | None) -> None:
+    def get(self, resource: Resource, name: str, *, namespace: str | None = None) -> Object:
+        """Read an object; raises NotFoundError with names near it."""
+        ask = self._ask("get", resource, namespace, name)
         try:
-            contexts, active = config.list_kube_config_contexts(config_file=kubeconfig)  # type: ignore[no-untyped-call]
-            chosen = next((entry for entry in contexts if entry["name"] == context), active) if context else active
-            self.namespace = namespace or chosen["context"].get("namespace") or "default"
-            connection = config.new_client_from_config(config_file=kubeconfig, context=context)  # type: ignore[no-untyped-call]
-            self._api: Any = client.CustomObjectsApi(connection)
-        except config.ConfigException as error:
-            raise ClusterError(_("no usable kubeconfig: {error}").format(error=error)) from error
+            return self._json("GET", ask)
+        except NotFoundError as error:
+            raise self._near(ask) from error
 
-    def read_run(self, name: str) -> RunView:
-        """Read a run with its results; raises ClusterError, ClusterAwayError among them."""
+    def find(
+        self, resource: Resource, *, namespace: str | None = None, everywhere: bool = False, labels: str = "",
+        fields: str = "",
+    ) -> list[Object]:  # fmt: skip
+        """Read all objects of a namespace, or of all, in chunks; `labels` and `fields` are selectors."""
+        ask = self._ask("list", resource, namespace, everywhere=everywhere)
+        query = {"limit": str(_CHUNK), "labelSelector": labels, "fieldSelector": fields}
+        items: list[Object] = []
+        while True:
+            answer = self._json("GET", ask, query=query)
+            items += answer["items"]
+            token = answer["metadata"].get("continue")
+            if not token:
+                return items
+            query["continue"] = token
+
+    def names(self, resource: Resource, *, namespace: str | None = None) -> list[str]:
+        """Return the names of all objects of a namespace."""
+        return [str(item["metadata"]["name"]) for item in self.find(resource, namespace=namespace)]
+
+    def create(
+        self, resource: Resource, body: Object, *, namespace: str | None = None, dry_run: bool = False
+    ) -> Object:
+        """Store a new object; unknown fields are refused. Raises UsageError with the fields that are wrong."""
+        ask = self._ask("create", resource, namespace, str(body.get("metadata", {}).get("name", "")))
+        query = {"fieldValidation": "Strict", "fieldManager": FIELD_MANAGER, "dryRun": "All" if dry_run else ""}
+        return self._json("POST", ask, query=query, body=body)
+
+    def apply(
+        self, resource: Resource, body: Object, *, namespace: str | None = None, force: bool = False,
+        dry_run: bool = False,
+    ) -> Object:  # fmt: skip
+        """Server-side apply an object; raises UsageError with the fields that are wrong."""
+        ask = self._ask("patch", resource, namespace, str(body["metadata"]["name"]))
+        query = {"fieldValidation": "Strict", "fieldManager": FIELD_MANAGER, "dryRun": "All" if dry_run else ""}
+        query["force"] = "true" if force else ""
+        return self._json("PATCH", ask, query=query, body=body, content_type=_APPLY)
+
+    def patch(self, resource: Resource, name: str, patch: Object, *, namespace: str | None = None) -> Object:
+        """Merge a patch into an object; raises NotFoundError with names near it."""
+        ask = self._ask("patch", resource, namespace, name)
         try:
-            body = self._api.get_namespaced_custom_object(
-                GROUP, VERSION, self.namespace, "benchmarkruns", name, _request_timeout=30
-            )
-            uid = body["metadata"]["uid"]
-            listing = self._api.list_namespaced_custom_object(
-                GROUP, VERSION, self.namespace, "benchmarkresults", label_selector=f"{LABEL_RUN_UID}={uid}",
-                _request_timeout=30,
-            )  # fmt: skip
-            return RunView(
-                name=name,
-                namespace=self.namespace,
-                uid=uid,
-                status=BenchmarkRunStatus.model_validate(body.get("status") or {}),
-                results=tuple(BenchmarkResultSpec.model_validate(item["spec"]) for item in listing["items"]),
-            )
-        except client.ApiException as error:
-            if error.status == 404:
-                text = _("there is no BenchmarkRun {name!r} in namespace {namespace!r}")
-                raise ClusterError(text.format(name=name, namespace=self.namespace)) from error
-            kind = ClusterAwayError if error.status in _ASK_AGAIN else ClusterError
-            raise kind(f"{error.status} {error.reason}") from error
-        except ValidationError as error:
-            text = _("BenchmarkRun {name!r} was written by another version: {count} fields do not fit")
-            raise ClusterError(text.format(name=name, count=error.error_count())) from error
+            return self._json("PATCH", ask, query={"fieldManager": FIELD_MANAGER}, body=patch, content_type=_MERGE)
+        except NotFoundError as error:
+            raise self._near(ask) from error
+
+    def delete(self, resource: Resource, name: str, *, namespace: str | None = None, uid: str = "") -> Object:
+        """Delete an object, its dependants in the background; with a UID only if it is still that one."""
+        options: Object = {"propagationPolicy": "Background"} | ({"preconditions": {"uid": uid}} if uid else {})
+        return self._json("DELETE", self._ask("delete", resource, namespace, name), body=options)
+
+    def review_access(
+        self, verb: str, resource: Resource, *, namespace: str | None = None, subresource: str = ""
+    ) -> bool:
+        """Return whether this user may; everybody may ask that."""
+        attributes = {"verb": verb, "group": resource.group, "resource": resource.plural, "subresource": subresource}
+        if resource.namespaced:
+            attributes["namespace"] = namespace or self.namespace
+        reviews = Resource(
+            "selfsubjectaccessreviews", "SelfSubjectAccessReview", "authorization.k8s.io", namespaced=False
+        )
+        body = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": reviews.kind,
+            "spec": {"resourceAttributes": attributes},
+        }
+        answer = self._json("POST", self._ask("create", reviews, None), body=body)
+        return bool(answer.get("status", {}).get("allowed"))
+
+    def read_version(self) -> str:
+        """Return the version of the API server, as v1.34.2."""
+        answer = json.loads(self._send("GET", "/version", self._ask("get", NAMESPACES, None)).data)
+        return str(answer["gitVersion"])
+
+    def stream_log(
+        self, pod: str, *, namespace: str | None = None, query: Mapping[str, str] | None = None
+    ) -> Iterator[bytes]:
+        """Yield pieces of a pod's log as they come; `query` as the API takes it (container, follow, tailLines, ...)."""
+        ask = self._ask("get", PODS, namespace, pod, subresource="log")
+        path = PODS.path(ask.namespace, quote(pod), "log") + _query(query or {})
+        response = self._send("GET", path, ask, stream=True)
+        try:
+            yield from response.stream(amt=None)
         except (OSError, HTTPError) as error:
-            raise ClusterAwayError(str(error)) from error
+            raise explain_silence(self.server, str(error), self.context) from error
+        finally:
+            response.release_conn()
+
+    def _ask(
+        self, verb: str, resource: Resource, namespace: str | None, name: str = "", *, subresource: str = "",
+        everywhere: bool = False,
+    ) -> Ask:  # fmt: skip
+        scope = None if everywhere or not resource.namespaced else namespace or self.namespace
+        return Ask(verb, resource, scope, name, subresource, self.context)
+
+    def _json(
+        self, method: str, ask: Ask, *, query: Mapping[str, str] | None = None, body: Object | None = None,
+        content_type: str = "application/json",
+    ) -> Object:  # fmt: skip
+        name = "" if method == "POST" else quote(ask.name, safe="")
+        path = ask.resource.path(ask.namespace, name, ask.subresource) + _query(query or {})
+        answer = json.loads(self._send(method, path, ask, body=body, content_type=content_type).data)
+        return dict(answer)
+
+    def _send(
+        self, method: str, path: str, ask: Ask, *, body: Object | None = None, content_type: str = "application/json",
+        stream: bool = False,
+    ) -> Any:  # fmt: skip
+        headers = {"Accept": "application/json", "Content-Type": content_type, "User-Agent": FIELD_MANAGER}
+        self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+        encoded = None if body is None else json.dumps(body).encode()
+        pool = self._api.rest_client.pool_manager
+        try:
+            response = pool.request(
+                method, self.server + path, body=encoded, headers=headers, retries=False,
+                timeout=None if stream else self._timeout, preload_content=not stream,
+            )  # fmt: skip
+        except (OSError, HTTPError, config.ConfigException) as error:
+            cause = error.reason if isinstance(error, MaxRetryError) and error.reason else error
+            raise explain_silence(self.server, str(cause), self.context) from error
+        if response.status < 300:
+            return response
+        content = response.read() if stream else response.data
+        raise explain_refusal(ask, response.status, _status_body(content))
+
+    def _near(self, ask: Ask) -> ClusterError:
+        try:
+            here = self.names(ask.resource, namespace=ask.namespace)
+        except ClusterError:
+            return explain_refusal(ask, 404, {"details": {"name": ask.name}})  # type: ignore[return-value]
+        elsewhere: list[Object] = []
+        if ask.resource.namespaced:
+            try:
+                elsewhere = self.find(ask.resource, everywhere=True, fields=f"metadata.name={ask.name}")
+            except ClusterError:
+                elsewhere = []
+        return not_found_near(ask, here, [item["metadata"]["namespace"] for item in elsewhere])
+
+
+def ask_patiently(ask: Callable[[], T], patience_seconds: float = PATIENCE_SECONDS) -> T:
+    """Ask until there is an answer: a server that is away for a moment ends no watch of hours. Raises ClusterError."""
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        try:
+            return ask()
+        except ClusterAwayError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(1)
+
+
+def _connect(where: Where) -> tuple[Any, str | None]:
+    try:
+        contexts, active = config.list_kube_config_contexts(config_file=where.kubeconfig)  # type: ignore[no-untyped-call]
+    except (config.ConfigException, OSError, ValueError) as error:
+        if where.kubeconfig or where.context or "KUBERNETES_SERVICE_HOST" not in os.environ:
+            raise _no_kubeconfig(error) from error
+        return _connect_from_pod()
+    names = [str(entry["name"]) for entry in contexts]
+    if where.context and where.context not in names:
+        raise ClusterError(
+            _("the kubeconfig has no context {name!r}").format(name=where.context),
+            _("it has: {names}").format(names=", ".join(names) or "-"),
+        )
+    chosen = next((entry for entry in contexts if entry["name"] == where.context), active)
+    try:
+        api = config.new_client_from_config(config_file=where.kubeconfig, context=where.context)  # type: ignore[no-untyped-call]
+    except (config.ConfigException, OSError, ValueError) as error:
+        raise _no_kubeconfig(error) from error
+    return api, chosen["context"].get("namespace")
+
+
+def _connect_from_pod() -> tuple[Any, str | None]:
+    try:
+        config.load_incluster_config()  # type: ignore[no-untyped-call]
+    except config.ConfigException as error:
+        raise _no_kubeconfig(error) from error
+    return client.ApiClient(), None
+
+
+def _no_kubeconfig(error: Exception) -> ClusterError:
+    return ClusterError(
+        _("there is no usable kubeconfig: {error}").format(error=error),
+        _("name one with --kubeconfig or KUBECONFIG; without any cluster: vidbench benchmark --local -f FILE"),
+    )
+
+
+def _query(entries: Mapping[str, str]) -> str:
+    given = {key: value for key, value in entries.items() if value}
+    return f"?{urlencode(given)}" if given else ""
+
+
+def _status_body(content: bytes) -> Object:
+    try:
+        body = json.loads(content)
+    except ValueError:
+        return {"message": content.decode(errors="replace")[:500]}
+    return body if isinstance(body, dict) else {}

@@ -1,0 +1,39 @@
+"""The options that commands share, spelt as kubectl spells them. A command takes those that mean something for it.
+
+def show(name: RunName, namespace: Namespace = None, context: Context = None, kubeconfig: Kubeconfig = None,
+         output: Output = Format.TABLE) -> None:
+    cluster = Cluster(Where(kubeconfig, context, namespace))
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .completion import complete_contexts, complete_namespaces, complete_runs
+from .output import Format
+from .texts import _
+
+_KUBE = _("Cluster")
+
+Namespace = Annotated[
+    str | None,
+    typer.Option(
+        "--namespace",
+        "-n",
+        help=_("Default: the context's."),
+        rich_help_panel=_KUBE,
+        autocompletion=complete_namespaces,
+    ),
+]
+Context = Annotated[
+    str | None,
+    typer.Option(help=_("Context of the kubeconfig."), rich_help_panel=_KUBE, autocompletion=complete_contexts),
+]
+Kubeconfig = Annotated[str | None, typer.Option(help=_("Path of a file. Default: as kubectl."), rich_help_panel=_KUBE)]
+AllNamespaces = Annotated[
+    bool, typer.Option("--all-namespaces", "-A", help=_("Of every namespace."), rich_help_panel=_KUBE)
+]
+Output = Annotated[Format, typer.Option("--output", "-o", help=_("Format."))]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help=_("Name of a BenchmarkRun."), autocompletion=complete_runs)]
