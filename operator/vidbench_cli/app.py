@@ -20,12 +20,12 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from .commands import get
+from .commands import benchmark, describe, get, logs, steer
 from .errors import INTERRUPTED, CommandError, Exit
 from .escaping import printable
 from .texts import _
 
-COMMANDS = (get.register,)
+COMMANDS = (benchmark.register, get.register, describe.register, logs.register, steer.register)
 
 
 class Commands(TyperGroup):

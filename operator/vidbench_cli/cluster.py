@@ -19,8 +19,8 @@ from urllib3.exceptions import HTTPError, MaxRetryError
 
 from vidbench_api.names import GROUP, VERSION
 
-from .cluster_answers import Ask, Resource, explain_refusal, explain_silence, not_found_near
-from .errors import ClusterAwayError, ClusterError, NotFoundError
+from .cluster_answers import INSTALL, Ask, Resource, explain_refusal, explain_silence, not_found_near
+from .errors import ClusterAwayError, ClusterError, NotFoundError, UsageError
 from .texts import _
 
 RUNS: Final = Resource("benchmarkruns", "BenchmarkRun", GROUP, VERSION)
@@ -138,6 +138,29 @@ class Cluster:
         """Delete an object, its dependants in the background; with a UID only if it is still that one."""
         options: Object = {"propagationPolicy": "Background"} | ({"preconditions": {"uid": uid}} if uid else {})
         return self._json("DELETE", self._ask("delete", resource, namespace, name), body=options)
+
+    def discover(self, api_version: str, kind: str) -> Resource:
+        """Return what the server serves of a kind; raises UsageError where it serves none of that name."""
+        group, _slash, version = api_version.rpartition("/")
+        probe = Resource("", kind, group, version or api_version, namespaced=False)
+        root = f"/apis/{api_version}" if group else f"/api/{api_version}"
+        try:
+            served = json.loads(self._send("GET", root, Ask("get", probe, None, context=self.context)).data)[
+                "resources"
+            ]
+        except ClusterAwayError:
+            raise
+        except ClusterError as error:
+            text = _("this cluster does not serve {api_version}, which {kind} is of")
+            raise ClusterError(text.format(api_version=api_version, kind=kind), INSTALL) from error
+        for entry in served:
+            if entry["kind"] == kind and "/" not in entry["name"]:
+                return Resource(entry["name"], kind, group, probe.version, bool(entry["namespaced"]))
+        near = ", ".join(sorted({entry["kind"] for entry in served if "/" not in entry["name"]}))
+        raise UsageError(
+            _("{api_version} has no kind {kind!r}").format(api_version=api_version, kind=kind),
+            _("it has: {kinds}").format(kinds=near),
+        )
 
     def review_access(
         self, verb: str, resource: Resource, *, namespace: str | None = None, subresource: str = ""

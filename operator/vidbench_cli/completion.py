@@ -51,3 +51,19 @@ def _names(ctx: typer.Context, incomplete: str, resource: Resource) -> list[str]
     except CommandError:
         return []
     return sorted(name for name in names if name.startswith(incomplete))
+
+
+def complete_cells(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the names of the cells of the run that the line names."""
+    from .cluster import RUNS, Cluster, Where
+
+    given = ctx.params
+    try:
+        cluster = Cluster(
+            Where(given.get("kubeconfig"), given.get("context"), given.get("namespace")), _TIMEOUT_SECONDS
+        )
+        rows = cluster.get(RUNS, str(given.get("name"))).get("status", {}).get("rows", [])
+    except CommandError:
+        return []
+    names = [f"{row['model']}/{row['hardware']}/{row['variant']}" for row in rows]
+    return sorted({name for name in names if name.startswith(incomplete)})

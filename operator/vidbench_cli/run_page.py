@@ -144,7 +144,7 @@ def run_page(view: RunView) -> Page:
         if row.reason
     )
     if status.phase in (RunPhase.FAILED, RunPhase.PARTIALLY_SUCCEEDED) and notes:
-        text = _("  The whole story of a cell: vidbench describe {run} --cell MODEL/HARDWARE/VARIANT")
+        text = _("  The whole story of a cell: vidbench describe {run} MODEL/HARDWARE/VARIANT")
         notes += (Line(text.format(run=view.name), "dim"),)
     return Page((Table(CELL_COLUMNS, rows),), tuple(heading), notes, data=run_data(view))
 

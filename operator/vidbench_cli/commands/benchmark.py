@@ -1,0 +1,102 @@
+"""`vidbench benchmark`: applies the objects of a file and, with --follow, shows the run until it ends; exit code by its end."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vidbench_cli.errors import INTERRUPTED, ClusterAwayError, Exit
+from vidbench_cli.options import Context, Kubeconfig, Namespace, Output
+from vidbench_cli.output import Format, write
+from vidbench_cli.texts import _
+
+if TYPE_CHECKING:
+    from vidbench_cli.cluster import Cluster
+    from vidbench_cli.runs import RunReader, RunView
+
+POLL_SECONDS = 1.0
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(help=_("Apply a BenchmarkRun and what stands with it in a file; --follow shows it until it ends."))(
+        benchmark
+    )
+
+
+def benchmark(
+    file: Annotated[
+        list[str], typer.Option("--file", "-f", help=_("YAML or JSON; `-` is standard input. May be repeated."))
+    ],
+    follow: Annotated[
+        bool,
+        typer.Option(
+            "--follow", help=_("Show progress until it ends; the exit code says how. Ctrl-C leaves it going.")
+        ),
+    ] = False,
+    name: Annotated[str | None, typer.Option(help=_("Name of the run, in place of the file's."))] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help=_("Let the API server check it; store nothing."))] = False,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Benchmark what a file says."""
+    from vidbench_cli.applying import apply_all, prepare
+    from vidbench_cli.cluster import Cluster, Where
+    from vidbench_cli.manifest_files import read_objects
+
+    bodies = prepare(read_objects(file), name)
+    cluster = Cluster(Where(kubeconfig, context, namespace))
+    run = apply_all(cluster, bodies, dry_run=dry_run, say=lambda text: typer.echo(text, err=True))
+    metadata = run["metadata"]
+    cluster.namespace = metadata["namespace"]
+    if dry_run:
+        typer.echo(_("{run} would be accepted by the API server").format(run=metadata["name"]))
+    elif follow:
+        _end(_follow_or_leave(cluster, run), output)
+    else:
+        typer.echo(_("{run} is applied; {hint}").format(run=metadata["name"], hint=_hint(metadata)))
+
+
+def _hint(metadata: dict[str, Any]) -> str:
+    text = _("follow it: vidbench get {run} --watch -n {namespace}; end it: vidbench cancel {run} -n {namespace}")
+    return text.format(run=metadata["name"], namespace=metadata["namespace"])
+
+
+def _follow_or_leave(cluster: Cluster, run: dict[str, Any]) -> RunView:
+    from vidbench_cli.runs import RunReader
+
+    try:
+        return _follow(RunReader(cluster, run["metadata"]["name"]))
+    except KeyboardInterrupt as error:
+        typer.echo(_("\nThe run goes on; ") + _hint(run["metadata"]), err=True)
+        raise typer.Exit(INTERRUPTED) from error
+    except ClusterAwayError as error:
+        error.remedy = _("the run goes on without you; ") + _hint(run["metadata"])
+        raise
+
+
+def _follow(reader: RunReader) -> RunView:
+    """Show progress on standard error until the run ends: bars on a terminal, else a line for each change."""
+    from vidbench_cli.cluster import ask_patiently
+    from vidbench_cli.progress import progress_display
+
+    with progress_display() as display:
+        while True:
+            view = ask_patiently(reader.read)
+            display.show(view)
+            if view.ended:
+                return view
+            time.sleep(POLL_SECONDS)
+
+
+def _end(view: RunView, output: Format) -> None:
+    from vidbench_cli.run_page import exit_of, run_page
+
+    write(run_page(view), output)
+    code = exit_of(view)
+    if code is not Exit.DONE:
+        raise typer.Exit(code)
