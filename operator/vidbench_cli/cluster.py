@@ -20,7 +20,7 @@ from urllib3.exceptions import HTTPError, MaxRetryError
 from vidbench_api.names import GROUP, VERSION
 
 from .cluster_answers import INSTALL, Ask, Resource, explain_refusal, explain_silence, not_found_near
-from .errors import ClusterAwayError, ClusterError, NotFoundError, UsageError
+from .errors import ClusterAwayError, ClusterError, NotFoundError, NotServedError, UsageError
 from .texts import _
 
 RUNS: Final = Resource("benchmarkruns", "BenchmarkRun", GROUP, VERSION)
@@ -148,11 +148,9 @@ class Cluster:
             served = json.loads(self._send("GET", root, Ask("get", probe, None, context=self.context)).data)[
                 "resources"
             ]
-        except ClusterAwayError:
-            raise
-        except ClusterError as error:
+        except NotServedError as error:
             text = _("this cluster does not serve {api_version}, which {kind} is of")
-            raise ClusterError(text.format(api_version=api_version, kind=kind), INSTALL) from error
+            raise NotServedError(text.format(api_version=api_version, kind=kind), INSTALL) from error
         for entry in served:
             if entry["kind"] == kind and "/" not in entry["name"]:
                 return Resource(entry["name"], kind, group, probe.version, bool(entry["namespaced"]))
@@ -182,8 +180,8 @@ class Cluster:
 
     def read_version(self) -> str:
         """Return the version of the API server, as v1.34.2."""
-        answer = json.loads(self._send("GET", "/version", self._ask("get", NAMESPACES, None)).data)
-        return str(answer["gitVersion"])
+        answer = self._object(self._send("GET", "/version", self._ask("get", NAMESPACES, None)).data)
+        return str(answer.get("gitVersion"))
 
     def stream_log(
         self, pod: str, *, namespace: str | None = None, query: Mapping[str, str] | None = None
@@ -212,8 +210,16 @@ class Cluster:
     ) -> Object:  # fmt: skip
         name = "" if method == "POST" else quote(ask.name, safe="")
         path = ask.resource.path(ask.namespace, name, ask.subresource) + _query(query or {})
-        answer = json.loads(self._send(method, path, ask, body=body, content_type=content_type).data)
-        return dict(answer)
+        return self._object(self._send(method, path, ask, body=body, content_type=content_type).data)
+
+    def _object(self, content: bytes) -> Object:
+        answer = _parsed(content)
+        if answer is None:
+            raise ClusterError(
+                _("what answers at {server} is no Kubernetes API server").format(server=self.server),
+                _("a proxy or login page may stand in between: kubectl cluster-info; kubectl config view --minify"),
+            )
+        return answer
 
     def _send(
         self, method: str, path: str, ask: Ask, *, body: Object | None = None, content_type: str = "application/json",
@@ -304,8 +310,13 @@ def _query(entries: Mapping[str, str]) -> str:
 
 
 def _status_body(content: bytes) -> Object:
+    body = _parsed(content)
+    return {"message": content.decode(errors="replace")[:500]} if body is None else body
+
+
+def _parsed(content: bytes) -> Object | None:
     try:
         body = json.loads(content)
     except ValueError:
-        return {"message": content.decode(errors="replace")[:500]}
-    return body if isinstance(body, dict) else {}
+        return None
+    return body if isinstance(body, dict) else None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from .errors import ClusterAwayError, ClusterError, NotFoundError, UsageError
+from .errors import ClusterAwayError, ClusterError, NotFoundError, NotServedError, UsageError
 from .texts import _
 
 ASK_AGAIN = frozenset({429, 500, 502, 503, 504})
@@ -105,10 +105,14 @@ def _forbidden(ask: Ask, said: str) -> ClusterError:
 
 
 def _not_found(ask: Ask, body: Mapping[str, Any]) -> ClusterError:
-    if not (body.get("details") or {}).get("name"):
+    details = body.get("details") or {}
+    if details.get("kind") == "namespaces" and ask.resource.namespaced:
+        text = _("there is no namespace {name!r}").format(name=details.get("name"))
+        return ClusterError(text, _("make it: kubectl create namespace {name}").format(name=details.get("name")))
+    if not details.get("name"):
         # The path itself is unknown: an object that is missing is named in `details`.
         text = _("this cluster does not know {target}: the CRDs of vidbench are missing or of another version")
-        return ClusterError(text.format(target=ask.target), INSTALL)
+        return NotServedError(text.format(target=ask.target), INSTALL)
     return NotFoundError(_missing(ask))
 
 
@@ -152,6 +156,8 @@ def _refused(ask: Ask, status: int, body: Mapping[str, Any]) -> UsageError | Clu
 def explain_silence(server: str, said: str, context: str | None) -> ClusterAwayError:
     """Return the error for a server that gave no answer at all."""
     where = f"{server} (context {context})" if context else server
+    # urllib3 puts host and port in front, which are in `server`.
+    said = said.rpartition("): ")[2]
     if "certificate verify failed" in said.lower():
         text = _("the certificate of {where} is not trusted: {said}")
         remedy = _("the kubeconfig's certificate-authority is of another cluster, or out of date")

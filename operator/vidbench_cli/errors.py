@@ -52,6 +52,10 @@ class NotFoundError(ClusterError):
     """The object is not there."""
 
 
+class NotServedError(ClusterError):
+    """The cluster does not know the kind."""
+
+
 class RunFailedError(CommandError):
     """A run ended without what was asked of it."""
 

@@ -122,6 +122,21 @@ def test_markdown_shows_the_letters_and_nothing_else(text: str) -> None:
     assert shown.split() == printable(text).split()
 
 
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("<b>", "&lt;b&gt;"),
+        ("*a* _b_ `c` ~~d~~", "\\*a\\* \\_b\\_ \\`c\\` \\~\\~d\\~\\~"),
+        ("[a](b) | c", "\\[a\\]\\(b\\) \\| c"),
+        ("https://evil www.evil", "https&#58;//evil www&#46;evil"),
+        ("# x", "\\# x"),
+        ("&lt;", "&amp;lt;"),
+    ],
+)
+def test_markdown_is_escaped_where_a_reader_or_a_link_finder_would_see_more(text: str, escaped: str) -> None:
+    assert markdown_text(text) == escaped
+
+
 @pytest.mark.parametrize(("text", "escaped"), [("=1+1", "'=1+1"), (" @x", "' @x"), ("a-b", "a-b"), ("-", "'-")])
 def test_formulas_become_text(text: str, escaped: str) -> None:
     assert csv_text(text) == escaped
