@@ -29,6 +29,9 @@ LABEL_SUPERSEDED: Final = "vidbench.io/superseded"
 LABEL_KEEP: Final = "vidbench.io/keep"
 """`true` on a result: the ledger's limits are not for it."""
 
+LABEL_BASELINE: Final = "vidbench.io/baseline"
+"""On a result: the name of the baseline that it belongs to. People set it; the ledger's limits are not for it."""
+
 LABEL_GENERATION: Final = "vidbench.io/generation"
 """The first digits of a result's generation hash: how reuse finds it."""
 

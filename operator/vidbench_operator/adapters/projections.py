@@ -18,6 +18,7 @@ from vidbench_api.base import NAME_PATTERN, ApiModel
 from vidbench_api.kinds import BENCHMARK_RUN
 from vidbench_api.names import (
     GROUP,
+    LABEL_BASELINE,
     LABEL_KEEP,
     LABEL_RUN,
     LABEL_RUN_UID,
@@ -133,7 +134,7 @@ def project_ledger_entry(raw: Any) -> LedgerEntry | None:
         version=version,
         created_at=created_at,
         run_uid=text_of(labels.get(LABEL_RUN_UID)),
-        kept=labels.get(LABEL_KEEP) == "true",
+        kept=labels.get(LABEL_KEEP) == "true" or bool(labels.get(LABEL_BASELINE)),
     )
 
 

@@ -25,7 +25,7 @@ class LedgerEntry:
     """UID of the run that measured it; None: the label that says so is missing."""
 
     kept: bool = False
-    """Whether it has the label that keeps it."""
+    """Whether it has a label that keeps it: `keep`, or a baseline's name."""
 
 
 @dataclass(frozen=True)

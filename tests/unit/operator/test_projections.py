@@ -290,6 +290,9 @@ def test_ledger_entry_is_a_results_metadata() -> None:
     bare = projections.project_ledger_entry({"metadata": metadata | {"labels": {"vidbench.io/keep": "yes"}}})
     assert bare is not None
     assert (bare.run_uid, bare.kept) == (None, False)
+    baseline = projections.project_ledger_entry({"metadata": metadata | {"labels": {"vidbench.io/baseline": "june"}}})
+    assert baseline is not None
+    assert baseline.kept
     assert projections.project_ledger_entry({"metadata": metadata | {"resourceVersion": None}}) is None
 
 
