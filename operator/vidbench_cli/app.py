@@ -20,12 +20,20 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from .commands import benchmark, describe, get, logs, steer
+from .commands import baseline, benchmark, compare, describe, get, logs, steer
 from .errors import INTERRUPTED, CommandError, Exit
 from .escaping import printable
 from .texts import _
 
-COMMANDS = (benchmark.register, get.register, describe.register, logs.register, steer.register)
+COMMANDS = (
+    benchmark.register,
+    get.register,
+    describe.register,
+    logs.register,
+    steer.register,
+    compare.register,
+    baseline.register,
+)
 
 
 class Commands(TyperGroup):

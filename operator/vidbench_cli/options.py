@@ -36,4 +36,21 @@ AllNamespaces = Annotated[
     bool, typer.Option("--all-namespaces", "-A", help=_("Of every namespace."), rich_help_panel=_KUBE)
 ]
 Output = Annotated[Format, typer.Option("--output", "-o", help=_("Format."))]
+Files = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--from",
+        help=_("Read results from a file or folder (JSON, YAML; - is standard input) and ask no cluster."),
+        rich_help_panel=_KUBE,
+    ),
+]
+Store = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="URL",
+        help=_("Read results from this store and ask no cluster; `default` is the usual place."),
+        rich_help_panel=_KUBE,
+    ),
+]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help=_("Name of a BenchmarkRun."), autocompletion=complete_runs)]

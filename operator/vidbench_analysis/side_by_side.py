@@ -1,0 +1,196 @@
+"""Which results stand against which: two sides, their cells matched by name, one comparison for each cell and metric.
+
+A side is a set of results that somebody chose: a run, a baseline, a variant. Its cells are matched with those of the other
+side by the names that both have in common; a cell that the other side lacks is shown as such and compared with nothing.
+What else differs than what is compared (clip, GPU, driver, weights) is said, not corrected. Knows no formula.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from vidbench_api.result import BenchmarkResultSpec
+
+from .comparison import Comparison, compare
+from .metrics import Margin, Metric, Pairing
+from .observations import CellObservations, observe
+
+
+class Axis(StrEnum):
+    """What the sides of a comparison differ in."""
+
+    RUN = "run"
+    MODEL = "model"
+    HARDWARE = "hardware"
+    VARIANT = "variant"
+    NODE = "node"
+
+
+NAMES = (Axis.MODEL, Axis.HARDWARE, Axis.VARIANT)
+"""What the name of a cell is made of."""
+
+_VALUES: Mapping[Axis, Callable[[BenchmarkResultSpec], str]] = {
+    Axis.RUN: lambda result: result.run.name,
+    Axis.MODEL: lambda result: result.cell.model,
+    Axis.HARDWARE: lambda result: result.cell.hardware,
+    # What was measured after the cell itself ran out of memory is another variant of it.
+    Axis.VARIANT: lambda result: f"{result.cell.variant}+{result.rung}" if result.rung else result.cell.variant,
+    Axis.NODE: lambda result: result.origin.node or "unknown",
+}
+
+
+class Output(StrEnum):
+    """Whether both sides generated the same, by the digests of all latents and frames."""
+
+    IDENTICAL = "Identical"
+    DIFFERENT = "Different"
+    NOT_KNOWN = "NotKnown"
+    """A digest is missing, or the sides generated different numbers of samples."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """Results under one name. `label` names the side for people."""
+
+    label: str
+    results: tuple[BenchmarkResultSpec, ...]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A cell of both sides. `cell` are the names that they have in common, by axis; either side may be empty."""
+
+    cell: tuple[tuple[Axis, str], ...]
+    subject: CellObservations
+    reference: CellObservations
+    differences: tuple[str, ...]
+    """What differs beside what is compared, in words, subject first."""
+
+    output: Output
+
+    @property
+    def label(self) -> str:
+        """Return how people call it."""
+        return "/".join(value for _, value in self.cell) or "all"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One metric of one pair."""
+
+    pair: Pair
+    metric: Metric
+    comparison: Comparison
+
+
+def value_of(result: BenchmarkResultSpec, axis: Axis) -> str:
+    """Return where a result stands on an axis."""
+    return _VALUES[axis](result)
+
+
+def split(results: Iterable[BenchmarkResultSpec], axis: Axis) -> tuple[Side, ...]:
+    """Return a side for each value of an axis, by name."""
+    found: dict[str, list[BenchmarkResultSpec]] = {}
+    for result in results:
+        found.setdefault(value_of(result, axis), []).append(result)
+    return tuple(Side(label, tuple(found[label])) for label in sorted(found))
+
+
+def line_up(subject: Side, reference: Side, in_common: Sequence[Axis]) -> tuple[Pair, ...]:
+    """Return the cells of two sides that have the same names on the axes `in_common`, by name."""
+    mine, other = _by_names(subject.results, in_common), _by_names(reference.results, in_common)
+    return tuple(
+        _pair(tuple(zip(in_common, key, strict=True)), subject, mine.get(key, ()), reference, other.get(key, ()))
+        for key in sorted({*mine, *other})
+    )
+
+
+def compare_pairs(
+    pairs: Iterable[Pair],
+    metrics: Sequence[Metric],
+    margins: Mapping[str, Margin],
+    pairing: Pairing | None = None,
+) -> tuple[Row, ...]:
+    """Return a comparison for each pair and metric. `margins` are by the metric's name; without one nothing is Equivalent."""
+    return tuple(
+        Row(pair, metric, compare(pair.subject, pair.reference, metric, margins.get(metric.name), pairing))
+        for pair in pairs
+        for metric in metrics
+    )
+
+
+def has_metric(row: Row) -> bool:
+    """Whether any shard of either side has the metric: what nobody measured is not worth a line."""
+    return bool(row.pair.subject.reading(row.metric) or row.pair.reference.reading(row.metric))
+
+
+def _by_names(
+    results: Iterable[BenchmarkResultSpec], axes: Sequence[Axis]
+) -> dict[tuple[str, ...], tuple[BenchmarkResultSpec, ...]]:
+    found: dict[tuple[str, ...], tuple[BenchmarkResultSpec, ...]] = {}
+    for result in results:
+        key = tuple(value_of(result, axis) for axis in axes)
+        found[key] = (*found.get(key, ()), result)
+    return found
+
+
+def _pair(
+    cell: tuple[tuple[Axis, str], ...],
+    subject: Side,
+    mine: tuple[BenchmarkResultSpec, ...],
+    reference: Side,
+    other: tuple[BenchmarkResultSpec, ...],
+) -> Pair:
+    first, second = observe(mine, label=subject.label), observe(other, label=reference.label)
+    return Pair(cell, first, second, _differences(mine, other), _output(first, second))
+
+
+def _output(subject: CellObservations, reference: CellObservations) -> Output:
+    digests = subject.output_digests | reference.output_digests
+    counts = {
+        shard.readings["latency"].count if "latency" in shard.readings else None
+        for side in (subject, reference)
+        for shard in side.shards
+    }
+    if not subject.shards or not reference.shards or None in digests or len(counts) != 1:
+        return Output.NOT_KNOWN
+    return Output.IDENTICAL if len(digests) == 1 else Output.DIFFERENT
+
+
+def _clip(result: BenchmarkResultSpec) -> str | None:
+    clip = result.clip
+    return None if clip is None else f"{clip.width}x{clip.height}x{clip.frames_requested} in {clip.steps} steps"
+
+
+def _in_environment(name: str) -> Callable[[BenchmarkResultSpec], str | None]:
+    def read(result: BenchmarkResultSpec) -> str | None:
+        value = getattr(result.environment, name, None) if result.environment else None
+        return None if value is None else str(value)
+
+    return read
+
+
+_WATCHED: Mapping[str, Callable[[BenchmarkResultSpec], str | None]] = {
+    "kind": lambda result: result.comparability.value,
+    "clip": _clip,
+    "weights": lambda result: result.weights or "Pretrained",
+    "device": _in_environment("device"),
+    "GPUs a shard": _in_environment("device_count"),
+    "power limit in mW": _in_environment("power_limit_milliwatts"),
+    "driver": _in_environment("driver"),
+    "torch": _in_environment("torch"),
+    "diffusers": _in_environment("diffusers"),
+}
+
+
+def _differences(mine: Sequence[BenchmarkResultSpec], other: Sequence[BenchmarkResultSpec]) -> tuple[str, ...]:
+    """Return what differs among results that timed something; what a side does not say is no difference."""
+    sides = [[result for result in side if result.series] for side in (mine, other)]
+    found = []
+    for name, read in _WATCHED.items():
+        first, second = ({value for result in side if (value := read(result)) is not None} for side in sides)
+        if first and second and (first != second or len(first) > 1):
+            found.append(f"{name}: {' and '.join(sorted(first))} against {' and '.join(sorted(second))}")
+    return tuple(found)

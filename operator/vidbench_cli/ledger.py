@@ -1,0 +1,326 @@
+"""Finds results: in a namespace of a cluster, in a results store, or in files. One `find` for all three.
+
+A run's name may have been used before; then the results of its latest UID are meant, and `notes` say what was left
+out. Results that a run reused belong to the runs that measured them and are found through the run's status.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import yaml
+from pydantic import ValidationError
+
+from vidbench_api.names import LABEL_BASELINE, LABEL_RUN
+from vidbench_api.result import BenchmarkResultSpec, CellReference, RunReference
+
+from .errors import ClusterError, CommandError, NotFoundError, UsageError
+from .selectors import LedgerEntry, Selector
+from .texts import _
+
+if TYPE_CHECKING:
+    from .cluster import Cluster
+
+KIND = "BenchmarkResult"
+_MOST_NAMES = 8
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a selector selects; `notes` are for people."""
+
+    selector: Selector
+    entries: tuple[LedgerEntry, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def specs(self) -> tuple[BenchmarkResultSpec, ...]:
+        """Return the results themselves."""
+        return tuple(entry.spec for entry in self.entries)
+
+
+class Ledger(Protocol):
+    """A place that holds results."""
+
+    @property
+    def place(self) -> str:
+        """Return what people call it."""
+        ...
+
+    def find(self, selector: Selector) -> Found:
+        """Return what a selector selects; raises a CommandError where that is nothing."""
+        ...
+
+    def all(self) -> tuple[LedgerEntry, ...]:
+        """Return everything."""
+        ...
+
+    def labelled(self, baseline: str | None = None) -> tuple[LedgerEntry, ...]:
+        """Return the results of a baseline, or of all baselines."""
+        ...
+
+
+def entry_of(raw: Any) -> LedgerEntry:
+    """Return a BenchmarkResult object as an entry; raises UsageError for one that another version wrote."""
+    metadata = raw.get("metadata") or {}
+    name = str(metadata.get("name") or "?")
+    try:
+        spec = BenchmarkResultSpec.model_validate(raw.get("spec"))
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        raise UsageError(
+            _("BenchmarkResult {name!r} does not fit: {field}: {problem}").format(
+                name=name, field=".".join(map(str, ("spec", *first["loc"]))), problem=first["msg"]
+            ),
+            _("use the vidbench of the version that wrote it"),
+        ) from error
+    labels = {str(key): str(value) for key, value in (metadata.get("labels") or {}).items()}
+    return LedgerEntry(
+        name, str(metadata.get("namespace") or ""), labels, spec, str(metadata.get("creationTimestamp") or "")
+    )
+
+
+def of_latest_run(found: Found) -> Found:
+    """Keep the results of the run that came last, where several had this name."""
+    if found.selector.kind != "run":
+        return found
+    last: dict[str, str] = {}
+    for entry in found.entries:
+        uid, moment = entry.spec.run.uid, entry.created_at or entry.spec.origin.finished_at or ""
+        last[uid] = max(last.get(uid, ""), moment)
+    if len(last) < 2:
+        return found
+    latest = max(last, key=lambda uid: (last[uid], uid))
+    kept = tuple(entry for entry in found.entries if entry.spec.run.uid == latest)
+    note = _("{count} results of {runs} earlier runs called {name} were left out").format(
+        count=len(found.entries) - len(kept), runs=len(last) - 1, name=found.selector.name
+    )
+    return Found(found.selector, kept, (*found.notes, note))
+
+
+def nothing_found(
+    selector: Selector, entries: Iterable[LedgerEntry], place: str, kind: type[CommandError]
+) -> CommandError:
+    """Return the error for a selector that selects nothing, with the names that there are."""
+    entries = tuple(entries)
+    named = replace(selector, cell=()).select(entries)
+    if named:
+        cells = sorted({f"{e.spec.cell.model}/{e.spec.cell.hardware}/{e.spec.cell.variant}" for e in named})
+        remedy = _("it has: {cells}").format(cells=_some(cells))
+    elif selector.kind == "baseline":
+        names = sorted({entry.baseline for entry in entries if entry.baseline})
+        remedy = (
+            _("there are: {names}").format(names=_some(names))
+            if names
+            else _("there is no baseline yet: vidbench baseline set {name} RUN").format(name=selector.name)
+        )
+    else:
+        names = sorted({entry.spec.run.name for entry in entries})
+        remedy = (
+            _("there are results of: {names}").format(names=_some(names))
+            if names
+            else _("it holds no result of any run")
+        )
+    return kind(_("{text!r} selects no result in {place}").format(text=selector.text, place=place), remedy)
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:_MOST_NAMES])
+    return (
+        shown
+        if len(names) <= _MOST_NAMES
+        else _("{shown} and {count} more").format(shown=shown, count=len(names) - _MOST_NAMES)
+    )
+
+
+class ClusterLedger:
+    """The results of a namespace."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    @property
+    def place(self) -> str:
+        """Return the namespace, for people."""
+        return _("namespace {name!r}").format(name=self._cluster.namespace)
+
+    def find(self, selector: Selector) -> Found:
+        """Return what a selector selects, results that a run reused included; raises ClusterError."""
+        label = LABEL_BASELINE if selector.kind == "baseline" else LABEL_RUN
+        entries = self._read(f"{label}={selector.name}")
+        found = Found(selector, selector.select(entries))
+        if selector.kind == "run":
+            found = self._as_the_run_says(found)
+        if not found.entries:
+            raise nothing_found(selector, self.all(), self.place, NotFoundError)
+        return found
+
+    def all(self) -> tuple[LedgerEntry, ...]:
+        """Return every result of the namespace."""
+        return self._read("")
+
+    def labelled(self, baseline: str | None = None) -> tuple[LedgerEntry, ...]:
+        """Return the results of a baseline, or of all baselines."""
+        return self._read(LABEL_BASELINE if baseline is None else f"{LABEL_BASELINE}={baseline}")
+
+    def _read(self, labels: str) -> tuple[LedgerEntry, ...]:
+        from .cluster import RESULTS
+
+        return tuple(entry_of(item) for item in self._cluster.find(RESULTS, labels=labels))
+
+    def _as_the_run_says(self, found: Found) -> Found:
+        """Take the results of the run that exists; of one that is gone, those of the latest of its name."""
+        from .runs import RunReader
+
+        try:
+            view = RunReader(self._cluster, found.selector.name).read()
+        except NotFoundError:
+            return of_latest_run(found)
+        own = tuple(entry for entry in found.entries if entry.spec.run.uid == view.uid)
+        notes = found.notes
+        if len(own) < len(found.entries):
+            note = _("{count} results of earlier runs called {name} were left out")
+            notes = (*notes, note.format(count=len(found.entries) - len(own), name=view.name))
+        names = {entry.name for entry in own}
+        reused = tuple(
+            LedgerEntry(shard.result, view.namespace, {}, _as_of(view.results[shard.result], view.name, view.uid, row))
+            for row in view.status.rows
+            for shard in row.shards
+            if shard.result in view.results
+            and shard.result not in names
+            and view.results[shard.result].run.uid != view.uid
+        )
+        reused = tuple(entry for entry in reused if found.selector.selects_cell(entry.spec))
+        if reused:
+            notes = (*notes, _("{count} results were reused from earlier runs").format(count=len(reused)))
+        return Found(found.selector, own + reused, notes)
+
+
+def _as_of(spec: BenchmarkResultSpec, name: str, uid: str, row: Any) -> BenchmarkResultSpec:
+    """Return a reused result under the names of the run that reused it; what was measured stays."""
+    cell = CellReference(id=row.id, model=row.model, hardware=row.hardware, variant=row.variant)
+    return spec.model_copy(update={"run": RunReference(name=name, uid=uid), "cell": cell})
+
+
+@dataclass(frozen=True)
+class FileLedger:
+    """Results that were read from files."""
+
+    place: str
+    entries: tuple[LedgerEntry, ...] = field(repr=False)
+
+    def find(self, selector: Selector) -> Found:
+        """Return what a selector selects; raises UsageError."""
+        found = of_latest_run(Found(selector, selector.select(self.entries)))
+        if not found.entries:
+            raise nothing_found(selector, self.entries, self.place, UsageError)
+        return found
+
+    def all(self) -> tuple[LedgerEntry, ...]:
+        """Return every result."""
+        return self.entries
+
+    def labelled(self, baseline: str | None = None) -> tuple[LedgerEntry, ...]:
+        """Return the results of a baseline, or of all baselines."""
+        return tuple(entry for entry in self.entries if entry.baseline and baseline in (None, entry.baseline))
+
+
+def read_files(paths: Iterable[str]) -> FileLedger:
+    """Read the results of files and folders: JSON or YAML, single objects or lists; `-` is standard input.
+
+    Raises:
+        UsageError: a file cannot be read, or there is no result in any.
+    """
+    paths = tuple(paths)
+    entries: dict[tuple[str, str], LedgerEntry] = {}
+    for path in paths:
+        for text, name in _texts(path):
+            for raw in _results_in(_parse(text, name)):
+                entry = entry_of(raw)
+                entries[(entry.spec.run.uid, entry.name)] = entry
+    place = ", ".join(paths)
+    if not entries:
+        raise UsageError(
+            _("there is no BenchmarkResult in {place}").format(place=place),
+            _("give what `kubectl get benchmarkresults -o yaml` or `vidbench export` wrote"),
+        )
+    return FileLedger(place, tuple(entries[key] for key in sorted(entries)))
+
+
+def _texts(path: str) -> Iterator[tuple[str, str]]:
+    if path == "-":
+        import sys
+
+        yield sys.stdin.read(), path
+        return
+    place = Path(path)
+    files = (
+        sorted(file for file in place.rglob("*") if file.suffix in (".json", ".jsonl", ".yaml", ".yml"))
+        if place.is_dir()
+        else [place]
+    )
+    for file in files:
+        try:
+            yield file.read_text(encoding="utf-8"), str(file)
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(_("{file} cannot be read: {error}").format(file=file, error=error)) from error
+
+
+def _parse(text: str, name: str) -> list[Any]:
+    if name.endswith(".jsonl"):
+        lines = [line for line in text.splitlines() if line.strip()]
+    elif text.lstrip().startswith(("{", "[")):
+        lines = [text]
+    else:
+        lines = []
+    try:
+        if lines:
+            return [json.loads(line) for line in lines]
+        return list(yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+    except (ValueError, yaml.YAMLError) as error:
+        first = str(error).splitlines()[0]
+        raise UsageError(_("{file} is neither JSON nor YAML: {error}").format(file=name, error=first)) from error
+
+
+def _results_in(value: Any) -> Iterator[Any]:
+    """Yield every BenchmarkResult within lists and objects that hold such."""
+    if isinstance(value, list):
+        for part in value:
+            yield from _results_in(part)
+    elif isinstance(value, dict):
+        if value.get("kind") == KIND:
+            yield value
+            return
+        for key in ("items", "results"):
+            if isinstance(value.get(key), list):
+                yield from _results_in(value[key])
+
+
+def open_ledger(cluster: Any, files: Iterable[str], store: str | None) -> Ledger:
+    """Return the ledger that options name: files, a store, or else the cluster that `cluster()` connects to."""
+    files = tuple(files)
+    if files and store is not None:
+        raise UsageError(_("--from and --store are two places"), _("name one of them"))
+    if files:
+        return read_files(files)
+    if store is not None:
+        return read_store(store)
+    return ClusterLedger(cluster())
+
+
+def read_store(url: str) -> FileLedger:
+    """Read the results of a results store; raises ClusterError."""
+    from vidbench_store.location import StoreError, find_location
+    from vidbench_store.store import Store
+
+    try:
+        location = find_location(None if url == "default" else url)
+        with Store.open(location) as store:
+            entries = tuple(entry_of(document) for document in store.find_documents())
+    except StoreError as error:
+        raise ClusterError(str(error), _("vidbench init-db makes a store; vidbench sync fills it")) from error
+    return FileLedger(location.text, entries)

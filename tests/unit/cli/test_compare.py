@@ -1,0 +1,227 @@
+"""`vidbench compare` on results whose truth is known, and what it says to a person who asks amiss."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.kubeconfigs import closed_port, write_kubeconfig
+from support.ledgers import cell_of_run, manifest_of, shard_of
+from typer.testing import CliRunner
+
+from vidbench_api.measured import ClipFacts
+from vidbench_api.names import Comparability
+from vidbench_api.result import BenchmarkResultSpec
+from vidbench_cli.app import app
+
+BASE = (10.00, 10.02, 9.98, 10.01)
+SLOWER = tuple(seconds * 1.10 for seconds in BASE)
+
+
+def write_ledger(path: Path, results: Iterable[BenchmarkResultSpec], **labels: Any) -> str:
+    items = [manifest_of(spec, **labels) for spec in results]
+    path.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+    return str(path)
+
+
+def compare(ledger: str, *words: str) -> list[dict[str, Any]]:
+    done = CliRunner().invoke(app, ["compare", *words, "--from", ledger, "-o", "json"])
+    assert done.exit_code == 0, done.stderr
+    return list(json.loads(done.stdout))
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> str:
+    """Run `after` is 10 % slower than `before` in one cell, the same in the other."""
+    results = [
+        *cell_of_run(BASE, run="before"),
+        *cell_of_run(BASE, run="before", variant="long"),
+        *cell_of_run(SLOWER, run="after"),
+        *cell_of_run(tuple(reversed(BASE)), run="after", variant="long"),
+    ]
+    return write_ledger(tmp_path / "ledger.json", results)
+
+
+def test_a_run_that_is_ten_percent_slower_is_worse(ledger: str) -> None:
+    rows = {(row["cell"]["variant"], row["metric"]): row for row in compare(ledger, "before", "after")}
+    slow = rows["short", "latency"]
+    assert slow["verdict"] == "Worse"
+    assert slow["ratio"]["value"] == pytest.approx(1.10, rel=1e-4)
+    assert slow["ratio"]["low"] < 1.10 < slow["ratio"]["high"]
+    assert slow["pHolm"] >= slow["p"]
+    assert rows["long", "latency"]["verdict"] == "Equivalent"
+    # Memory is the same to the byte, energy was not measured and gets no line.
+    assert rows["short", "memory"]["verdict"] == "Identical"
+    assert {metric for _, metric in rows} == {"latency", "memory"}
+
+
+def test_the_other_way_round_it_is_better(ledger: str) -> None:
+    row = compare(ledger, "after:wan/h100/short", "before:wan/h100/short", "-m", "latency")[0]
+    assert (row["verdict"], row["cell"]) == ("Better", {})
+    assert row["ratio"]["value"] == pytest.approx(1 / 1.10, rel=1e-4)
+
+
+def test_variants_within_a_run_are_matched_by_model_and_hardware(ledger: str) -> None:
+    (row,) = compare(ledger, "after", "--by", "variant", "-m", "latency", "--against", "long")
+    assert row["cell"] == {"model": "wan", "hardware": "h100"}
+    assert (row["reference"]["label"], row["subject"]["label"], row["verdict"]) == ("long", "short", "Worse")
+
+
+def test_runs_are_split_in_the_order_in_which_they_were_named(ledger: str) -> None:
+    rows = compare(ledger, "before", "after", "--by", "run", "-m", "latency")
+    assert {row["reference"]["label"] for row in rows} == {"before"}
+
+
+def test_two_cells_pinned_in_both_are_one_pair(ledger: str) -> None:
+    (row,) = compare(ledger, "after:wan/h100/long", "after:*/*/short", "-m", "latency")
+    assert row["cell"] == {"model": "wan", "hardware": "h100"} or row["cell"] == {}
+    assert row["verdict"] == "Worse"
+
+
+def test_a_baseline_stands_for_its_results(tmp_path: Path) -> None:
+    items = [manifest_of(spec, baseline="june") for spec in cell_of_run(BASE, run="old")]
+    items += [manifest_of(spec) for spec in cell_of_run(SLOWER, run="new")]
+    folder = tmp_path / "ledger"
+    folder.mkdir()
+    for number, item in enumerate(items):
+        (folder / f"{number}.json").write_text(json.dumps(item))
+    (row,) = compare(str(folder), "baseline/june", "new", "-m", "latency")
+    assert (row["verdict"], row["reference"]["shards"]) == ("Worse", 4)
+
+
+def test_one_shard_is_inconclusive_and_says_what_would_decide(tmp_path: Path) -> None:
+    ledger = write_ledger(tmp_path / "l.json", [shard_of(1.0, run="a"), shard_of(1.2, run="b")])
+    (row,) = compare(ledger, "a", "b", "-m", "latency")
+    assert (row["verdict"], row["reason"], row["moreShards"]) == ("Inconclusive", "OneShard", 2)
+    assert row["ratio"]["low"] is None
+
+
+def test_a_service_is_not_compared_with_a_device(tmp_path: Path) -> None:
+    served = cell_of_run(SLOWER, run="b", comparability=Comparability.SERVICE)
+    ledger = write_ledger(tmp_path / "l.json", [*cell_of_run(BASE, run="a"), *served])
+    (row,) = compare(ledger, "a", "b", "-m", "latency")
+    assert (row["verdict"], row["reason"]) == ("Inconclusive", "DifferentKind")
+
+
+def test_mock_results_count_for_nothing(tmp_path: Path) -> None:
+    mocked = cell_of_run(BASE, run="b", comparability=Comparability.MOCK)
+    ledger = write_ledger(tmp_path / "l.json", [*cell_of_run(BASE, run="a"), *mocked])
+    (row,) = compare(ledger, "a", "b", "-m", "latency")
+    assert (row["verdict"], row["reason"]) == ("Inconclusive", "NoResults")
+    assert row["leftOut"]["b"] == [{"reason": "Mock", "count": 4, "details": []}]
+
+
+def test_what_else_differs_and_what_was_left_out_is_said(tmp_path: Path) -> None:
+    other = ClipFacts(height=720, width=1280, frames_requested=33, steps=30)
+    results = [
+        *cell_of_run(BASE, run="a"),
+        *cell_of_run(SLOWER, run="b", clip=other, weights="Random"),
+        shard_of(None, run="b", shard=9),
+    ]
+    ledger = write_ledger(tmp_path / "l.json", results)
+    done = CliRunner().invoke(app, ["compare", "a", "b", "--from", ledger])
+    assert done.exit_code == 0
+    assert "clip: 1280x720x33 in 30 steps against 832x480x33 in 30 steps" in done.stdout
+    assert "weights: Random against Pretrained" in done.stdout
+    assert "b: 1 left out, OutOfMemory (OutOfMemoryCuda)" in done.stdout
+
+
+def test_equal_output_is_said_only_where_all_digests_are_there(tmp_path: Path) -> None:
+    def output_of(first: str | None, second: str | None) -> str:
+        results = [
+            *cell_of_run(BASE, run="a", output_digest=first),
+            *cell_of_run(SLOWER, run="b", output_digest=second),
+        ]
+        ledger = write_ledger(tmp_path / "l.json", results)
+        (row,) = compare(ledger, "a", "b", "-m", "latency")
+        # Equal pixels say nothing about equal times.
+        assert row["verdict"] == "Worse"
+        return str(row["output"])
+
+    assert output_of("a" * 64, "a" * 64) == "Identical"
+    assert output_of("a" * 64, "b" * 64) == "Different"
+    assert output_of("a" * 64, None) == "NotKnown"
+
+
+def test_only_the_latest_run_of_a_name_counts(tmp_path: Path) -> None:
+    old = [
+        spec.model_copy(update={"run": spec.run.model_copy(update={"uid": "older"})}) for spec in cell_of_run(SLOWER)
+    ]
+    old = [
+        spec.model_copy(
+            update={"origin": spec.origin.model_copy(update={"finished_at": "2025-01-01T00:00:00Z"}), "shard": 9 + n}
+        )
+        for n, spec in enumerate(old)
+    ]
+    ledger = write_ledger(tmp_path / "l.json", [*old, *cell_of_run(BASE), *cell_of_run(BASE, run="b")])
+    done = CliRunner().invoke(app, ["compare", "nightly", "b", "--from", ledger])
+    assert "4 results of 1 earlier runs called nightly were left out" in done.stdout
+    assert "Identical" in done.stdout
+
+
+MISTAKES: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("before",), "compare it with what?"),
+    (("before", "before"), "given twice"),
+    (("before", "afterr"), "there are results of: after, before"),
+    (("before", "after:wan/h100/tall"), "it has: wan/h100/long, wan/h100/short"),
+    (("before", "baseline/june"), "vidbench baseline set june RUN"),
+    (("before", "model/wan"), "neither run nor baseline"),
+    (("before", "a/b/c"), "neither run nor baseline"),
+    (("before", "after:a/b/c/d"), "names no cell"),
+    (("before", "Not A Name"), "can be no name"),
+    (("before", "after", "-m", "speed"), "is no metric"),
+    (("before", "after", "--margin", "2 percent"), "a margin is a share like 2%"),
+    (("before", "after", "--margin", "speed=2%"), "is no metric"),
+    (("before", "after", "--by", "colour"), "is no axis"),
+    (("before", "after", "--by", "model"), "have one model only: wan"),
+    (("before", "after", "--against", "x"), "they are: before, after"),
+    (("before", "after", "--pairing", "Maybe"), "neither None nor Node"),
+    (("before", "after", "--store", "default"), "two places"),
+)
+
+
+@pytest.mark.parametrize(("words", "said"), MISTAKES)
+def test_what_is_wrong_is_said_with_what_to_do(ledger: str, words: tuple[str, ...], said: str) -> None:
+    done = CliRunner().invoke(app, ["compare", *words, "--from", ledger])
+    assert done.exit_code == 2, done.output
+    assert said in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "is neither JSON nor YAML"),
+        ("{}", "there is no BenchmarkResult"),
+        ('{"kind": "BenchmarkResult", "metadata": {"name": "x"}, "spec": {"shard": 0}}', "'x' does not fit: spec."),
+    ],
+)
+def test_files_that_are_no_ledger(tmp_path: Path, content: str, said: str) -> None:
+    path = tmp_path / "l.json"
+    path.write_text(content)
+    done = CliRunner().invoke(app, ["compare", "a", "b", "--from", str(path)])
+    assert done.exit_code == 2
+    assert said in done.stderr
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["compare", "a", "b", "--from", str(tmp_path / "none.json")])
+    assert done.exit_code == 2
+    assert "cannot be read" in done.stderr
+
+
+def test_without_a_cluster_it_says_so(tmp_path: Path) -> None:
+    kubeconfig = write_kubeconfig(tmp_path / "config", f"https://127.0.0.1:{closed_port()}")
+    done = CliRunner().invoke(app, ["compare", "a", "b", "--kubeconfig", kubeconfig])
+    assert done.exit_code == 3
+    assert "no cluster answers" in done.stderr
+
+
+@pytest.mark.parametrize("output", ["table", "wide", "yaml", "csv", "markdown"])
+def test_every_format_shows_the_same_figures(ledger: str, output: str) -> None:
+    done = CliRunner().invoke(app, ["compare", "before", "after", "--from", ledger, "-o", output])
+    assert done.exit_code == 0
+    assert "Worse" in done.stdout
