@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 from vidbench_analysis.comparison import Comparison, Verdict
 from vidbench_analysis.intervals import Estimate
-from vidbench_analysis.reports.figures import change_text, effect_text, estimate_text, p_text, share_text, why_text
+from vidbench_analysis.reports.figures import (
+    change_share,
+    change_text,
+    effect_text,
+    estimate_text,
+    p_text,
+    share_text,
+    why_text,
+)
 from vidbench_analysis.side_by_side import Pair, Row
 
 from .output import Cell, Column, Line, Page, Table, cell
@@ -54,6 +62,8 @@ def _columns(several: bool) -> tuple[Column, ...]:
         Column("change", _("CHANGE (95 %)")),
         Column("verdict", _("VERDICT")),
         Column("why", _("WHY"), folds=True),
+        Column("changeLow", _("FROM"), wide=True),
+        Column("changeHigh", _("TO"), wide=True),
         Column("referenceShards", _("SHARDS REF"), wide=True),
         Column("subjectShards", _("SHARDS SUB"), wide=True),
         Column("method", _("METHOD"), wide=True),
@@ -77,6 +87,8 @@ def _line(row: Row, adjusted: float | None) -> tuple[Cell, ...]:
         cell(found.ratio.value - 1 if found.ratio else None, change_text(found)),
         cell(found.verdict.value, style=STYLES[found.verdict]),
         cell(why_text(found), why_text(found) or ""),
+        _bound(found, "low"),
+        _bound(found, "high"),
         cell(found.reference.shards),
         cell(found.subject.shards),
         cell(found.method.value),
@@ -87,6 +99,11 @@ def _line(row: Row, adjusted: float | None) -> tuple[Cell, ...]:
         cell(found.detectable, share_text(found.detectable) if row.metric.scale == "Ratio" else None),
         cell(row.pair.output.value),
     )
+
+
+def _bound(found: Comparison, side: Literal["low", "high"]) -> Cell:
+    bound = getattr(found.ratio, side) if found.ratio else None
+    return cell(None) if bound is None else cell(bound - 1, change_share(bound - 1))
 
 
 def _notes(rows: Sequence[Row]) -> list[str]:

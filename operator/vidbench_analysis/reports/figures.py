@@ -59,6 +59,11 @@ def change_text(found: Comparison) -> str:
     return f"{text} ({figure_text(difference.low, found.unit)} to {figure_text(difference.high, found.unit)})"
 
 
+def change_share(value: float) -> str:
+    """Return a change as a share of the reference, with its sign: 0.1 is `+10.0 %`."""
+    return f"{_share(value)} %"
+
+
 def share_text(value: float | None) -> str:
     """Return a share in per cent, without a sign: 0.021 is `2.1 %`."""
     return NOT_KNOWN if value is None or not math.isfinite(value) else f"{_share(value).lstrip('+')} %"

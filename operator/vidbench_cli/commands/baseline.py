@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vidbench_cli.options import Context, Files, Kubeconfig, Namespace, Output, Store
+from vidbench_cli.options import Context, Files, Kubeconfig, Namespace, Output
 from vidbench_cli.output import Format, make_console, write
 from vidbench_cli.texts import _
 
@@ -65,7 +65,6 @@ def set_baseline(
 
 def list_baselines(
     from_files: Files = None,
-    store: Store = None,
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
@@ -76,7 +75,7 @@ def list_baselines(
     from vidbench_cli.cluster import Cluster, Where
     from vidbench_cli.ledger import open_ledger
 
-    ledger = open_ledger(lambda: Cluster(Where(kubeconfig, context, namespace)), from_files or (), store)
+    ledger = open_ledger(lambda: Cluster(Where(kubeconfig, context, namespace)), from_files or ())
     page = list_page(ledger.labelled())
     if not page.tables[0].rows:
         text = _("No baseline in {place}. Make one: vidbench baseline set NAME RUN").format(place=ledger.place)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vidbench_cli.errors import UsageError
-from vidbench_cli.options import Context, Files, Kubeconfig, Namespace, Output, Store
+from vidbench_cli.options import Context, Files, Kubeconfig, Namespace, Output
 from vidbench_cli.output import Format, write
 from vidbench_cli.texts import _
 
@@ -47,7 +47,6 @@ def compare(
         str, typer.Option(help=_("Node: shards of the same number on the same node are pairs (of one run)."))
     ] = "None",
     from_files: Files = None,
-    store: Store = None,
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
@@ -65,7 +64,7 @@ def compare(
     from vidbench_cli.selectors import parse_selector
 
     wanted = [parse_selector(text) for text in selectors]
-    ledger = open_ledger(lambda: Cluster(Where(kubeconfig, context, namespace)), from_files or (), store)
+    ledger = open_ledger(lambda: Cluster(Where(kubeconfig, context, namespace)), from_files or ())
     found = [ledger.find(selector) for selector in wanted]
     write(make_page(found, by, against, metric, margin or ["2%"], pairing), output)
 

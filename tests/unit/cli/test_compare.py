@@ -179,7 +179,6 @@ MISTAKES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("before", "after", "--by", "model"), "have one model only: wan"),
     (("before", "after", "--against", "x"), "they are: before, after"),
     (("before", "after", "--pairing", "Maybe"), "neither None nor Node"),
-    (("before", "after", "--store", "default"), "two places"),
 )
 
 
