@@ -7,9 +7,10 @@ half-open breaker one attempt is let through, the probe. Knows nothing of slots 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from vidbench_api.kinds import RunnerClassSpec
 from vidbench_api.names import Reason, RowPhase
 from vidbench_api.run_spec import Hardware, Toleration
 from vidbench_api.run_status import ShardStatus
@@ -187,9 +188,15 @@ def _started_since(entry: Entry, moment: float) -> bool:
 
 def _usable_nodes(context: Context, hardware: Hardware) -> tuple[ObservedNode, ...]:
     """Return the nodes that take new pods of the entry, as far as they show it; none where nodes are not visible."""
-    tolerations = (*context.document.runner_class.default_tolerations, *hardware.tolerations)
-    nodes = matching_nodes(context.observed.nodes or {}, hardware)
-    return tuple(node for node in nodes if _takes_pods(node, hardware, tolerations))
+    return usable_nodes(context.observed.nodes or {}, hardware, context.document.runner_class)
+
+
+def usable_nodes(
+    nodes: Mapping[str, ObservedNode], hardware: Hardware, runner_class: RunnerClassSpec
+) -> tuple[ObservedNode, ...]:
+    """Return the nodes that take new pods of a hardware entry, as far as they show it, by name."""
+    tolerations = (*runner_class.default_tolerations, *hardware.tolerations)
+    return tuple(node for node in matching_nodes(nodes, hardware) if _takes_pods(node, hardware, tolerations))
 
 
 def _takes_pods(node: ObservedNode, hardware: Hardware, tolerations: Sequence[Toleration]) -> bool:

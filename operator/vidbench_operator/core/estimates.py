@@ -34,8 +34,23 @@ def runner_seconds(spec: BenchmarkResultSpec) -> float | None:
     return None if started is None or finished is None or finished < started else finished - started
 
 
+@dataclass(frozen=True)
+class ShardEstimate:
+    """How long a shard is expected to take, by so many earlier results; the shortest and the longest of them, scaled alike."""
+
+    seconds: int
+    results: int
+    shortest: int
+    longest: int
+
+
 def estimate_seconds(document: RequestDocument, heads: Iterable[LedgerHead]) -> dict[str, int]:
-    """Return the expected seconds of a shard by cell id, for cells whose names the ledger knows.
+    """Return the expected seconds of a shard by cell id, for cells whose names the ledger knows."""
+    return {cell: estimate.seconds for cell, estimate in estimate_shards(document, heads).items()}
+
+
+def estimate_shards(document: RequestDocument, heads: Iterable[LedgerHead]) -> dict[str, ShardEstimate]:
+    """Return what is expected of a shard by cell id, for cells whose names the ledger knows.
 
     The median over results, each scaled to the number of samples that this run asks for. Plan Precision asks for a range:
     as many as a result took are expected, if that lies within.
@@ -47,7 +62,16 @@ def estimate_seconds(document: RequestDocument, heads: Iterable[LedgerHead]) -> 
             scaled = head.seconds * min(most, max(least, head.samples)) / head.samples
             known.setdefault((head.model, head.hardware, head.variant), []).append(scaled)
     return {
-        cell.id: min(_MAX_COUNT, max(1, round(statistics.median(seconds))))
+        cell.id: ShardEstimate(
+            seconds=_whole(statistics.median(seconds)),
+            results=len(seconds),
+            shortest=_whole(min(seconds)),
+            longest=_whole(max(seconds)),
+        )
         for cell in document.cells
         if (seconds := known.get((cell.model, cell.hardware, cell.variant)))
     }
+
+
+def _whole(seconds: float) -> int:
+    return min(_MAX_COUNT, max(1, round(seconds)))
