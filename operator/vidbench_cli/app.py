@@ -20,12 +20,15 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from .commands import baseline, benchmark, compare, describe, get, logs, steer
+from .commands import baseline, benchmark, compare, describe, get, list_models, logs, plan, steer, validate
 from .errors import INTERRUPTED, CommandError, Exit
 from .escaping import printable
 from .texts import _
 
 COMMANDS = (
+    validate.register,
+    plan.register,
+    list_models.register,
     benchmark.register,
     get.register,
     describe.register,

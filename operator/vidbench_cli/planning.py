@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from vidbench_analysis.distributions import t_quantile
 from vidbench_analysis.metrics import find_metric
 from vidbench_analysis.observations import observe
-
 from vidbench_api.accounting import ANY_DEVICE, find_price
 from vidbench_api.architectures import ARCHITECTURES
 from vidbench_api.figures import SECONDS_PER_HOUR
@@ -66,7 +65,7 @@ class Knowledge:
     """What is known of the place where a run would go.
 
     `results` and `heads` are the ledger of its namespace, None where it cannot be read; `nodes` is None where they are not visible; `why`
-    says why, by `ledger` and `nodes`. `queue_exists` as in `check_before_start`. `now` is in seconds since the epoch.
+    says why, by `ledger` and `nodes`; by `class` it says why the references' class is none that was read (`permissive_class`). `queue_exists` as in `check_before_start`. `now` is in seconds since the epoch.
     """
 
     references: References
@@ -171,7 +170,7 @@ def plan_run(run: ObservedRun, known: Knowledge) -> RunPlan:
         reason=obstacle.reason.value if obstacle else None,
         cells=cells,
         hardware=tuple(_hardware_plan(entry.name, document, known) for entry in document.hardware),
-        disk=_disk(document, cells),
+        disk=_disk(document, cells, known),
         reuse=reusable.message,
         gpu_hours=_total([(cell.name, cell.gpu_hours) for cell in cells]),
         costs=_costs(cells),
@@ -318,6 +317,8 @@ def _cost(
         return Figure(float(http.price_per_video) * videos, text), http.currency
     if not document.find_hardware(cell.hardware).gpus:
         return unknown(_("no GPU is asked for, and only GPUs have prices")), None
+    if "class" in known.why:
+        return unknown(known.why["class"]), None
     prices = document.runner_class.accounting.prices
     if not prices:
         return unknown(_("the runner class has no prices (accounting.prices)")), None
@@ -351,14 +352,15 @@ def _hardware_plan(name: str, document: RequestDocument, known: Knowledge) -> Ha
         return HardwarePlan(name, entry.gpus, entry.resource_name, None, None, None, note=why)
     matching = matching_nodes(known.nodes, entry)
     usable = usable_nodes(known.nodes, entry, document.runner_class)
-    slots = sum(slots_on(node, entry, document.runner_class.resources) for node in usable)
+    holds = [slots_on(node, entry, document.runner_class.resources) for node in usable]
+    slots = sum(holds) if "class" not in known.why else None
     if not matching:
         note = _("no node matches the selector now; an autoscaler may bring one: kubectl get nodes --show-labels")
     elif not usable:
         note = _(
             "none of them takes pods: not ready, cordoned, or tainted with what hardware[].tolerations does not name"
         )
-    elif not slots:
+    elif slots == 0:
         note = _("none of them is large enough for a pod of this runner class: kubectl get rcl {name} -o yaml").format(
             name=document.runner_class_name
         )
@@ -373,14 +375,10 @@ def _memory_note(nodes: Iterable[ObservedNode]) -> str:
     return _("GPU memory by label: {sizes} MiB").format(sizes=", ".join(shown)) if shown else ""
 
 
-def _disk(document: RequestDocument, cells: Sequence[CellPlan]) -> tuple[DiskPlan, ...]:
+def _disk(document: RequestDocument, cells: Sequence[CellPlan], known: Knowledge) -> tuple[DiskPlan, ...]:
     uri = document.artifacts.storage_uri
     videos = _videos(document, cells) if uri else Figure(0.0, _("the run: no artifacts.storageUri, nothing is stored"))
-    scratch = parse_quantity(document.runner_class.resources.scratch)
-    places = [DiskPlan(_("videos"), uri or "-", videos)]
-    if scratch is not None:
-        limit = Figure(scratch, _("runner class: resources.scratch, the most that a pod may write"))
-        places.append(DiskPlan(_("scratch of a pod"), _("the node"), limit))
+    places = [DiskPlan(_("videos"), uri or "-", videos), DiskPlan(_("scratch of a pod"), _("the node"), _scratch(document, known))]
     weights: dict[str, DiskPlan] = {}
     for entry in cells:
         cell = entry.cell
@@ -389,6 +387,13 @@ def _disk(document: RequestDocument, cells: Sequence[CellPlan]) -> tuple[DiskPla
                 _("weights of {model}").format(model=cell.model), cell.source.hub.id, _weights(cell)
             )
     return (*places, *weights.values())
+
+
+def _scratch(document: RequestDocument, known: Knowledge) -> Figure:
+    limit = parse_quantity(document.runner_class.resources.scratch)
+    if "class" in known.why or limit is None:
+        return unknown(known.why.get("class", _("the runner class states none")))
+    return Figure(limit, _("runner class: resources.scratch, the most that a pod may write"))
 
 
 def _videos(document: RequestDocument, cells: Sequence[CellPlan]) -> Figure:
