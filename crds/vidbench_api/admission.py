@@ -140,7 +140,7 @@ def _quoting_remedy(value: Any, kind: str) -> str:
     return ""
 
 
-def _object_errors(value: dict[str, Any], schema: Schema, path: str) -> Iterator[FieldError]:
+def _object_errors(value: dict[Any, Any], schema: Schema, path: str) -> Iterator[FieldError]:
     for name in schema.get("required", ()):
         if name not in value:
             yield FieldError(_join(path, name), "is missing")

@@ -20,15 +20,33 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from .commands import baseline, benchmark, compare, describe, get, list_models, logs, plan, steer, validate
+from .commands import (
+    baseline,
+    benchmark,
+    compare,
+    describe,
+    get,
+    health_check,
+    init,
+    list_models,
+    logs,
+    plan,
+    steer,
+    try_model,
+    validate,
+    version,
+)
 from .errors import INTERRUPTED, CommandError, Exit
 from .escaping import printable
 from .texts import _
 
 COMMANDS = (
+    init.register,
     validate.register,
     plan.register,
     list_models.register,
+    try_model.register,
+    health_check.register,
     benchmark.register,
     get.register,
     describe.register,
@@ -36,6 +54,7 @@ COMMANDS = (
     steer.register,
     compare.register,
     baseline.register,
+    version.register,
 )
 
 

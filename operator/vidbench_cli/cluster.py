@@ -183,6 +183,12 @@ class Cluster:
         answer = self._object(self._send("GET", "/version", self._ask("get", NAMESPACES, None)).data)
         return str(answer.get("gitVersion"))
 
+    def read_from_pod(self, pod: str, port: int, path: str, *, namespace: str | None = None) -> str:
+        """Return what a pod serves at a port, through the API server: needs the right to get pods/proxy."""
+        ask = self._ask("get", PODS, namespace, f"{pod}:{port}", subresource="proxy")
+        target = f"{PODS.path(ask.namespace, quote(ask.name, safe=''), 'proxy')}/{path}"
+        return str(self._send("GET", target, ask).data.decode(errors="replace"))
+
     def stream_log(
         self, pod: str, *, namespace: str | None = None, query: Mapping[str, str] | None = None
     ) -> Iterator[bytes]:

@@ -19,11 +19,11 @@ from vidbench_operator.core.estimates import LedgerHead
 from vidbench_operator.core.observed import ObservedNode, ObservedRun, References
 from vidbench_operator.core.projections import explain, project_ledger_head, project_node, project_result
 
-from .checking import class_in, models_in, permissive_class
+from .checking import class_in, models_in
 from .cluster import CLASSES, MODELS, NODES, RESULTS, Cluster
 from .cluster_answers import Resource
 from .errors import ClusterAwayError, ClusterError, NotFoundError
-from .planning import Knowledge
+from .planning import Knowledge, permissive_class
 from .texts import _
 
 Object = dict[str, Any]

@@ -48,6 +48,9 @@ class KnownModel:
     licence: str | None
     parameters: str | None
     memory: MemoryFigure
+    memory_said: str | None = None
+    """What the catalogue's source says of memory, in its words: nothing is decided by it."""
+
     default_clip: str | None = None
     why_not: str | None = None
     overrides: bool = False
@@ -55,9 +58,7 @@ class KnownModel:
     """Whether `weights: Random` can build it without a download."""
 
 
-def list_models(
-    models: Mapping[str, VideoModelSpec], results: Iterable[BenchmarkResultSpec]
-) -> list[KnownModel]:
+def list_models(models: Mapping[str, VideoModelSpec], results: Iterable[BenchmarkResultSpec]) -> list[KnownModel]:
     """Return the VideoModels of a namespace, then what the catalogue has, services included, without those overridden."""
     measured = _measured(results)
     known = [_of_spec(name, spec, "VideoModel", measured) for name, spec in sorted(models.items())]
@@ -80,9 +81,7 @@ def _measured(results: Iterable[BenchmarkResultSpec]) -> dict[str, tuple[int, in
     return {model: (max(figures), len(figures)) for model, figures in peaks.items()}
 
 
-def _of_spec(
-    name: str, spec: VideoModelSpec, origin: Origin, measured: Mapping[str, tuple[int, int]]
-) -> KnownModel:
+def _of_spec(name: str, spec: VideoModelSpec, origin: Origin, measured: Mapping[str, tuple[int, int]]) -> KnownModel:
     facts = FACTS.models.get(name) if origin == "Catalogue" else None
     defaults, source = spec.defaults, spec.source
     return KnownModel(
@@ -94,6 +93,7 @@ def _of_spec(
         licence=spec.licence,
         parameters=facts.parameters.value if facts and facts.parameters else None,
         memory=_memory_of(name, spec, measured),
+        memory_said=_said(name) if facts else None,
         default_clip=f"{defaults.width}x{defaults.height}x{defaults.frames}, {defaults.steps} {_('steps')}",
         overrides=origin == "VideoModel" and (name in CATALOGUE or name in NOT_RUNNABLE),
         random_weights=source.tiny is not None or (spec.architecture or "") in ARCHITECTURES,
@@ -106,15 +106,22 @@ def _of_entry(name: str, why: str) -> KnownModel:
     if model is None:
         service = FACTS.services[name]
         nothing = MemoryFigure(None, _("a service: none of our GPUs"))
-        return KnownModel(name, "Service", service.task.value, None, service.provider.value, None, None, nothing, why_not=why)
+        return KnownModel(
+            name, "Service", service.task.value, None, service.provider.value, None, None, nothing, why_not=why
+        )
     figure = MemoryFigure(None, _("not known"))
     if model.estimate_mebibytes is not None:
         source = FACTS.sources[model.estimate_mebibytes.source].text
         figure = MemoryFigure(model.estimate_mebibytes.value, _("catalogue: {source}").format(source=source))
     return KnownModel(
         name, "Catalogue", model.task.value, model.pipeline_class.value, model.hub.value,
-        model.licence.value if model.licence else None, model.parameters.value if model.parameters else None, figure, why_not=why,
+        model.licence.value if model.licence else None, model.parameters.value if model.parameters else None, figure, memory_said=_said(name), why_not=why,
     )  # fmt: skip
+
+
+def _said(name: str) -> str | None:
+    fact = FACTS.models[name].memory
+    return None if fact is None else f"{fact.value} ({FACTS.sources[fact.source].text})"
 
 
 def _task_of(spec: VideoModelSpec) -> str | None:
@@ -147,7 +154,11 @@ def _memory_of(name: str, spec: VideoModelSpec, measured: Mapping[str, tuple[int
     architecture = ARCHITECTURES.get(spec.architecture or "")
     if architecture is not None:
         weights = architecture.weights_mebibytes(spec.defaults.dtype, spec.component_dtypes)
-        return MemoryFigure(weights, _("at least: weights alone, by counted parameters in {dtype}").format(dtype=spec.defaults.dtype), at_least=True)
+        return MemoryFigure(
+            weights,
+            _("at least: weights alone, by counted parameters in {dtype}").format(dtype=spec.defaults.dtype),
+            at_least=True,
+        )
     return MemoryFigure(None, _("not known: measure it, or set VideoModel.spec.estimatedMemoryMebibytes"))
 
 
@@ -163,6 +174,8 @@ def fit_of(memory: MemoryFigure, mebibytes: int) -> Fit:
 def largest_gpu(nodes: Iterable[ObservedNode]) -> tuple[int, str] | None:
     """Return the memory in MiB of the largest GPU that a node's label shows, and the node; None where none shows one."""
     sizes = [
-        (int(text), node.name) for node in nodes if (text := node.labels.get(MEMORY_LABEL, "")).isdecimal() and int(text)
+        (int(text), node.name)
+        for node in nodes
+        if (text := node.labels.get(MEMORY_LABEL, "")).isdecimal() and int(text)
     ]
     return max(sizes, default=None, key=lambda entry: entry[0])

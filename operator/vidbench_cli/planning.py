@@ -378,7 +378,10 @@ def _memory_note(nodes: Iterable[ObservedNode]) -> str:
 def _disk(document: RequestDocument, cells: Sequence[CellPlan], known: Knowledge) -> tuple[DiskPlan, ...]:
     uri = document.artifacts.storage_uri
     videos = _videos(document, cells) if uri else Figure(0.0, _("the run: no artifacts.storageUri, nothing is stored"))
-    places = [DiskPlan(_("videos"), uri or "-", videos), DiskPlan(_("scratch of a pod"), _("the node"), _scratch(document, known))]
+    places = [
+        DiskPlan(_("videos"), uri or "-", videos),
+        DiskPlan(_("scratch of a pod"), _("the node"), _scratch(document, known)),
+    ]
     weights: dict[str, DiskPlan] = {}
     for entry in cells:
         cell = entry.cell

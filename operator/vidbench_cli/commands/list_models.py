@@ -35,13 +35,16 @@ class Task(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("list-models", help=_("List the models of the catalogue, services, and the VideoModels of the namespace."))(list_all)
+    app.command(
+        "list-models", help=_("List the models of the catalogue, services, and the VideoModels of the namespace.")
+    )(list_all)
 
 
 def list_all(
     task: Annotated[Task | None, typer.Option(help=_("Only these."), case_sensitive=False)] = None,
     max_vram: Annotated[
-        str | None, typer.Option("--max-vram", metavar="SIZE", help=_("Only what may fit into a GPU of that memory, e.g. 24Gi."))
+        str | None,
+        typer.Option("--max-vram", metavar="SIZE", help=_("Only what may fit into a GPU of that memory, e.g. 24Gi.")),
     ] = None,
     fits: Annotated[
         bool, typer.Option("--fits", help=_("Only what may fit the largest GPU of this cluster, by the nodes' labels."))
@@ -59,7 +62,9 @@ def list_all(
     if fits and max_vram:
         raise UsageError(_("--fits and --max-vram both name a GPU's memory"), _("leave one of them out"))
     if fits and offline:
-        raise UsageError(_("--fits asks the cluster's nodes"), _("leave out --offline, or name the memory: --max-vram 24Gi"))
+        raise UsageError(
+            _("--fits asks the cluster's nodes"), _("leave out --offline, or name the memory: --max-vram 24Gi")
+        )
     cluster, notes = (None, []) if offline else _connect(namespace, context, kubeconfig)
     if fits and cluster is None:
         raise ClusterError(notes[0] if notes else _("no cluster"), _("name the memory instead: --max-vram 24Gi"))
@@ -114,7 +119,8 @@ def _limit(cluster: Cluster | None, max_vram: str | None, fits: bool) -> tuple[i
         size = parse_quantity(max_vram.removesuffix("B"))
         if not size or size < _MEBIBYTE:
             raise UsageError(
-                _("--max-vram: {size!r} is no amount of memory").format(size=max_vram), _("write e.g. 24Gi, 80G or 16384Mi")
+                _("--max-vram: {size!r} is no amount of memory").format(size=max_vram),
+                _("write e.g. 24Gi, 80G or 16384Mi"),
             )
         return int(size // _MEBIBYTE), ""
     if not fits or cluster is None:
@@ -135,14 +141,19 @@ def _page(shown: Sequence[KnownModel], limit: int | None, notes: Sequence[str]) 
     columns = (
         Column("name", _("NAME")), Column("origin", _("FROM")), Column("task", _("TASK")), Column("parameters", _("PARAMETERS")),
         Column("gpuMemoryMebibytes", _("GPU MIB")), Column("atLeast", _("AT LEAST"), wide=True), Column("fits", _("FITS"), wide=limit is None),
-        Column("memorySource", _("MEMORY FROM"), folds=True), Column("runnable", _("RUNS")),
+        Column("memorySource", _("MEMORY FROM"), folds=True),
+        Column("memorySaid", _("ITS SOURCE SAYS"), wide=True, folds=True), Column("runnable", _("RUNS")),
         Column("pipelineClass", _("CLASS"), wide=True), Column("source", _("SOURCE"), wide=True, folds=True),
         Column("licence", _("LICENCE"), wide=True, folds=True), Column("defaultClip", _("DEFAULT CLIP"), wide=True),
         Column("randomWeights", _("RANDOM WEIGHTS"), wide=True), Column("whyNot", _("WHY NOT"), wide=True, folds=True),
     )  # fmt: skip
     table = Table(columns, tuple(_row(entry, limit) for entry in shown))
     lines = [_("{count} models; GPU MIB is of a default clip without offload").format(count=len(shown)), *notes]
-    return Page(tables=(table,) if shown else (), notes=tuple(Line(line, "dim") for line in lines), data={"models": table.records, "notes": list(notes)})
+    return Page(
+        tables=(table,) if shown else (),
+        notes=tuple(Line(line, "dim") for line in lines),
+        data={"models": table.records, "notes": list(notes)},
+    )
 
 
 def _row(entry: KnownModel, limit: int | None) -> tuple[Cell, ...]:
@@ -153,7 +164,7 @@ def _row(entry: KnownModel, limit: int | None) -> tuple[Cell, ...]:
     amount = None if memory.mebibytes is None else f"{'>= ' if memory.at_least else ''}{memory.mebibytes}"
     return (
         cell(entry.name), cell(entry.origin + ("*" if entry.overrides else "")), cell(entry.task), cell(entry.parameters),
-        cell(memory.mebibytes, amount), cell(memory.at_least), cell(fit), cell(memory.source),
+        cell(memory.mebibytes, amount), cell(memory.at_least), cell(fit), cell(memory.source), cell(entry.memory_said),
         cell(entry.why_not is None, _("no") if entry.why_not else _("yes"), "dim" if entry.why_not else ""),
         cell(entry.pipeline_class), cell(entry.hub), cell(entry.licence), cell(entry.default_clip), cell(entry.random_weights),
         cell(entry.why_not),

@@ -131,9 +131,9 @@ def _page(bodies: Sequence[dict[str, object]], findings: Sequence[Finding], serv
     errors = sum(finding.level == "Error" for finding in findings)
     where = _("the API server at {server} agrees").format(server=server) if server else _("no API server was asked")
     heading = (
-        Line(_("{count} errors in {objects} objects").format(count=errors, objects=len(bodies)), "red")
+        Line(_("errors: {count} (objects: {objects})").format(count=errors, objects=len(bodies)), "red")
         if errors
-        else Line(_("{objects} objects are right; {where}").format(objects=len(bodies), where=where), "green")
+        else Line(_("all is right (objects: {objects}); {where}").format(objects=len(bodies), where=where), "green")
     )
     rows = tuple(
         (

@@ -1,0 +1,172 @@
+"""`vidbench test-model`: does this model make a clip at this place? One sample, as a run that is deleted afterwards."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vidbench_cli.errors import ClusterError, RunFailedError, UsageError
+from vidbench_cli.options import Context, Kubeconfig, Namespace, Output
+from vidbench_cli.output import Format, Line, make_console, write
+from vidbench_cli.texts import _
+
+if TYPE_CHECKING:
+    from vidbench_cli.cluster import Cluster
+    from vidbench_cli.runs import RunView
+
+POLL_SECONDS = 1.0
+OPERATOR_SECONDS = 60.0
+"""An operator that has not looked at a run for so long is not there."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("test-model", help=_("Generate one clip with one model on the cluster, and say what came of it."))(
+        try_model
+    )
+
+
+def try_model(
+    model: Annotated[str, typer.Argument(help=_("A catalogue entry or a VideoModel of the namespace."))],
+    gpus: Annotated[int, typer.Option(min=0, max=16, help=_("GPUs of the pod; 0: the CPU."))] = 1,
+    node_selector: Annotated[
+        list[str] | None,
+        typer.Option("--node-selector", metavar="KEY=VALUE", help=_("Label that the node must have. Repeatable.")),
+    ] = None,
+    runner_class: Annotated[
+        str | None, typer.Option(help=_("RunnerClass. Default: `default`, with --gpus 0 `cpu`."))
+    ] = None,
+    random_weights: Annotated[
+        bool, typer.Option("--random-weights", help=_("Its configuration without its weights."))
+    ] = False,
+    height: Annotated[int | None, typer.Option(help=_("Of the clip; default: the model's."))] = None,
+    width: Annotated[int | None, typer.Option(help=_("Of the clip; default: the model's."))] = None,
+    frames: Annotated[int | None, typer.Option(help=_("Of the clip; default: the model's."))] = None,
+    steps: Annotated[int | None, typer.Option(help=_("Denoising steps; default: the model's."))] = None,
+    prompt: Annotated[str | None, typer.Option(help=_("Default: a cat in wet grass."))] = None,
+    timeout: Annotated[
+        int, typer.Option(min=30, max=86_400, help=_("Seconds for all of it, waiting for a node included."))
+    ] = 3600,
+    keep: Annotated[
+        bool, typer.Option("--keep", help=_("Do not delete the run afterwards; its result stays in any case."))
+    ] = False,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Test a model; exit code 4 if it made no clip."""
+    from vidbench_cli.checking import check_schemas
+    from vidbench_cli.cluster import RUNS, Cluster, Where
+    from vidbench_cli.run_page import run_page
+    from vidbench_cli.trial_run import PROMPT, is_good, remedy_of, trial_name, trial_run
+
+    sizes = {"height": height, "width": width, "frames": frames}
+    body = trial_run(
+        trial_name(model, secrets.token_hex(3)),
+        model,
+        gpus=gpus,
+        node_selector=_labels(node_selector or []),
+        runner_class=runner_class or ("default" if gpus else "cpu"),
+        random_weights=random_weights,
+        clip={name: size for name, size in sizes.items() if size is not None},
+        steps=steps,
+        prompt=prompt or PROMPT,
+        seconds=timeout,
+    )
+    wrong = check_schemas([body])
+    if wrong:
+        raise UsageError(f"{wrong[0].field}: {wrong[0].message}", wrong[0].remedy)
+    cluster = Cluster(Where(kubeconfig, context, namespace))
+    stored = cluster.create(RUNS, body)
+    name, uid = stored["metadata"]["name"], stored["metadata"]["uid"]
+    try:
+        view = _wait(cluster, name, timeout, output)
+    finally:
+        if not keep:
+            _delete(cluster, name, uid)
+    rows = view.status.rows
+    row = rows[0] if rows else None
+    page = run_page(view)
+    write(replace(page, notes=(*page.notes, *_kept(name, keep))), output)
+    if not is_good(row):
+        reason = row.reason if row is not None and row.reason else _reason(view)
+        said = (row.message if row is not None else None) or view.status.message or ""
+        raise RunFailedError(
+            _("{model} made no clip: {reason}: {said}").format(model=model, reason=reason or "?", said=said),
+            remedy_of(reason),
+        )
+
+
+def _labels(texts: list[str]) -> dict[str, str]:
+    labels: dict[str, str] = {}
+    for text in texts:
+        key, separator, value = text.partition("=")
+        if not separator or not key:
+            raise UsageError(
+                _("--node-selector {text!r} is no KEY=VALUE").format(text=text),
+                _("e.g. nvidia.com/gpu.product=NVIDIA-L40S"),
+            )
+        labels[key] = value
+    return labels
+
+
+def _wait(cluster: Cluster, name: str, seconds: int, output: Format) -> RunView:
+    """Wait for the run's end, telling what it waits for; raises ClusterError if no operator takes it up."""
+    from vidbench_cli.cluster import ask_patiently
+    from vidbench_cli.runs import RunReader
+
+    reader = RunReader(cluster, name)
+    console = make_console(stderr=True) if output.for_people else None
+    began, told = time.monotonic(), ""
+    while True:
+        view = ask_patiently(reader.read)
+        if view.ended:
+            return view
+        said = view.status.message or ""
+        if console is not None and said and said != told:
+            console.print(said, style="dim")
+            told = said
+        waited = time.monotonic() - began
+        if waited > OPERATOR_SECONDS and view.status.phase is None:
+            raise ClusterError(
+                _("no operator has looked at the run for {seconds:.0f} s").format(seconds=waited),
+                "vidbench health-check",
+            )
+        if waited > seconds + OPERATOR_SECONDS:
+            raise ClusterError(
+                _("the run has not ended {seconds:.0f} s after its time was over").format(seconds=waited - seconds),
+                "vidbench health-check",
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def _delete(cluster: Cluster, name: str, uid: str) -> None:
+    """Delete the run; that it may not be deleted must not hide what it found."""
+    from vidbench_cli.cluster import RUNS
+
+    try:
+        cluster.delete(RUNS, name, uid=uid)
+    except ClusterError as error:
+        make_console(stderr=True).print(
+            _("run {name} is still there: {error}").format(name=name, error=error.message), style="yellow"
+        )
+
+
+def _kept(name: str, keep: bool) -> list[Line]:
+    return (
+        [Line(_("the run is kept: vidbench describe {name}; kubectl delete br {name}").format(name=name), "dim")]
+        if keep
+        else []
+    )
+
+
+def _reason(view: RunView) -> str | None:
+    """Return why a run without rows ended: its Failed condition's reason."""
+    return next(
+        (entry.reason for entry in view.status.conditions if entry.type == "Failed" and entry.status == "True"), None
+    )
