@@ -1,0 +1,259 @@
+"""What a run will take: every figure from what it must be from, with its source, and null with a reason where nothing is known."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from scipy import stats
+from support.builders import NOW, Scene, latencies, observed_run, references, run_spec, runner_class, video_model
+
+from vidbench_api.catalogue import CATALOGUE
+from vidbench_api.measured import ClipFacts, Environment, Memory, ValidityVerdict
+from vidbench_api.names import Outcome, Validity
+from vidbench_api.result import BenchmarkResultSpec, RunReference
+from vidbench_cli.plan_page import plan_data, plan_page
+from vidbench_cli.planning import Knowledge, plan_run
+from vidbench_operator.core.estimates import LedgerHead
+from vidbench_operator.core.observed import NodeTaint, ObservedNode, References
+
+PRICES = [{"device": "NVIDIA H100 80GB HBM3", "perGpuHour": "2.50", "currency": "USD", "source": "list, 2026"}]
+WORKLOAD = {"prompts": [{"id": "cat", "text": "A cat."}], "seeds": {"count": 4}}
+
+
+def node(name: str = "node-1", **changes: Any) -> ObservedNode:
+    labels = {
+        "nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3",
+        "nvidia.com/gpu.memory": "81559",
+        "nvidia.com/cuda.driver.major": "570",
+    }
+    allocatable = {"cpu": "64", "memory": "512Gi", "nvidia.com/gpu": "8"}
+    return replace(
+        ObservedNode(name, labels, ready=True, allocatable=allocatable, system={"architecture": "amd64"}), **changes
+    )
+
+
+def knowledge(spec: Any, **changes: Any) -> Knowledge:
+    known = Knowledge(references(spec), CATALOGUE, NOW, results={}, nodes={"node-1": node()})
+    return replace(known, **changes)
+
+
+def earlier(scene: Scene, number: int, latency: int, **changes: Any) -> BenchmarkResultSpec:
+    """A result of another run, of a process of its own."""
+    cell = scene.cell
+    clip = ClipFacts(height=cell.height, width=cell.width, frames_requested=cell.frames, steps=cell.steps)
+    environment = Environment(device="NVIDIA H100 80GB HBM3", device_count=1, gpu_uuid=f"GPU-{number}")
+    given = {
+        "run": RunReference(name=f"old-{number}", uid=f"uid-{number}"),
+        "clip": clip,
+        "series": (latencies(latency, latency),),
+        "environment": environment,
+    }
+    return scene.result(**(given | changes))
+
+
+def test_gpu_hours_and_cost_follow_from_the_ledgers_median() -> None:
+    spec = run_spec(workload=WORKLOAD, measurement={"shards": 3}, hardware=[{"name": "h100", "gpus": 2}])
+    heads = tuple(
+        LedgerHead("wan", "h100", "default", seconds, samples)
+        for seconds, samples in ((100.0, 2), (300.0, 4), (900.0, 4))
+    )
+    refs = replace(references(spec), runner_class=runner_class(accounting={"prices": PRICES}))
+    plan = plan_run(observed_run(spec), knowledge(spec, heads=heads, references=refs))
+    cell = plan.cells[0]
+    # Scaled to 4 samples: 200, 300, 900.
+    assert cell.shard_seconds.value == 300
+    assert cell.shard_seconds.source == "ledger: median of 3 results of the same names, 200 to 900 s"
+    assert cell.gpu_hours.value == pytest.approx(3 * 2 * 300 / 3600)
+    assert cell.cost.value == pytest.approx(3 * 2 * 300 / 3600 * 2.5)
+    assert "2.50 USD" in cell.cost.source
+    assert "list, 2026" in cell.cost.source
+    assert plan.gpu_hours.value == pytest.approx(0.5)
+    assert plan.costs["USD"].value == pytest.approx(1.25)
+    assert plan.gpu_hours.source == "ledger"
+
+
+def test_what_no_result_tells_is_null_and_so_is_the_sum() -> None:
+    spec = run_spec(models=["wan", "ltx"])
+    known = knowledge(spec, heads=(LedgerHead("wan", "default", "default", 3600.0, 1),))
+    plan = plan_run(observed_run(spec), known)
+    first, second = plan.cells
+    assert first.gpu_hours.value == pytest.approx(1.0)
+    assert second.gpu_hours.value is None
+    assert "no earlier result" in second.gpu_hours.reason
+    assert plan.gpu_hours.value is None
+    assert plan.gpu_hours.reason == "not known of 1 of 2 cells, e.g. ltx/default/default; the others: 1.000"
+    assert plan_data(plan)["cells"][1]["gpuHours"] == {"value": None, "reason": second.gpu_hours.reason}
+
+
+def test_reasons_are_those_of_what_could_not_be_read() -> None:
+    spec = run_spec(measurement={"shards": 3})
+    why = {"ledger": "you may not list results", "nodes": "you may not list nodes"}
+    plan = plan_run(observed_run(spec), knowledge(spec, results=None, nodes=None, why=why))
+    cell = plan.cells[0]
+    assert cell.shard_seconds.reason == cell.half_width.reason == "you may not list results"
+    assert (plan.hardware[0].matching, plan.hardware[0].note) == (None, "you may not list nodes")
+
+
+def test_width_is_t_times_the_spread_of_earlier_shards() -> None:
+    spec = run_spec(measurement={"shards": 5})
+    scene = Scene.of(measurement={"shards": 5})
+    means = (2_000_000, 2_020_000, 1_990_000, 2_050_000)
+    results = {f"r{number}": earlier(scene, number, mean) for number, mean in enumerate(means)}
+    width = plan_run(observed_run(spec), knowledge(spec, results=results)).cells[0].half_width
+    average = sum(means) / 4
+    spread = math.sqrt(sum((mean - average) ** 2 for mean in means) / 3) / average
+    assert width.value == pytest.approx(stats.t.ppf(0.975, 4) * spread / math.sqrt(5))
+    assert width.source == "ledger: spread of 4 earlier shards, t for 5"
+
+
+@pytest.mark.parametrize(
+    ("change", "counted"),
+    [
+        ({"outcome": Outcome.FAILED, "reason": "Hung"}, 1),
+        ({"validity": ValidityVerdict(state=Validity.INVALID, reasons=("GpuShared",))}, 1),
+        ({"rung": "VaeTiling"}, 1),
+        ({"clip": ClipFacts(height=8, width=8, frames_requested=1, steps=1)}, 1),
+        ({"clip": None}, 1),
+        ({}, 2),
+    ],
+)
+def test_width_counts_valid_results_of_the_same_clip_alone(change: dict[str, Any], counted: int) -> None:
+    spec = run_spec(measurement={"shards": 3})
+    scene = Scene.of(measurement={"shards": 3})
+    results = {"a": earlier(scene, 1, 2_000_000), "b": earlier(scene, 2, 2_100_000, **change)}
+    width = plan_run(observed_run(spec), knowledge(spec, results=results)).cells[0].half_width
+    assert (width.value is not None) == (counted == 2)
+    if counted == 1:
+        assert "1 earlier valid shards" in width.reason
+
+
+@pytest.mark.parametrize(
+    ("measurement", "words"),
+    [({"shards": 1}, "OneShard"), ({"shards": 3, "plan": "Repro"}, "never timed"), ({"shards": 3}, "2 are needed")],
+)
+def test_width_that_cannot_be_expected_says_why(measurement: dict[str, Any], words: str) -> None:
+    spec = run_spec(measurement=measurement)
+    width = plan_run(observed_run(spec), knowledge(spec)).cells[0].half_width
+    assert width.value is None
+    assert words in width.reason
+
+
+def test_memory_is_measured_before_it_is_estimated() -> None:
+    spec = run_spec()
+    scene = Scene.of()
+    model = video_model(estimatedMemoryMebibytes=20_000)
+    refs = References(runner_class(), {"wan": model})
+    estimate = plan_run(observed_run(spec), knowledge(spec, references=refs)).cells[0].memory_mebibytes
+    assert (estimate.value, estimate.source.split(":")[0]) == (20_000, "model")
+    results = {"a": earlier(scene, 1, 2_000_000, memory=Memory(device=30 * 2**30))}
+    measured = plan_run(observed_run(spec), knowledge(spec, references=refs, results=results)).cells[0].memory_mebibytes
+    assert (measured.value, measured.source) == (30 * 1024, "ledger: highest device peak of 1 results")
+    bare = plan_run(observed_run(spec), knowledge(spec)).cells[0].memory_mebibytes
+    assert bare.value is None
+
+
+def test_nodes_that_take_no_pods_are_matched_and_not_usable() -> None:
+    spec = run_spec(
+        hardware=[{"name": "h100", "gpus": 2, "nodeSelector": {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}}]
+    )
+    nodes = {
+        "a": node("a"),
+        "cordoned": node("cordoned", unschedulable=True),
+        "tainted": node("tainted", taints=(NodeTaint("team", "NoSchedule"),)),
+        "other": node("other", labels={}),
+    }
+    entry = plan_run(observed_run(spec), knowledge(spec, nodes=nodes)).hardware[0]
+    assert (entry.matching, entry.usable, entry.slots, entry.nodes) == (3, 1, 4, ("a",))
+    none = plan_run(observed_run(spec), knowledge(spec, nodes={"other": nodes["other"]})).hardware[0]
+    assert (none.matching, none.usable) == (0, 0)
+    assert "autoscaler" in none.note
+
+
+def test_reused_shards_cost_nothing_and_are_counted() -> None:
+    spec = run_spec(reuse={"policy": "IfIdentical"}, measurement={"shards": 2})
+    scene = Scene.of(measurement={"shards": 2})
+    known = knowledge(spec, heads=(LedgerHead("wan", "default", "default", 3600.0, 1),))
+    from vidbench_operator.core.environment import environment_of
+
+    environment = environment_of(node(), scene.document.hardware[0], "vidbench/runner").digest
+    assert environment is not None
+    results = {"a": earlier(scene, 1, 2_000_000, environment_hash=environment)}
+    cell = plan_run(observed_run(spec), replace(known, results=results)).cells[0]
+    assert (cell.shards, cell.reused, cell.gpu_hours.value) == (2, 1, 1.0)
+
+
+def test_an_obstacle_is_what_the_operator_would_say() -> None:
+    spec = run_spec(runnerClassName="fast")
+    plan = plan_run(observed_run(spec), knowledge(spec, references=References(None, {})))
+    assert plan.waits
+    assert plan.reason == "RunnerClassNotFound"
+    refused = run_spec(hardware=[{"name": "cpu", "gpus": 0}], variants=[{"name": "a", "offload": "Model"}])
+    plan = plan_run(observed_run(refused), knowledge(refused))
+    assert (plan.reason, plan.waits, plan.cells) == ("InvalidVariant", False, ())
+    many = run_spec(hardware=[{"name": "big", "gpus": 16}])
+    plan = plan_run(observed_run(many), knowledge(many))
+    assert (plan.reason, plan.waits, len(plan.cells)) == ("NotEnoughGpusOnANode", True, 1)
+
+
+def test_disk_is_an_upper_bound_for_videos_and_a_lower_one_for_weights() -> None:
+    spec = run_spec(
+        models=["wan21-1-3b"],
+        workload=WORKLOAD,
+        artifacts={"storageUri": "claim://videos", "keepVideos": "All"},
+        measurement={"shards": 2},
+    )
+    plan = plan_run(observed_run(spec), knowledge(spec, references=References(runner_class(), {})))
+    videos, scratch, weights = plan.disk
+    cell = plan.cells[0].cell
+    assert videos.size.value == 2 * 4 * cell.height * cell.width * cell.frames * 3
+    assert "at most" in videos.size.source
+    assert scratch.size.value == 10 * 2**30
+    assert weights.where == "Wan-AI/Wan2.1-T2V-1.3B-Diffusers"
+    assert weights.size.value is not None
+    assert "at least" in weights.size.source
+    unknown_class = plan_run(
+        observed_run(spec), knowledge(spec, references=References(runner_class(), {}), why={"class": "not read"})
+    )
+    assert unknown_class.disk[1].size.value is None
+    assert unknown_class.cells[0].cost.reason == "not read"
+
+
+@pytest.mark.parametrize(
+    ("prices", "device", "value"),
+    [
+        (PRICES, "NVIDIA-H100-80GB-HBM3", 2.5),
+        (PRICES, "NVIDIA-L40S", None),
+        (PRICES, None, None),
+        ([PRICES[0] | {"device": "*"}], None, 2.5),
+        ([], "NVIDIA-H100-80GB-HBM3", None),
+    ],
+)
+def test_price_is_of_the_gpu_that_the_nodes_show(
+    prices: list[dict[str, str]], device: str | None, value: float | None
+) -> None:
+    spec = run_spec()
+    refs = replace(references(spec), runner_class=runner_class(accounting={"prices": prices}))
+    labels = {"nvidia.com/gpu.product": device} if device else {}
+    known = knowledge(
+        spec,
+        references=refs,
+        nodes={"a": node("a", labels=labels)},
+        heads=(LedgerHead("wan", "default", "default", 3600.0, 1),),
+    )
+    cost = plan_run(observed_run(spec), known).cells[0].cost
+    assert cost.value == value
+    assert cost.source if value else cost.reason
+
+
+def test_page_says_where_every_figure_is_from() -> None:
+    spec = run_spec(models=["wan", "ltx"])
+    plan = plan_run(observed_run(spec), knowledge(spec, heads=(LedgerHead("wan", "default", "default", 60.0, 1),)))
+    page = plan_page(plan)
+    sources = next(table for table in page.tables if table.title.startswith("Where"))
+    texts = [row[2].text for row in sources.rows]
+    assert any(text.startswith("ledger: median of 1 results") for text in texts)
+    assert any(text.startswith("unknown: no earlier result") for text in texts)
+    assert "GPU-hours: unknown" in page.heading[0].text
