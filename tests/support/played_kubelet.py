@@ -173,7 +173,13 @@ class PlayedKubelet:
         return ending if ending is not None and ending.after_seconds == 0 else Ending(143, None, "Error")
 
     def _end(self, pod: Pod, ending: Ending) -> None:
-        terminated = {"exitCode": ending.exit_code, "reason": ending.reason, "startedAt": _now(), "finishedAt": _now()}
+        ended = _now()
+        terminated = {
+            "exitCode": ending.exit_code,
+            "reason": ending.reason,
+            "startedAt": _start_of(pod) or ended,
+            "finishedAt": ended,
+        }
         if ending.message is not None:
             terminated["message"] = ending.message
         phase = "Succeeded" if ending.exit_code == 0 else "Failed"
@@ -194,6 +200,14 @@ def _container(pod: Pod, state: dict[str, Any]) -> dict[str, Any]:
     image = pod["spec"]["containers"][0]["image"]
     base = {"name": RUNNER_CONTAINER, "image": image, "imageID": "played@sha256:0", "restartCount": 0}
     return {**base, "ready": "running" in state, "state": state}
+
+
+def _start_of(pod: Pod) -> str | None:
+    """Return when the container started, as its status says; None for one that never ran."""
+    for status in pod["status"].get("containerStatuses", []):
+        if "running" in status["state"]:
+            return str(status["state"]["running"]["startedAt"])
+    return None
 
 
 def _running() -> dict[str, Any]:
