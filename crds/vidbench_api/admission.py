@@ -21,6 +21,7 @@ from .names import API_VERSION, GROUP
 
 _SHOWN: Final = 60
 _OBJECT_NAME: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+_GENERATED: Final = "00000"
 _TOP: Final = ("apiVersion", "kind", "metadata", "spec", "status")
 _WORDS: Final = {"object": "an object", "array": "a list", "string": "text", "integer": "an integer", "number": "a number",
                  "boolean": "true or false"}  # fmt: skip
@@ -57,6 +58,7 @@ def admit(body: Mapping[str, Any]) -> Admission:
         return Admission(whole, tuple(errors))
     schema = _schema_of(kind.kind)
     _fill_in(whole, schema)
+    _name_as_server_does(whole)
     errors = [*_metadata_errors(whole, kind), *_structure_errors(whole, schema, "")]
     if errors:
         return Admission(whole, tuple(errors))
@@ -76,6 +78,13 @@ def _identity_errors(body: Mapping[str, Any], kind: Kind | None) -> Iterator[Fie
         yield FieldError("kind", f"{_shown(body.get('kind'))} is no kind of {GROUP}", f"it has {names}")
     elif body.get("apiVersion") != API_VERSION:
         yield FieldError("apiVersion", f"is {_shown(body.get('apiVersion'))}", f"write {API_VERSION}")
+
+
+def _name_as_server_does(body: dict[str, Any]) -> None:
+    """Give an object with `generateName` a name of the length that the server's has."""
+    metadata = body.get("metadata")
+    if isinstance(metadata, dict) and not metadata.get("name") and isinstance(metadata.get("generateName"), str):
+        metadata["name"] = metadata["generateName"] + _GENERATED
 
 
 def _metadata_errors(body: Mapping[str, Any], kind: Kind) -> Iterator[FieldError]:

@@ -48,7 +48,7 @@ class Surroundings:
 def name_of(body: Mapping[str, Any]) -> str:
     """Return kind and name of an object for people."""
     metadata = body.get("metadata")
-    name = metadata.get("name") if isinstance(metadata, Mapping) else None
+    name = metadata.get("name") or metadata.get("generateName") if isinstance(metadata, Mapping) else None
     return f"{body.get('kind') or _('object')}/{name or '?'}"
 
 

@@ -115,7 +115,10 @@ def _ask_server(cluster: Cluster, bodies: Sequence[dict[str, object]], namespace
         metadata = body["metadata"]
         where = namespace or (str(metadata.get("namespace") or "") if isinstance(metadata, dict) else "") or None
         try:
-            cluster.apply(resource, body, namespace=where, force=True, dry_run=True)
+            if isinstance(metadata, dict) and not metadata.get("name"):
+                cluster.create(resource, body, namespace=where, dry_run=True)
+            else:
+                cluster.apply(resource, body, namespace=where, force=True, dry_run=True)
         except UsageError as error:
             for line in error.remedy.splitlines() or [error.message]:
                 path, _separator, said = line.partition(": ")

@@ -81,6 +81,13 @@ def test_mistakes_are_named_with_a_remedy(body: dict[str, Any], path: str, words
     assert words in found[0]
 
 
+def test_a_generated_name_counts_with_its_letters() -> None:
+    body = benchmark_run() | {"metadata": {"generateName": "a" * 35}}
+    assert admit(body).errors == ()
+    longer = admit(body | {"metadata": {"generateName": "a" * 36}})
+    assert [entry.path for entry in longer.errors] == ["metadata.name"]
+
+
 def test_defaults_are_filled_in_and_nothing_of_the_callers_is_changed() -> None:
     body = benchmark_run(variants=None)
     before = json.dumps(body)
