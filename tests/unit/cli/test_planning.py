@@ -16,6 +16,7 @@ from vidbench_api.names import Outcome, Validity
 from vidbench_api.result import BenchmarkResultSpec, RunReference
 from vidbench_cli.plan_page import plan_data, plan_page
 from vidbench_cli.planning import Knowledge, plan_run
+from vidbench_operator.core.environment import environment_of
 from vidbench_operator.core.estimates import LedgerHead
 from vidbench_operator.core.observed import NodeTaint, ObservedNode, References
 
@@ -176,8 +177,6 @@ def test_reused_shards_cost_nothing_and_are_counted() -> None:
     spec = run_spec(reuse={"policy": "IfIdentical"}, measurement={"shards": 2})
     scene = Scene.of(measurement={"shards": 2})
     known = knowledge(spec, heads=(LedgerHead("wan", "default", "default", 3600.0, 1),))
-    from vidbench_operator.core.environment import environment_of
-
     environment = environment_of(node(), scene.document.hardware[0], "vidbench/runner").digest
     assert environment is not None
     results = {"a": earlier(scene, 1, 2_000_000, environment_hash=environment)}
