@@ -22,7 +22,7 @@ from vidbench_operator.core.projections import explain, project_ledger_head, pro
 from .checking import class_in, models_in
 from .cluster import CLASSES, MODELS, NODES, RESULTS, Cluster
 from .cluster_answers import Resource
-from .errors import ClusterAwayError, ClusterError, NotFoundError
+from .errors import ClusterAwayError, ClusterError, NotFoundError, NotServedError
 from .planning import Knowledge, permissive_class
 from .texts import _
 
@@ -142,9 +142,11 @@ def _queue_exists(cluster: Cluster, name: str, namespace: str) -> bool | None:
     for queues in _QUEUES:
         try:
             cluster.get(queues, name, namespace=namespace)
+        except (NotFoundError, NotServedError):
+            continue
         except ClusterAwayError:
             raise
         except ClusterError:
-            continue
+            return None
         return True
-    return False if cluster.review_access("get", _QUEUES[0], namespace=namespace) else None
+    return False
