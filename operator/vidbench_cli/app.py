@@ -31,6 +31,7 @@ from .commands import (
     list_models,
     logs,
     plan,
+    self_test,
     steer,
     try_model,
     validate,
@@ -54,6 +55,7 @@ COMMANDS = (
     steer.register,
     compare.register,
     baseline.register,
+    self_test.register,
     version.register,
 )
 

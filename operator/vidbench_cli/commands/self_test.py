@@ -1,0 +1,132 @@
+"""`vidbench self-test`: one cell twice, on this cluster; its spread is the smallest effect that the cluster may claim."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vidbench_cli.errors import RunFailedError, UsageError
+from vidbench_cli.options import Context, Files, Kubeconfig, Namespace, Output
+from vidbench_cli.output import Format, make_console, write
+from vidbench_cli.texts import _
+
+if TYPE_CHECKING:
+    from vidbench_cli.cluster import Cluster
+    from vidbench_cli.ledger import Found
+
+POLL_SECONDS = 2.0
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(
+        "self-test",
+        help=_("Measure one cell twice: how much does it differ from itself, and which effect may be claimed?"),
+    )(self_test)
+
+
+def self_test(
+    model: Annotated[
+        str | None,
+        typer.Argument(metavar="MODEL", help=_("A model of the catalogue or a VideoModel: apply a run of it.")),
+    ] = None,
+    run: Annotated[str | None, typer.Option(help=_("Read this run instead, which has two equal variants."))] = None,
+    name: Annotated[str, typer.Option(help=_("Name of the run that is applied."))] = "self-test",
+    runner_class: Annotated[str, typer.Option(help=_("Its RunnerClass."))] = "default",
+    selector: Annotated[
+        list[str] | None, typer.Option("--selector", "-l", help=_("Label of nodes: KEY=VALUE."))
+    ] = None,
+    gpus: Annotated[int, typer.Option(help=_("GPUs of a shard; 0 measures on the CPU."), min=0, max=16)] = 1,
+    shards: Annotated[int, typer.Option(help=_("Shards of each of the two."), min=2, max=64)] = 5,
+    samples: Annotated[int, typer.Option(help=_("Samples of a shard."), min=1, max=64)] = 5,
+    random_weights: Annotated[
+        bool, typer.Option("--random-weights", help=_("The model's configuration without its weights: no download."))
+    ] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help=_("Wait until it has ended and show what came of it."))
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help=_("Print the run and apply nothing."))] = False,
+    metric: Annotated[str, typer.Option("--metric", "-m", help=_("Metrics between commas."))] = "latency,memory,energy",
+    margin: Annotated[str, typer.Option(help=_("Differences below it do not matter."))] = "2%",
+    from_files: Files = None,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Apply a run with one cell twice, or read one."""
+    if (model is None) == (run is None):
+        raise UsageError(
+            _("give a model to measure, or --run NAME of a run with two equal variants"),
+            _("for example: vidbench self-test wan21-1-3b --random-weights --follow"),
+        )
+    from vidbench_cli.cluster import Cluster, Where
+    from vidbench_cli.ledger import open_ledger
+    from vidbench_cli.selectors import parse_selector
+    from vidbench_cli.self_test_page import Wanted, run_of
+
+    if run is not None:
+        wanted = parse_selector(run)
+        ledger = open_ledger(lambda: Cluster(Where(kubeconfig, context, namespace)), from_files or ())
+        _show(ledger.find(wanted), metric, margin, output)
+        return
+    manifest = run_of(
+        Wanted(model or "", name, runner_class, tuple(selector or ()), gpus, shards, samples, random_weights)
+    )
+    if dry_run:
+        import yaml
+
+        typer.echo(yaml.safe_dump(manifest, sort_keys=False), nl=False)
+        return
+    cluster = Cluster(Where(kubeconfig, context, namespace))
+    from vidbench_cli.cluster import RUNS
+
+    cluster.create(RUNS, manifest)
+    if not follow:
+        text = _("BenchmarkRun {name} is applied: {shards} shards of the same cell, twice. When it has ended:")
+        make_console(stderr=True).print(text.format(name=name, shards=shards))
+        typer.echo(f"vidbench self-test --run {name} -n {cluster.namespace}")
+        return
+    _wait(cluster, name)
+    ledger = open_ledger(lambda: cluster, ())
+    _show(ledger.find(parse_selector(name)), metric, margin, output)
+
+
+def _wait(cluster: Cluster, name: str) -> None:
+    """Wait until a run has ended; raises RunFailedError where it has no results."""
+    from vidbench_cli.cluster import ask_patiently
+    from vidbench_cli.runs import RunReader
+
+    reader = RunReader(cluster, name)
+    view = ask_patiently(reader.read)
+    said = ""
+    while not view.ended:
+        progress = f"{view.status.phase or ''} {view.status.progress or ''}".strip()
+        if progress != said:
+            make_console(stderr=True).print(progress, style="dim")
+            said = progress
+        time.sleep(POLL_SECONDS)
+        view = ask_patiently(reader.read)
+    if view.condition("Complete") != "True":
+        raise RunFailedError(
+            _("the run {name} ended without a result: {message}").format(name=name, message=view.status.message or "-"),
+            _("vidbench get {name}").format(name=name),
+        )
+
+
+def _show(found: Found, metric: str, margin: str, output: Format) -> None:
+    from vidbench_analysis.self_test import find_twins, run_self_test
+    from vidbench_cli.self_test_page import self_test_page
+    from vidbench_cli.sides import parse_margins, parse_metrics
+
+    if not find_twins(found.specs):
+        raise UsageError(
+            _("{name!r} has no two variants that ask for the same").format(name=found.selector.text),
+            _("vidbench self-test MODEL applies such a run"),
+        )
+    metrics = parse_metrics(metric)
+    tests = run_self_test(found.specs, metrics, parse_margins([margin], metrics)[metrics[0].name])
+    shown = [test for test in tests if test.comparison.reference.shards or test.metric.name == "latency"]
+    write(self_test_page(shown, found.notes), output)
