@@ -81,7 +81,8 @@ def explain_refusal(ask: Ask, status: int, body: Mapping[str, Any]) -> ClusterEr
         return _not_found(ask, body)
     if status == 409:
         return ClusterError(_("{kind} {name!r}: {said}").format(kind=ask.resource.kind, name=ask.name, said=said))
-    if status in (400, 422):
+    if status in (400, 422) or (status == 500 and "field not declared in schema" in said):
+        # Server-side apply says 500 of an unknown field, where other calls say 400.
         return _refused(ask, status, body)
     if status in ASK_AGAIN:
         return ClusterAwayError(
@@ -147,7 +148,8 @@ def _refused(ask: Ask, status: int, body: Mapping[str, Any]) -> UsageError | Clu
         return UsageError(
             _("the API server refuses {kind} {name!r}: {said}").format(
                 kind=ask.resource.kind, name=ask.name, said=body.get("message") or status
-            )
+            ),
+            _("the fields that there are: kubectl explain {plural} --recursive").format(plural=ask.resource.plural),
         )
     text = _("the API server refuses {kind} {name!r}: {count} fields are wrong")
     return UsageError(text.format(kind=ask.resource.kind, name=ask.name, count=len(fields)), "\n".join(fields))

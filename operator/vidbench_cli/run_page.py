@@ -59,6 +59,7 @@ CELL_COLUMNS = (
     Column("costPerVideo", _("COST"), wide=True),
     Column("carbonGramsPerVideo", _("CARBON"), wide=True),
     Column("device", _("DEVICE"), wide=True),
+    Column("validity", _("VALIDITY"), wide=True),
     Column("source", _("SOURCE"), wide=True),
     Column("reason", _("REASON"), wide=True),
 )
@@ -193,6 +194,7 @@ def _cell_cells(row: CellRow, results: Sequence[BenchmarkResultSpec]) -> tuple[C
         _cost(results),
         _figure(_mean_of(results, _carbon), "{:.4g} g"),
         cell(row.gpu),
+        cell(row.validity.value if row.validity else None),
         cell(row.source),
         cell(row.reason),
     )  # fmt: skip

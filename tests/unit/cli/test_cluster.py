@@ -84,6 +84,8 @@ FORBIDDEN = {"message": 'benchmarkruns.vidbench.io "nightly" is forbidden: User 
         (422, {"details": {"causes": [{"field": "spec.models", "message": "Required value"}]}}, UsageError,
          "1 fields are wrong", "spec.models: Required value"),
         (400, {"message": "strict decoding error"}, UsageError, "strict decoding error", ""),
+        (500, {"message": "failed to create typed patch object (...): .spec.modles: field not declared in schema"}, UsageError,
+         ".spec.modles: field not declared", "kubectl explain"),
         (429, {"message": "storage is (re)initializing"}, ClusterAwayError, "at the moment (429)", "again"),
         (503, {}, ClusterAwayError, "(503)", "again"),
         (418, {"message": "teapot"}, ClusterError, "418: teapot", ""),
