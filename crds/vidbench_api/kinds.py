@@ -267,6 +267,7 @@ BENCHMARK_RUN = Kind(
         Column("Failed", "integer", ".status.cells.failed", "Cells that failed."),
         Column("OOM", "integer", ".status.cells.outOfMemory", "Cells that ran out of memory: a finding, not an error."),
         Column("Fastest", "string", ".status.fastest.text", "The valid cell with the lowest mean latency."),
+        Column("Gates", "string", ".status.gatesText", "Gates that passed of all."),
         Column("Limited-By", "string", ".status.parallelism.limitedBy", "Why not more Jobs run.", 1),
         Column("GPU-Seconds", "integer", ".status.gpuSeconds.used", "GPU time of attempts that gave a result.", 1),
         Column("Queue", "string", ".spec.scheduling.queueName", "LocalQueue that the Jobs go through.", 1),

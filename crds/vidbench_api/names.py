@@ -26,6 +26,9 @@ LABEL_VALIDITY: Final = "vidbench.io/validity"
 LABEL_SUPERSEDED: Final = "vidbench.io/superseded"
 """`true` on the result of an Invalid attempt whose shard was measured again."""
 
+LABEL_BASELINE: Final = "vidbench.io/baseline"
+"""On results, set by people: the name of the baseline that they belong to."""
+
 LABEL_KEEP: Final = "vidbench.io/keep"
 """`true` on a result: the ledger's limits are not for it."""
 
@@ -263,6 +266,7 @@ class ConditionType(StrEnum):
 
     ACCEPTED = "Accepted"
     SUSPENDED = "Suspended"
+    GATES_PASSED = "GatesPassed"
     COMPLETE = "Complete"
     FAILED = "Failed"
     RECONCILING = "Reconciling"
@@ -308,6 +312,11 @@ class ConditionReason(StrEnum):
     SOME_CELLS_FAILED = "SomeCellsFailed"
     NO_RESULT = "NoResult"
     RUN_DEADLINE = "RunDeadlineExceeded"
+    GATES_PENDING = "GatesPending"
+    ALL_PASSED = "AllPassed"
+    GATE_FAILED = "GateFailed"
+    GATE_INCONCLUSIVE = "GateInconclusive"
+    NOT_EVALUATED = "NotEvaluated"
 
 
 class LimitedBy(StrEnum):
@@ -340,3 +349,5 @@ class EventReason(StrEnum):
     BREAKER_OPENED = "BreakerOpened"
     FALLBACK = "Fallback"
     HEALTH_ALERT = "HealthAlert"
+    GATES_PASSED = "GatesPassed"
+    GATES_NOT_PASSED = "GatesNotPassed"

@@ -32,6 +32,7 @@ from .base import (
     map_list,
     rules,
 )
+from .gates import GATES_SIZE, MAX_GATES, Analysis, Baseline, Gate, known_names_rules
 from .names import MAX_CELLS, MAX_SAMPLES, MAX_SHARDS_OF_RUN, SPEC_LIMIT
 
 
@@ -384,7 +385,7 @@ DEFAULT_VARIANTS = (Variant(name="default"),)
 
 IMMUTABLE_FIELDS = (
     "runnerClassName", "models", "hardware", "variants", "matrix", "workload", "measurement", "validity", "failurePolicy",
-    "artifacts", "scheduling", "reuse",
+    "artifacts", "scheduling", "reuse", "baselines", "gates", "analysis",
 )  # fmt: skip
 IMMUTABLE_TIMEOUTS = ("schedulingSeconds", "imagePullSeconds", "loadSeconds", "shardSeconds", "noProgressSeconds")
 
@@ -404,6 +405,7 @@ _SPEC_SIZE = (
     " + 165 * self.matrix.exclude.size()"
     " + self.workload.prompts.map(p, 80 + bytes(p.text).size()"
     " + (has(p.negativeText) ? bytes(p.negativeText).size() : 0)).sum()"
+    f" + {GATES_SIZE}"
 )
 """At least the bytes of a spec's JSON: constants for keys, names and scalars, and the bytes of every longer text. What JSON
 escapes (quotes, line breaks) counts once. The spec stands a second time in kubectl's last-applied annotation, and an
@@ -433,6 +435,8 @@ SPEC_RULES = (
         "onlyFor names a model that is not in this run",
         ".variants",
     ),
+    *known_names_rules("gates", "gate"),
+    *known_names_rules("analysis.hypotheses", "hypothesis"),
     Rule(
         f"{_SPEC_SIZE} <= {SPEC_LIMIT}",
         f"the spec may hold at most {SPEC_LIMIT // 1024} KiB: shorten or drop prompts, arguments or selectors",
@@ -474,6 +478,13 @@ class BenchmarkRunSpec(ApiModel):
     artifacts: Artifacts = Field(default_factory=Artifacts)
     ttl: TimeToLive = Field(default_factory=TimeToLive)
     reuse: Reuse = Field(default_factory=Reuse)
+    baselines: Annotated[tuple[Baseline, ...], Field(max_length=MAX_GATES, json_schema_extra=map_list("name"))] = Field(
+        default=(), description="Earlier results that gates and hypotheses compare with."
+    )
+    gates: Annotated[tuple[Gate, ...], Field(max_length=MAX_GATES, json_schema_extra=map_list("name"))] = Field(
+        default=(), description="What must hold; together they are the condition GatesPassed."
+    )
+    analysis: Analysis = Field(default_factory=Analysis)
     suspend: bool = Field(
         default=False, description="Hold the run: its Jobs are deleted, no time limit runs, what was measured stays."
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, FiniteFloat
 
 from .base import (
     ATOMIC,
@@ -21,6 +21,7 @@ from .base import (
     Uid,
     map_list,
 )
+from .gates import MAX_EVIDENCE, MAX_GATES
 from .names import MAX_CELLS, Comparability, LimitedBy, Outcome, RowPhase, RunPhase, Validity
 from .run_spec import MeasurementPlan
 
@@ -200,6 +201,66 @@ class Fastest(ApiModel):
     text: ShortText = Field(description="model/hardware/variant and its latency, for the printer column.")
 
 
+GateVerdict = Literal["Pass", "Fail", "Inconclusive", "Unknown"]
+HypothesisVerdict = Literal["Supported", "Refuted", "Inconclusive", "Unknown"]
+
+
+class Evidence(ApiModel):
+    """What was seen of one cell for a gate or hypothesis. Figures that the measurements do not give are absent."""
+
+    cell: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$", max_length=8)]
+    verdict: GateVerdict
+    unit: Annotated[str, Field(max_length=32)] | None = Field(
+        default=None,
+        description="Of estimate, low and high. share: the change against what it is compared with, 0.02 is 2 % more.",
+    )
+    estimate: FiniteFloat | None = None
+    low: FiniteFloat | None = Field(default=None, description="Lower end of the interval that decides.")
+    high: FiniteFloat | None = Field(default=None, description="Upper end of it.")
+    shards: Count = Field(default=0, description="Of the cell: the processes that were compared.")
+    against_shards: Count | None = Field(default=None, description="Of what it is compared with; absent for a bound.")
+    gpus: Count | None = Field(
+        default=None, description="Different GPUs that these shards ran on; absent where that is not known."
+    )
+    device: Annotated[str, Field(max_length=64)] | None = Field(default=None, description="What they are, or cpu.")
+    p_ppm: Count | None = Field(
+        default=None, description="Of a hypothesis: the p value after correction, in millionths."
+    )
+    reason: Annotated[str, Field(max_length=64)] | None = Field(default=None, description="Why it is inconclusive.")
+    decides: ShortText | None = Field(default=None, description="What would decide it.")
+
+
+class GateStatus(ApiModel):
+    """What came of a gate: it passes if every cell that it is about does."""
+
+    name: Name
+    verdict: GateVerdict
+    reason: Annotated[str, Field(max_length=64)] | None = Field(
+        default=None, description="Of a verdict that is no Pass."
+    )
+    message: Annotated[str, Field(max_length=512)] = Field(description="The verdict in words.")
+    passed: Count = Field(default=0, description="Cells that pass.")
+    cells: Count = Field(default=0, description="Cells that it is about.")
+    evidence: Annotated[tuple[Evidence, ...], Field(max_length=MAX_EVIDENCE, json_schema_extra=ATOMIC)] = Field(
+        default=(), description="Of the cells that decide: failed ones first, then inconclusive ones, then the closest."
+    )
+
+
+class HypothesisStatus(ApiModel):
+    """What came of a hypothesis."""
+
+    name: Name
+    role: Literal["Primary", "Secondary"]
+    verdict: HypothesisVerdict
+    reason: Annotated[str, Field(max_length=64)] | None = Field(
+        default=None, description="Of a verdict that is Inconclusive or Unknown."
+    )
+    message: Annotated[str, Field(max_length=512)] = Field(description="The verdict in words.")
+    supported: Count = Field(default=0, description="Cells in which it holds.")
+    cells: Count = Field(default=0, description="Cells that it is about.")
+    evidence: Annotated[tuple[Evidence, ...], Field(max_length=MAX_EVIDENCE, json_schema_extra=ATOMIC)] = ()
+
+
 class BenchmarkRunStatus(ApiModel):
     """The report."""
 
@@ -230,4 +291,9 @@ class BenchmarkRunStatus(ApiModel):
     reuse_message: Message | None = Field(default=None, description="What was reused, or why nothing was.")
     gpu_seconds: GpuSeconds | None = None
     fastest: Fastest | None = None
+    gates_text: Annotated[str, Field(max_length=32)] | None = Field(
+        default=None, description="Gates that passed of all, e.g. 3/4, for the printer column."
+    )
+    gates: Annotated[tuple[GateStatus, ...], Field(max_length=MAX_GATES, json_schema_extra=ATOMIC)] = ()
+    hypotheses: Annotated[tuple[HypothesisStatus, ...], Field(max_length=MAX_GATES, json_schema_extra=ATOMIC)] = ()
     rows: Annotated[tuple[CellRow, ...], Field(max_length=MAX_CELLS, json_schema_extra=ATOMIC)] = ()

@@ -103,6 +103,10 @@ class Cluster(Protocol):
         """List the results of the run's namespace that have one of these generation hashes, by name."""
         ...
 
+    async def list_selected(self, run: ObservedRun, selector: str, most: int) -> tuple[BenchmarkResultSpec, ...]:
+        """List results of the run's namespace by labels; more than `most` of them tell that there are more, and no how many."""
+        ...
+
     async def queue_exists(self, run: ObservedRun, name: str) -> bool | None:
         """Whether the namespace has a LocalQueue of that name; None if queues are not visible."""
         ...

@@ -18,11 +18,12 @@ from vidbench_api.request import RequestDocument
 from vidbench_api.result import BenchmarkResultSpec
 from vidbench_api.run_status import BenchmarkRunStatus, ShardStatus
 
-from .core.decide import decide, last_event
+from .core.decide import decide, last_events
 from .core.estimates import estimate_seconds
 from .core.expand import Accepted, Refusal, Waiting, accept, wait_or_refuse
+from .core.gating import MOST_BASELINE_RESULTS, selectors_of, states_something
 from .core.gpu_time import GpuTime, spent_between
-from .core.observed import Observed, ObservedRun
+from .core.observed import Ledger, Observed, ObservedRun
 from .core.plan import CreateJob, CreateResult, DeleteJob, EmitEvent, PatchTtl, Plan
 from .core.policy import Policy
 from .core.preflight import PREFLIGHT_REASONS, check_before_start
@@ -39,7 +40,7 @@ _DOCUMENTS: Final = 128
 """Request documents that are kept: a quarter of a MiB each for a hundred cells. A pass without its own reads it anew."""
 
 _PREFLIGHT_SECONDS: Final = 15.0
-_LOOKS: Final = 4
+_LOOKS: Final = 5
 """Times that one pass may learn something new; each look answers a question, so two are the rule."""
 
 Answer = TypeVar("Answer")
@@ -153,7 +154,9 @@ class Reconciler:
             return await self._end(run, over.reason, str(over))
         self._keep(run, document)
         reusable, estimates = await self._consult_ledger(run, document)
-        return await self._start(run, accepted_status(run, document, name, now, reusable, estimates), document)
+        ledger = await self._ledger_of_reused(run, document, reusable)
+        status = accepted_status(run, document, name, now, reusable, estimates, ledger)
+        return await self._start(run, status, document)
 
     async def _consult_ledger(self, run: ObservedRun, document: RequestDocument) -> tuple[Reusable, dict[str, int]]:
         """Find which shards are measured already, and how long the others will take."""
@@ -166,18 +169,42 @@ class Reconciler:
             return reusable, {}
         return reusable, estimate_seconds(document, await self._cluster.list_ledger_heads(run))
 
+    async def _ledger_of_reused(self, run: ObservedRun, document: RequestDocument, reusable: Reusable) -> Ledger | None:
+        """Read what gates are held against, if results of earlier runs stand for every shard: then the run has ended."""
+        if not states_something(run.spec) or len(reusable.shards) < len(document.cells) * document.shards:
+            return None
+        return await self._with_baselines(run, dict(reusable.shards.values()))
+
+    async def _read_ledger(self, run: ObservedRun, document: RequestDocument | None) -> Ledger:
+        """Read the results that the shards of a run name, its own and reused ones, and its baselines."""
+        results = await self._cluster.list_results(run)
+        named = {shard.result for row in run.status.rows for shard in row.shards if shard.result is not None}
+        elsewhere = named - results.keys()
+        if elsewhere and document is not None and run.spec.reuse.policy != "Never":
+            generations = frozenset(cell.generation_hash for cell in document.cells)
+            identical = await self._cluster.list_identical(run, generations)
+            results = {**results, **{name: identical[name] for name in elsewhere if name in identical}}
+        return await self._with_baselines(run, results)
+
+    async def _with_baselines(self, run: ObservedRun, results: Mapping[str, BenchmarkResultSpec]) -> Ledger:
+        baselines: dict[str, tuple[BenchmarkResultSpec, ...]] = {}
+        for name, selector in selectors_of(run.spec).items():
+            baselines[name] = await self._cluster.list_selected(run, selector, MOST_BASELINE_RESULTS)
+        truncated = frozenset(name for name, found in baselines.items() if len(found) > MOST_BASELINE_RESULTS)
+        return Ledger(results, baselines, truncated)
+
     async def _start(self, run: ObservedRun, status: BenchmarkRunStatus, document: RequestDocument) -> float | None:
         """Say that the run is accepted and what starts first, in one status write, and start it."""
         observed = self._observe(run, document)
         plan = decide(replace(run, status=status), observed, self._cluster.now(), self._policy)
-        if plan.needs_live or plan.needs_refusals:
+        if plan.needs_live or plan.needs_refusals or plan.needs_ledger:
             plan = Plan(requeue_after=0.0)
         message = f"{len(document.cells)} cells x {document.shards} shards; frozen in ConfigMap {status.request_name}"
         first = [EmitEvent("Normal", EventReason.ACCEPTED, message)]
         if status.reuse_message:
             first.append(EmitEvent("Normal", EventReason.REUSED, status.reuse_message))
         if is_terminal(status):
-            first.append(last_event(status))
+            first.extend(last_events(status))
         applied = await self._apply(
             run, observed, replace(plan, status=plan.status or status, events=(*first, *plan.events))
         )
@@ -223,6 +250,9 @@ class Reconciler:
                 plan = decide(run, observed, self._cluster.now(), self._policy)
                 if plan.needs_live or plan.needs_refusals:
                     observed = await self._look(run, observed, plan)
+                    continue
+                if plan.needs_ledger:
+                    observed = replace(observed, ledger=await self._read_ledger(run, document))
                     continue
                 rest = self._rest_before(run, plan)
                 if rest > 0:

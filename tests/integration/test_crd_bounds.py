@@ -20,6 +20,7 @@ from support.manifests import (
     complete_status,
     complete_video_model,
     http_source,
+    statement_runs,
 )
 from support.schema_cases import example_paths, find_nodes, look_up, probes, put, schema_paths, write_path
 
@@ -28,7 +29,7 @@ from vidbench_api.kinds import KINDS, Kind
 
 RUN_WITH_STATUS = complete_run() | {"status": complete_status()}
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
-    "BenchmarkRun": [RUN_WITH_STATUS],
+    "BenchmarkRun": [RUN_WITH_STATUS, *statement_runs()],
     "VideoModel": [
         complete_video_model({"hub": {"id": "organisation/model", "commit": "a" * 40}}),
         complete_video_model({"path": "/weights/model"}),
@@ -49,6 +50,15 @@ EXCEPTIONS_OF_GOOD_VALUES = {
     ("measurement", "plan", "Repro"),
     # A rule wants models of these names; test_crd_rules.py sends 64 of them.
     ("variants", "onlyFor", "maxItems"),
+    # Rules want names of the run in them; test_crd_rules.py sends both ways.
+    ("where", "models", "maxItems"),
+    ("where", "hardware", "maxItems"),
+    ("where", "variants", "maxItems"),
+    # Rules want a bound instead of a baseline, or the other way round; test_crd_rules.py sends both ways.
+    ("gates", "test", "AtMost"),
+    ("gates", "test", "AtLeast"),
+    ("hypotheses", "test", "AtMost"),
+    ("hypotheses", "test", "AtLeast"),
 }
 NOT_CHECKED_BY_TYPES = {"type", "format", "duplicates"}
 """pydantic converts some types, and leaves dates and keys of lists to the server."""

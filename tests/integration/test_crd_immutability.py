@@ -59,6 +59,10 @@ def _list_edits(
     )
 
 
+def gate(name: str = "a", bound: str = "12s") -> dict[str, Any]:
+    return {"name": name, "metric": "latency", "against": {"bound": bound}, "test": "AtMost"}
+
+
 MINIMAL: dict[str, Any] = {"models": [{"name": "wan"}], "workload": {"prompts": PROMPTS}}
 FORBIDDEN = (
     *_edits("runnerClassName", MINIMAL, "gpu", "cpu"),
@@ -71,6 +75,16 @@ FORBIDDEN = (
     *_edits("artifacts", MINIMAL, {"storageUri": "claim://a"}, {"storageUri": "claim://b"}),
     *_edits("scheduling", MINIMAL, {"queueName": "a"}, {"queueName": "b"}),
     *_edits("reuse", MINIMAL, {"policy": "IfIdentical"}, {"policy": "IfIdentical", "maxAgeSeconds": 1}),
+    *_edits(
+        "baselines",
+        MINIMAL,
+        [{"name": "old"}],
+        [{"name": "old", "selector": {"matchLabels": {"vidbench.io/run": "a"}}}],
+    ),
+    *_edits("gates", MINIMAL, [gate()], [gate(bound="13s")]),
+    *_edits("analysis", MINIMAL, {"hypotheses": [gate()]}, {"hypotheses": [gate(bound="13s")]}),
+    *_edits("analysis", MINIMAL, {"correction": "None"}, {"hypotheses": [gate()], "correction": "None"}),
+    *_list_edits("gates", MINIMAL, gate(), gate(name="b"), {"onInconclusive": "Pass"}),
     *_list_edits("models", MINIMAL, {"name": "wan"}, {"name": "ltx"}, {"modelRef": {"name": "mine"}}),
     *_list_edits("hardware", MINIMAL, {"name": "a"}, {"name": "b"}, {"nodeSelector": {"a": "b"}}),
     *_list_edits("variants", MINIMAL, {"name": "a"}, {"name": "b"}, {"arguments": {"a": "1"}}),
@@ -110,6 +124,12 @@ ALLOWED = (
         MINIMAL | {"timeouts": {"runSeconds": 6}},
     ),
     Change("timeouts.runSeconds", "remove", MINIMAL | {"timeouts": {"runSeconds": 5}}, MINIMAL),
+    Change(
+        "gates",
+        "spell-out-the-default-of",
+        MINIMAL | {"gates": [gate()]},
+        MINIMAL | {"gates": [gate() | {"onInconclusive": "Fail", "where": {"models": []}}]},
+    ),
     Change("measurement", "spell-out-the-default-of", MINIMAL, MINIMAL | {"measurement": {"shards": 1}}),
     Change("hardware", "spell-out-the-default-of", MINIMAL, MINIMAL | {"hardware": [{"name": "default", "gpus": 1}]}),
     Change(

@@ -16,11 +16,14 @@ from support.manifests import (
     complete_run,
     complete_runner_class,
     complete_status,
+    evidence,
+    gate_status,
     runner_class,
     status_row,
     video_model,
 )
 
+from vidbench_api.gates import MAX_EVIDENCE, MAX_GATES
 from vidbench_api.kinds import KINDS, Kind
 from vidbench_api.names import MAX_CELLS, MAX_SHARDS_OF_RUN, SPEC_LIMIT
 from vidbench_api.run_status import BenchmarkRunStatus
@@ -93,6 +96,9 @@ class TestDefaults:
             "artifacts": {"storageUri": "", "keepVideos": "First"},
             "ttl": {"jobsSeconds": 3_600, "failedJobsSeconds": 86_400},
             "reuse": {"policy": "Never", "maxAgeSeconds": 604_800},
+            "baselines": [],
+            "gates": [],
+            "analysis": {"hypotheses": [], "correction": "Holm"},
             "suspend": False,
             "cancel": "None",
         }
@@ -211,6 +217,10 @@ class TestSizes:
     ) -> None:
         assert MAX_CELLS * 3 == MAX_SHARDS_OF_RUN
         status = complete_status() | {"rows": [status_row(number, shards) for number in range(MAX_CELLS)]}
+        status |= {"gates": [gate_status(f"{'g' * 38}{number:02}", shown=MAX_EVIDENCE) for number in range(MAX_GATES)]}
+        status |= {"hypotheses": [status["hypotheses"][0] | {"message": "m" * 512} for _ in range(MAX_GATES)]}
+        for statement in (*status["gates"], *status["hypotheses"]):
+            statement |= {"message": "m" * 512, "evidence": [evidence(number) for number in range(MAX_EVIDENCE)]}
         run = create(api, complete_run(), namespace)
         stored = write_status(api, run, status)
         assert stored["status"] == status

@@ -24,6 +24,7 @@ from support.manifests import (
 
 from localcluster.errors import LocalClusterError
 from vidbench_api.crdgen import root_schema
+from vidbench_api.gates import UNDIRECTED
 from vidbench_api.kinds import KINDS
 
 PROMPTS = [{"id": "cat", "text": "A cat walks."}]
@@ -44,6 +45,26 @@ def run_on(**hardware: Any) -> Manifest:
 
 def run_of(**variant: Any) -> Manifest:
     return benchmark_run(variants=[{"name": "short"} | variant])
+
+
+def say(*statements: dict[str, Any], **spec: Any) -> tuple[Manifest, Manifest]:
+    """A run with such gates, and one with such hypotheses; two models, hardware entries and variants, one baseline."""
+    lists = {part: names(2, part[0]) for part in ("models", "hardware", "variants")}
+    given = lists | {"baselines": [{"name": "old"}]} | spec
+    return benchmark_run(**given, gates=statements), benchmark_run(**given, analysis={"hypotheses": statements})
+
+
+def claim(against: dict[str, str] | None = None, **fields: Any) -> dict[str, Any]:
+    """A gate against the baseline `old`; None takes a field away."""
+    fields = {
+        "name": "a", "metric": "latency", "against": against or {"baseline": "old"}, "test": "NoWorseThan", "margin": "2%",
+    } | fields  # fmt: skip
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+def bounded(bound: str, metric: str = "latency", test: str = "AtMost") -> dict[str, Any]:
+    """A gate against a number."""
+    return claim({"bound": bound}, metric=metric, test=test, margin=None)
 
 
 @dataclass(frozen=True)
@@ -176,6 +197,24 @@ RULES = (
                 variants=[
                     {"name": f"v{number}", "arguments": {f"a{i}": "x" * 256 for i in range(16)}} for number in range(16)
                 ]
+            ),
+            benchmark_run(
+                workload={"prompts": prompts(14, 2000)},
+                baselines=[
+                    {
+                        "name": f"b{number}",
+                        "selector": {"matchLabels": {f"{'d' * 240}/k{i}": "v" * 63 for i in range(8)}},
+                    }
+                    for number in range(16)
+                ],
+            ),
+            benchmark_run(
+                models=names(64, "m" * 37),
+                workload={"prompts": prompts(10, 2000)},
+                gates=[
+                    bounded("12s") | {"name": f"g{number}", "where": {"models": [f"{'m' * 37}{i}" for i in range(64)]}}
+                    for number in range(16)
+                ],
             ),
             benchmark_run(
                 hardware=[
@@ -348,6 +387,136 @@ RULES = (
 )
 
 
+def statement_cases() -> Iterator[RuleCase]:
+    """The rules of gates, and the same of hypotheses."""
+    other = [f"x{number}" for number in range(64)]
+    table: tuple[tuple[str, str, tuple[dict[str, Any], ...], tuple[dict[str, Any], ...], str], ...] = (
+        (
+            ".against",
+            "exactly one of baseline, variant and bound is given",
+            (claim(), claim({"variant": "v0"}), bounded("12s")),
+            (
+                claim({}) | {"against": {}},
+                claim({"baseline": "old", "variant": "v0"}),
+                claim({"baseline": "old", "bound": "12s"}),
+                claim({"variant": "v0", "bound": "12s"}, test="AtMost", margin=None),
+            ),
+            ".against",
+        ),
+        (
+            "",
+            "AtMost and AtLeast take against.bound",
+            (bounded("12s"), bounded("3600", "videosPerHour", "AtLeast"), claim(test="Equivalent")),
+            (
+                claim(test="AtMost", margin=None),
+                claim(test="AtLeast", margin=None),
+                claim({"bound": "12s"}),
+                claim({"bound": "12s"}, test="Equivalent"),
+            ),
+            ".against",
+        ),
+        (
+            "",
+            "NoWorseThan and Equivalent need a margin",
+            (claim(), claim({"variant": "v0"}, test="Equivalent", margin="0.5%"), bounded("12s")),
+            (claim(margin=None), claim(test="Equivalent", margin=None), bounded("12s") | {"margin": "2%"}),
+            "",
+        ),
+        (
+            "",
+            "more is neither better nor worse",
+            (claim(metric="brightness", test="Equivalent"), bounded("5", "sharpness"), claim(metric="flicker")),
+            tuple(claim(metric=metric) for metric in UNDIRECTED),
+            ".test",
+        ),
+        (
+            "",
+            "against.bound has the unit of the metric",
+            (
+                bounded("12.5s"), bounded("900ms", "step"), bounded("40GiB", "memory"), bounded("512MiB", "memoryAllocated"),
+                bounded("350J", "energy"), bounded("2.5kJ", "energyNet"), bounded("0", "frozenFrames"),
+            ),
+            (
+                bounded("12"), bounded("40GiB"), bounded("350J"), bounded("12s", "memory"), bounded("12", "memory"),
+                bounded("12s", "energy"), bounded("12", "energyNet"), bounded("12s", "frozenFrames"),
+            ),
+            ".against.bound",
+        ),
+        (
+            "",
+            "a margin is a share (2%) or has the unit of the metric",
+            (claim(margin="20ms"), claim(metric="memory", margin="100MiB"), claim(metric="flicker", margin="50")),
+            (claim(margin="20"), claim(margin="20J"), claim(metric="memory", margin="1s"), claim(metric="flicker", margin="1J")),
+            ".margin",
+        ),
+        (
+            "spec",
+            "names a baseline that is not in this run",
+            (claim(),),
+            (claim({"baseline": "new"}),),
+            "spec",
+        ),
+        (
+            "spec",
+            "is against a variant that is not in this run",
+            (claim({"variant": "v1"}), claim({"variant": "v1"}, where={"variants": ["v0"]})),
+            (claim({"variant": "v2"}),),
+            "spec",
+        ),
+        (
+            "spec",
+            "against a variant needs another variant that is compared with it",
+            (claim({"variant": "v0"}), claim({"variant": "v0"}, where={"variants": ["v0", "v1"]})),
+            (claim({"variant": "v0"}, where={"variants": ["v0"]}),),
+            "spec",
+        ),
+        (
+            "spec",
+            "names a model, hardware or variant that is not in this run",
+            (
+                claim(where={"models": ["m0"], "hardware": ["h1"], "variants": ["v0", "v1"]}),
+                claim(where={"models": [], "hardware": ["h0"]}),
+                claim(where={}),
+            ),
+            (
+                claim(where={"models": ["m0", "m2"]}),
+                claim(where={"models": ["m0"], "hardware": ["h2"]}),
+                claim(where={"variants": other}),
+            ),
+            "spec",
+        ),
+    )  # fmt: skip
+    for position, list_path in enumerate(("spec.gates", "spec.analysis.hypotheses")):
+        for path, words, good, bad, field in table:
+            place = path if path == "spec" else f"{list_path}[]{path}"
+            pointed = ".".join(list_path.split(".")[:2]) if field == "spec" else f"{list_path}[0]{field}"
+            prefix = "" if path != "spec" else ("a gate ", "a hypothesis ")[position]
+            yield RuleCase(
+                "BenchmarkRun",
+                place,
+                f"{prefix}{words}",
+                tuple(say(entry)[position] for entry in good),
+                tuple(say(entry)[position] for entry in bad),
+                pointed,
+            )
+
+
+RULES += (
+    *statement_cases(),
+    RuleCase(
+        "BenchmarkRun",
+        "spec.baselines[].selector.matchLabels",
+        "keys must have",
+        good=(benchmark_run(baselines=[{"name": "a", "selector": {"matchLabels": {"vidbench.io/run": "nightly"}}}]),),
+        bad=tuple(
+            benchmark_run(baselines=[{"name": "a", "selector": {"matchLabels": {key: "x"}}}])
+            for key in ("", "a/b/c", "-a")
+        ),
+        field="spec.baselines[0].selector.matchLabels",
+    ),
+)
+
+
 def all_rules() -> Iterator[tuple[str, str, dict[str, str]]]:
     """Yield kind, place and rule of every CEL rule of every CRD."""
 
@@ -383,6 +552,19 @@ def test_every_rule_has_a_case() -> None:
         and not any(case.kind == kind and case.path == path and case.words in rule["message"] for case in RULES)
     ]
     assert without == []
+
+
+class TestStatementsAreNamedOnce:
+    """Lists by name: the server's own check."""
+
+    @pytest.mark.parametrize("position", [0, 1], ids=["gates", "hypotheses"])
+    def test_a_name_given_twice_is_refused(self, api: KubeApi, position: int) -> None:
+        field = ("spec.gates[1]", "spec.analysis.hypotheses[1]")[position]
+        assert_refused(api.create(say(claim(), claim(margin="3%"))[position], dry_run=True), field, "Duplicate value")
+
+    def test_a_baseline_given_twice_is_refused(self, api: KubeApi) -> None:
+        manifest = benchmark_run(baselines=[{"name": "a"}, {"name": "a", "across": "Model"}])
+        assert_refused(api.create(manifest, dry_run=True), "spec.baselines[1]", "Duplicate value")
 
 
 class TestBadManifests:
@@ -448,7 +630,7 @@ class TestBadManifests:
     @pytest.mark.parametrize(
         ("manifest", "path"),
         [
-            pytest.param(benchmark_run(gates=[]), "spec.gates", id="a field of a later version"),
+            pytest.param(benchmark_run(report={}), "spec.report", id="a field of a later version"),
             pytest.param(benchmark_run(podTemplate={}), "spec.podTemplate", id="a pod-shaped field"),
             pytest.param(
                 benchmark_run(workload={"prompts": [{"id": "cat", "text": "A cat", "seed": 1}]}),
@@ -477,9 +659,9 @@ class TestBadManifests:
             kubectl("apply", "--server-side", "--dry-run=server", "-f", "-", stdin=text)
 
     def test_unknown_field_of_a_client_that_does_not_ask_is_pruned(self, api: KubeApi) -> None:
-        answer = api.create(benchmark_run(gates=[]), dry_run=True, strict=False)
+        answer = api.create(benchmark_run(report={}), dry_run=True, strict=False)
         assert answer.accepted
-        assert "gates" not in answer.body["spec"]
+        assert "report" not in answer.body["spec"]
 
 
 def test_complete_run_is_kept_as_it_was_sent(api: KubeApi) -> None:

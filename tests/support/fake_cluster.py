@@ -7,6 +7,7 @@ Job controller and the kubelet do happens between passes, when a test asks for i
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -58,6 +59,9 @@ class FakeCluster:
     jobs: dict[str, StoredJob] = field(default_factory=dict)
     pods: dict[str, ObservedPod] = field(default_factory=dict)
     results: dict[str, BenchmarkResultSpec] = field(default_factory=dict)
+    labels: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Of results, by their names."""
+
     configmaps: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Owner's UID and text, by name."""
 
@@ -123,6 +127,11 @@ class FakeCluster:
         self._read("list identical")
         return {name: spec for name, spec in self.results.items() if spec.generation_hash in generations}
 
+    async def list_selected(self, run: ObservedRun, selector: str, most: int) -> tuple[BenchmarkResultSpec, ...]:
+        self._read("list selected")
+        names = [name for name in self.results if matches(selector, self.labels.get(name, {}))]
+        return tuple(self.results[name] for name in names[: most + 1])
+
     async def queue_exists(self, run: ObservedRun, name: str) -> bool | None:
         return name in self.queues
 
@@ -149,6 +158,7 @@ class FakeCluster:
                 raise AlreadyExists(name)
             assert problems_of_result(spec) == [], "every result holds to the published schema"
             self.results[name] = BenchmarkResultSpec.model_validate(spec.to_wire())
+            self.labels[name] = labels
 
         self._mutate(f"create result {name}", do)
 
@@ -281,6 +291,12 @@ class FakeCluster:
             self.dead = True
             raise CrashError
         return answer
+
+
+def matches(selector: str, labels: dict[str, str]) -> bool:
+    """Whether labels hold to a selector of `key=value` and `key in (a,b)`."""
+    parts = re.findall(r"([^,=\s]+)(?:=([^,]*)| in \(([^)]*)\))", selector)
+    return all(labels.get(key) in (several.split(",") if several else [value]) for key, value, several in parts)
 
 
 def verdict_of(stored: StoredJob) -> str:

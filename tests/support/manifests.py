@@ -92,10 +92,65 @@ def complete_run(name: str = "run", namespace: str | None = None) -> Manifest:
             "artifacts": {"storageUri": "claim://videos/nightly", "keepVideos": "All"},
             "ttl": {"jobsSeconds": 60, "failedJobsSeconds": 120, "runSeconds": 86400},
             "reuse": {"policy": "IfIdentical", "maxAgeSeconds": 3600},
+            "baselines": [
+                {
+                    "name": LONGEST_NAME,
+                    "selector": {"matchLabels": {"vidbench.io/run": "last-night"}},
+                    "across": "Hardware",
+                }
+            ],
+            "gates": [statement() | {"onInconclusive": "Pass"}],
+            "analysis": {"hypotheses": [statement() | {"role": "Secondary"}], "correction": "None"},
             "suspend": True,
             "cancel": "Graceful",
         },
     )
+
+
+def statement(**changes: Any) -> dict[str, Any]:
+    """A gate or hypothesis of `complete_run` in which every field of both is given; `changes` replace, None takes away."""
+    everywhere = {"models": [LONGEST_NAME], "hardware": [LONGEST_NAME], "variants": [LONGEST_NAME]}
+    fields = {
+        "name": LONGEST_NAME,
+        # A metric without a unit: then any number is a margin.
+        "metric": "flicker",
+        "where": everywhere,
+        "against": {"baseline": LONGEST_NAME},
+        "test": "Equivalent",
+        "margin": "2%",
+    } | changes
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def statement_runs() -> list[Manifest]:
+    """Runs whose statements are against what the complete run's are not: another variant, a bound."""
+    variants = [{"name": LONGEST_NAME}, {"name": "other"}]
+    kinds = (
+        statement(where=None, against={"variant": LONGEST_NAME}),
+        statement(where=None, against={"bound": "1"}, test="AtMost", margin=None),
+    )
+    return [
+        benchmark_run(variants=variants, gates=[kind], analysis={"hypotheses": [kind]}) for kind in copy.deepcopy(kinds)
+    ]
+
+
+def evidence(number: int = 0) -> dict[str, Any]:
+    """What was seen of a cell, as long as it gets: every field given."""
+    return {
+        "cell": f"{number:08x}",
+        "verdict": "Inconclusive",
+        "unit": "share",
+        "estimate": 0.0345678,
+        "low": -0.0123456,
+        "high": 0.0876543,
+        "shards": 3,
+        "againstShards": 3,
+        "gpus": 3,
+        "device": "NVIDIA H100 80GB HBM3",
+        "pPpm": 43_210,
+        "reason": "IntervalHoldsMargin",
+        "decides": "about 12 more shards of each cell at the spread that was seen",
+    }
 
 
 def complete_status() -> dict[str, Any]:
@@ -138,7 +193,34 @@ def complete_status() -> dict[str, Any]:
         "reuseMessage": "2 of 3 shards are those of run last-night",
         "gpuSeconds": {"used": 600, "wasted": 30},
         "fastest": {"cell": "01234567", "latencyMicroseconds": 20_350_000, "text": "wan/default/default 20.35 s"},
+        "gatesText": "0/1",
+        "gates": [gate_status()],
+        "hypotheses": [
+            {
+                "name": LONGEST_NAME,
+                "role": "Primary",
+                "verdict": "Inconclusive",
+                "reason": "IntervalHoldsMargin",
+                "message": "latency of 1 cell: the interval holds the margin",
+                "supported": 0,
+                "cells": 1,
+                "evidence": [evidence()],
+            }
+        ],
         "rows": [status_row(0)],
+    }
+
+
+def gate_status(name: str = LONGEST_NAME, shown: int = 1) -> dict[str, Any]:
+    """What came of a gate, with so many cells as evidence."""
+    return {
+        "name": name,
+        "verdict": "Inconclusive",
+        "reason": "IntervalHoldsMargin",
+        "message": "latency of 1 cell: the interval holds the margin",
+        "passed": 0,
+        "cells": 1,
+        "evidence": [evidence(number) for number in range(shown)],
     }
 
 

@@ -168,6 +168,8 @@ def _of_object(schema: Schema, field: str, value: dict[str, Any]) -> Iterator[Pr
     for name in schema.get("required", ()):
         without = {key: entry for key, entry in value.items() if key != name}
         yield Probe(f"required {name}", (value,), without, f"{field}.{name}".removeprefix("."))
+    if schema.get("minProperties"):
+        yield Probe("minProperties", (value,), {}, field)
     if "maxProperties" in schema:
         limit = schema["maxProperties"]
         some = next(iter(value.values()))

@@ -195,6 +195,17 @@ class KubeCluster:
                     found[raw["metadata"]["name"]] = spec
         return found
 
+    async def list_selected(self, run: ObservedRun, selector: str, most: int) -> tuple[BenchmarkResultSpec, ...]:
+        """List results by labels, in chunks; stops after one too many."""
+        found: list[BenchmarkResultSpec] = []
+        async for raw in self._api.items(_path(BENCHMARK_RESULT, run.namespace), {"labelSelector": selector}):
+            spec = projections.project_result(raw)
+            if spec is not None:
+                found.append(spec)
+            if len(found) > most:
+                break
+        return tuple(found)
+
     async def queue_exists(self, run: ObservedRun, name: str) -> bool | None:
         """Look for a LocalQueue of Kueue, in the versions that its releases serve."""
         for version in _KUEUE_VERSIONS:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from vidbench_api.identity import attempt_name, harvest_name, result_name
-from vidbench_api.names import EventReason, LimitedBy, Outcome, Reason, RowPhase, RunPhase
+from vidbench_api.names import ConditionType, EventReason, LimitedBy, Outcome, Reason, RowPhase, RunPhase
 from vidbench_api.request import Cell, RequestDocument
 from vidbench_api.result import BenchmarkResultSpec
 from vidbench_api.run_status import BenchmarkRunStatus, CellRow, GpuSeconds, ShardStatus
@@ -19,8 +19,9 @@ from .alerts import health_alerts
 from .avoidance import breakers_of, end_of_broken_models, held_by_breakers, surroundings_of
 from .breaker import breaker_text, opened
 from .fallback import entries_of, fallback_event, find_fallbacks, with_fallbacks, with_rungs
+from .gating import judgement_of, states_something
 from .lifecycle import deadline_of, find_stop, is_paused, stopped, suspended, with_pause
-from .observed import Observed, ObservedJob, ObservedRun, latest_pod
+from .observed import Ledger, Observed, ObservedJob, ObservedRun, latest_pod
 from .pairing import pairing_of, released
 from .placement import placement_of
 from .plan import CreateJob, CreateResult, DeleteJob, EmitEvent, PatchTtl, Plan
@@ -28,7 +29,7 @@ from .policy import Policy
 from .results import headline_memory, result_labels
 from .settle import Context, Entry, Settled, settle
 from .start import Started, start
-from .status import empty_row, is_summary_of, is_terminal, summarise, summarise_row
+from .status import empty_row, has_ended, is_summary_of, is_terminal, summarise, summarise_row
 from .timestamps import parse_time
 
 _MAX_COUNT = 2_147_483_647
@@ -60,6 +61,8 @@ def decide(run: ObservedRun, observed: Observed, now: float, policy: Policy) -> 
     else:
         started = start(context, entries, breakers, held_by_breakers(context, entries, breakers))
     status = _make_status(context, started)
+    if is_terminal(status) and states_something(run.spec) and observed.ledger is None:
+        return Plan(needs_ledger=True)
     plan = _make_plan(context, started, status)
     return replace(plan, events=(*(fallback_event(fallback) for fallback in fallbacks), *plan.events))
 
@@ -165,8 +168,25 @@ def _make_status(context: Context, started: Started) -> BenchmarkRunStatus:
     )
     parallelism = started.to_status()
     paused = is_paused(run.spec, (entry.shard for entry in entries), queued=parallelism.queued)
-    status = summarise(run, with_pause(status, paused=paused, now=context.now), parallelism, context.now)
+    judgement = judgement_of(
+        run.spec, context.document, rows, run.status, _ledger_of(context, entries), ended=has_ended(rows)
+    )
+    status = with_pause(status, paused=paused, now=context.now)
+    status = summarise(run, status, parallelism, context.now, judgement)
     return run.status if _without_windows(status) == _without_windows(run.status) else status
+
+
+def _ledger_of(context: Context, entries: Sequence[Entry]) -> Ledger | None:
+    """Return what the ledger holds, with the results that this pass adds to it."""
+    ledger = context.observed.ledger
+    if ledger is None:
+        return None
+    added = {
+        result_name(context.run.name, entry.cell.id, entry.shard.index): entry.settled.result
+        for entry in entries
+        if entry.settled.result is not None
+    }
+    return replace(ledger, results={**ledger.results, **context.observed.results, **added})
 
 
 def _without_windows(status: BenchmarkRunStatus) -> BenchmarkRunStatus:
@@ -414,12 +434,21 @@ def _events(context: Context, entries: Sequence[Entry], status: BenchmarkRunStat
             text = f"{tried}: {end.outcome}, {end.reason}: {end.message}"
             events.append(EmitEvent("Warning", EventReason.ATTEMPT_FAILED, text))
     if is_terminal(status):
-        events.append(last_event(status))
+        events.extend(last_events(status))
     return tuple(events)
 
 
-def last_event(status: BenchmarkRunStatus) -> EmitEvent:
-    """Return the Event about how a run ended."""
+def last_events(status: BenchmarkRunStatus) -> tuple[EmitEvent, ...]:
+    """Return the Events about how a run ended, and what came of its gates."""
+    gates = next((entry for entry in status.conditions if entry.type == ConditionType.GATES_PASSED), None)
+    if gates is None:
+        return (_end_event(status),)
+    if gates.status == "True":
+        return _end_event(status), EmitEvent("Normal", EventReason.GATES_PASSED, gates.message)
+    return _end_event(status), EmitEvent("Warning", EventReason.GATES_NOT_PASSED, f"{gates.reason}: {gates.message}")
+
+
+def _end_event(status: BenchmarkRunStatus) -> EmitEvent:
     if status.phase is RunPhase.FAILED:
         return EmitEvent("Warning", EventReason.RUN_FAILED, status.message or "")
     reason = EventReason.CANCELLED if status.phase is RunPhase.CANCELLED else EventReason.RUN_COMPLETE

@@ -192,6 +192,19 @@ class References:
 
 
 @dataclass(frozen=True)
+class Ledger:
+    """What the ledger holds for the gates of a run that has ended.
+
+    `results` are those that its shards name, reused ones included, by object name; `baselines` those that each baseline's
+    labels select. `truncated` names baselines of which there are more than were read.
+    """
+
+    results: Mapping[str, BenchmarkResultSpec]
+    baselines: Mapping[str, tuple[BenchmarkResultSpec, ...]] = field(default_factory=dict)
+    truncated: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class Observed:
     """All that a pass knows of a run's children.
 
@@ -225,6 +238,8 @@ class Observed:
 
     document: RequestDocument | None = None
     live: bool = False
+    ledger: Ledger | None = None
+    """Read only when a run ends that has gates or hypotheses."""
 
     def jobs_named(self, name: str) -> Sequence[ObservedJob]:
         """Return the Jobs of a name, whoever owns them."""

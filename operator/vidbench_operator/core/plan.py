@@ -101,6 +101,9 @@ class Plan:
     needs_refusals: frozenset[str] = field(default_factory=frozenset)
     """UIDs of Jobs without a pod, whose Events are to be read."""
 
+    needs_ledger: bool = False
+    """The run has ended, and its gates and hypotheses are to be held against results: read them."""
+
     urgent: bool = False
     """The status must be written at once: a creation waits for it, or the run ended."""
 

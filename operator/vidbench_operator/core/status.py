@@ -34,7 +34,8 @@ from vidbench_api.run_status import (
     ShardStatus,
 )
 
-from .observed import ObservedRun
+from .gating import Judgement, judgement_of, unjudged
+from .observed import Ledger, ObservedRun
 from .results import headline_memory, reused_shard, seconds_text
 from .reuse import Reusable
 from .timestamps import format_time
@@ -101,10 +102,12 @@ def accepted_status(
     now: float,
     reusable: Reusable | None = None,
     estimates: Mapping[str, int] | None = None,
+    ledger: Ledger | None = None,
 ) -> BenchmarkRunStatus:
     """Return the status of a run whose request document has just been frozen.
 
-    Its rows are empty of attempts. Shards that results of earlier runs stand for are finished already.
+    Its rows are empty of attempts. Shards that results of earlier runs stand for are finished already; if that is all of
+    them, gates are held against `ledger`.
     """
     status = run.status.model_copy(
         update={
@@ -123,7 +126,9 @@ def accepted_status(
     status = with_conditions(
         run, status, {ConditionType.ACCEPTED: (accepted, ConditionReason.ACCEPTED.value, message)}, now
     )
-    return summarise(run, status, ParallelismStatus(waiting=_waiting(status.rows)), now)
+    rows = status.rows
+    judgement = judgement_of(run.spec, document, rows, run.status, ledger, ended=has_ended(rows))
+    return summarise(run, status, ParallelismStatus(waiting=_waiting(rows)), now, judgement)
 
 
 def _first_row(cell: Cell, document: RequestDocument, reusable: Reusable | None, estimate: int | None) -> CellRow:
@@ -161,7 +166,13 @@ def failed_status(run: ObservedRun, reason: ConditionReason, message: str, now: 
             "selector": selector_of(run),
         }
     )
-    wanted = {**_end_conditions(succeeded=False, reason=reason, message=message), **_no_longer_suspended(status)}
+    judgement = unjudged(run.spec, message)
+    status = _with_judgement(status, judgement)
+    wanted = {
+        **_end_conditions(succeeded=False, reason=reason, message=message),
+        **_no_longer_suspended(status),
+        **_gates_condition(judgement),
+    }
     if status.request_digest is None:
         wanted[ConditionType.ACCEPTED] = ("False", reason.value, message)
     return with_conditions(run, status, wanted, now)
@@ -274,21 +285,51 @@ def _worst_validity(shards: Sequence[ShardStatus]) -> Validity | None:
 
 
 def summarise(
-    run: ObservedRun, status: BenchmarkRunStatus, parallelism: ParallelismStatus, now: float
+    run: ObservedRun,
+    status: BenchmarkRunStatus,
+    parallelism: ParallelismStatus,
+    now: float,
+    judgement: Judgement | None = None,
 ) -> BenchmarkRunStatus:
-    """Return the status with counts, columns, phase and conditions derived from its rows."""
+    """Return the status with counts, columns, phase and conditions derived from its rows and what is known of its gates."""
     counts = count_cells(status.rows)
     status = status.model_copy(
         update={**_derived(status.rows), "observed_generation": run.generation, "parallelism": parallelism}
     )
-    if counts.pending + counts.active == 0:
-        return _ended(run, status, counts, now)
+    if has_ended(status.rows):
+        return _ended(run, status, counts, now, judgement or unjudged(run.spec, "its results were not read"))
+    status = _with_judgement(status, judgement)
     started = any(shard.attempt for row in status.rows for shard in row.shards)
     reason, message = _progress_text(run, counts, parallelism, started=started)
     phase = RunPhase.SUSPENDED if run.spec.suspend else RunPhase.RUNNING if started else RunPhase.PENDING
     status = status.model_copy(update={"phase": phase, "message": message})
-    wanted = {**_running_conditions(reason, message), **_suspended_condition(run, status)}
+    wanted = {
+        **_running_conditions(reason, message),
+        **_suspended_condition(run, status),
+        **_gates_condition(judgement),
+    }
     return with_conditions(run, status, wanted, now)
+
+
+def has_ended(rows: Sequence[CellRow]) -> bool:
+    """Whether nothing is left to be measured."""
+    counts = count_cells(rows)
+    return counts.pending + counts.active == 0
+
+
+def _with_judgement(status: BenchmarkRunStatus, judgement: Judgement | None) -> BenchmarkRunStatus:
+    if judgement is None:
+        return status
+    return status.model_copy(
+        update={"gates": judgement.gates, "hypotheses": judgement.hypotheses, "gates_text": judgement.text}
+    )
+
+
+def _gates_condition(judgement: Judgement | None) -> dict[ConditionType, tuple[ConditionStatus, str, str]]:
+    """Return GatesPassed; a run without gates has no such condition."""
+    if judgement is None or not judgement.gates:
+        return {}
+    return {ConditionType.GATES_PASSED: judgement.condition}
 
 
 def _suspended_condition(
@@ -322,7 +363,9 @@ def _derived(rows: Sequence[CellRow]) -> dict[str, object]:
     }
 
 
-def _ended(run: ObservedRun, status: BenchmarkRunStatus, counts: CellCounts, now: float) -> BenchmarkRunStatus:
+def _ended(
+    run: ObservedRun, status: BenchmarkRunStatus, counts: CellCounts, now: float, judgement: Judgement | None
+) -> BenchmarkRunStatus:
     text = _counts_text(counts)
     failures = _failures_text(status.rows)
     measured = counts.succeeded + counts.out_of_memory
@@ -333,12 +376,21 @@ def _ended(run: ObservedRun, status: BenchmarkRunStatus, counts: CellCounts, now
         reason, phase = stop
     elif not measured:
         reason, phase = ConditionReason.NO_RESULT, RunPhase.FAILED
-    message = f"{text}{failures}"[:1024]
-    status = status.model_copy(
+    gates = f"; {judgement.message}" if judgement is not None and judgement.gates else ""
+    message = f"{text}{failures}{gates}"[:1024]
+    status = _with_judgement(status, judgement).model_copy(
         update={"phase": phase, "message": message, "completion_time": status.completion_time or format_time(now)}
     )
     succeeded = phase not in (RunPhase.FAILED, RunPhase.CANCELLED)
-    wanted = {**_end_conditions(succeeded=succeeded, reason=reason, message=message), **_no_longer_suspended(status)}
+    wanted = {
+        **_end_conditions(succeeded=succeeded, reason=reason, message=message),
+        **_no_longer_suspended(status),
+        **_gates_condition(judgement),
+    }
+    if succeeded and judgement is not None and judgement.gates and not judgement.passed:
+        # Complete says that it was measured; who waits for it as for a deployment is to see that it is not good.
+        not_good = (judgement.reason.value, judgement.message)
+        wanted |= {ConditionType.READY: ("False", *not_good), ConditionType.STALLED: ("True", *not_good)}
     return with_conditions(run, status, wanted, now)
 
 
