@@ -129,8 +129,8 @@ class Comparison:
     `ratio` is subject / reference and `difference` subject - reference, in the metric's unit, at `confidence`. `worsening`
     says by how much the subject is worse, below zero where it is better: a share of the reference (0.05 is 5 %), or in the
     metric's unit with a margin in that unit; None for a metric without direction. Gates hold it against their margin.
-    `p` is two-sided against "no difference", `p_equivalence` against "at least the margin apart" (the larger of two
-    one-sided ones). `spread` is the standard deviation of units on the scale of the comparison, `detectable` the smallest
+    `p` is two-sided against "no difference", `p_no_worse` one-sided against "worse by the margin or more", `p_equivalence`
+    against "at least the margin apart" (the larger of two one-sided ones). `spread` is the standard deviation of units on the scale of the comparison, `detectable` the smallest
     change (a share, or in the unit) that so many units see with 80 % power. With Inconclusive `reason` is set, and
     `decides` says in words what would decide; `more_shards` how many more for each side, where that helps.
     `units` are the independent units of each side (pairs count once on each). `devices` are those of both sides.
@@ -154,6 +154,7 @@ class Comparison:
     worsening: Interval | None = None
     p: float | None = None
     p_equivalence: float | None = None
+    p_no_worse: float | None = None
     effect: Effect | None = None
     spread: float | None = None
     detectable: float | None = None
@@ -496,7 +497,13 @@ def _with_tests(start: Comparison, contrast: Contrast, plain: Contrast, metric: 
         seen = math.expm1(seen)
     p_equivalence = _p_equivalence(start, contrast, plain, metric)
     return replace(
-        start, p=p, spread=spread, detectable=seen, effect=_hedges(contrast, start), p_equivalence=p_equivalence
+        start,
+        p=p,
+        spread=spread,
+        detectable=seen,
+        effect=_hedges(contrast, start),
+        p_equivalence=p_equivalence,
+        p_no_worse=_p_no_worse(start, contrast, plain, metric),
     )
 
 
@@ -525,6 +532,20 @@ def _p_equivalence(start: Comparison, contrast: Contrast, plain: Contrast, metri
     if margin.relative:
         return max(_p_of_share(plain, 1 - margin.value), _p_of_share(plain, 1 + margin.value))
     return max(_p_beyond(plain, -margin.value), _p_beyond(plain, margin.value))
+
+
+def _p_no_worse(start: Comparison, contrast: Contrast, plain: Contrast, metric: Metric) -> float | None:
+    """The one of these two that is about getting worse."""
+    margin = start.margin
+    if margin is None or metric.better == Direction.NEITHER:
+        return None
+    sign = 1 if metric.better == Direction.LOWER else -1
+    if margin.relative and metric.scale == Scale.RATIO:
+        # A share of 100 % or more cannot be lost.
+        return _p_beyond(contrast, math.log1p(sign * margin.value)) if sign * margin.value > -1 else None
+    if margin.relative:
+        return _p_of_share(plain, 1 + sign * margin.value)
+    return _p_beyond(plain, sign * margin.value)
 
 
 def _p_beyond(contrast: Contrast, edge: float) -> float:

@@ -199,7 +199,7 @@ class KubeCluster:
         """List results by labels, in chunks; stops after one too many."""
         found: list[BenchmarkResultSpec] = []
         async for raw in self._api.items(_path(BENCHMARK_RESULT, run.namespace), {"labelSelector": selector}):
-            spec = projections.project_result(raw)
+            spec = project_result(raw)
             if spec is not None:
                 found.append(spec)
             if len(found) > most:
