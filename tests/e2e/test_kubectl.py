@@ -28,7 +28,7 @@ def _table(text: str) -> list[dict[str, str]]:
 
 def test_get_br_shows_the_report_in_one_line(cluster: E2ECluster, quickstart: Quickstart) -> None:
     (line,) = _table(cluster.kubectl("get", "br", "-n", quickstart.namespace))
-    assert list(line) == ["NAME", "PHASE", "PROGRESS", "ACTIVE", "FAILED", "OOM", "FASTEST", "AGE"]
+    assert list(line) == ["NAME", "PHASE", "PROGRESS", "ACTIVE", "FAILED", "OOM", "FASTEST", "GATES", "AGE"]
     assert quickstart.view.status.fastest is not None
     assert {**line, "AGE": ""} == {
         "NAME": "quickstart",
@@ -38,6 +38,7 @@ def test_get_br_shows_the_report_in_one_line(cluster: E2ECluster, quickstart: Qu
         "FAILED": "2",
         "OOM": "0",
         "FASTEST": quickstart.view.status.fastest.text,
+        "GATES": "",
         "AGE": "",
     }
 

@@ -27,9 +27,7 @@ def measured_result(
     """A valid result of a shard on a GPU of its own, with these latencies in seconds."""
     samples = [seconds] if isinstance(seconds, int | float) else seconds
     values = tuple(round(value * MICROSECONDS) for value in samples)
-    series = Series(
-        name=SeriesName.LATENCY, unit="microseconds", statistics=Statistics.of(values), values=values
-    )
+    series = Series(name=SeriesName.LATENCY, unit="microseconds", statistics=Statistics.of(values), values=values)
     uuid = gpu or f"GPU-{run}-{model}-{hardware}-{variant}-{shard}"
     spec: dict[str, Any] = {
         "run": {"name": run, "uid": f"uid-of-{run}"},

@@ -128,7 +128,9 @@ class TestAgainstAVariant:
         assert (found.verdict, found.reason, found.evidence) == (Verdict.INCONCLUSIVE, "NoCells", ())
 
     def test_invalid_results_do_not_count(self) -> None:
-        spoilt = [measured_result(20.0, shard=9, variant="fast", validity={"state": "Invalid", "reasons": ["Throttled"]})]
+        spoilt = [
+            measured_result(20.0, shard=9, variant="fast", validity={"state": "Invalid", "reasons": ["Throttled"]})
+        ]
         found = judged(gate(), base(), cell("fast", [*shards_of((9.0, 9.01, 9.02), variant="fast"), *spoilt]))
         assert (found.verdict, found.evidence[0].shards) == (Verdict.PASS, 3)
 
@@ -139,7 +141,9 @@ class TestAgainstAVariant:
     def test_shards_paired_by_node_are_compared_by_node(self) -> None:
         """Nodes differ by 20 %, the variants by 1 %: unpaired nothing is seen, paired it is."""
         nodes = (8.0, 10.0, 12.0, 9.0)
-        first = cell("base", [measured_result(m, shard=n, variant="base", gpu=f"GPU-{n}") for n, m in enumerate(nodes, 1)])
+        first = cell(
+            "base", [measured_result(m, shard=n, variant="base", gpu=f"GPU-{n}") for n, m in enumerate(nodes, 1)]
+        )
         second = [measured_result(m * 1.01 + n / 1000, shard=n, variant="fast", gpu=f"GPU-{n}") for n, m in enumerate(nodes, 1)]  # fmt: skip
         assert judged(gate(), first, cell("fast", second), pairing=Pairing.NODE).verdict == Verdict.PASS
         apart = shards_of([m * 1.01 for m in nodes], variant="fast")
@@ -158,7 +162,9 @@ class TestAgainstABound:
             ("10.005s", "AtLeast", Verdict.INCONCLUSIVE, "IntervalHoldsBound"),
         ],
     )
-    def test_the_interval_of_the_mean_decides(self, bound: str, test: str, verdict: Verdict, reason: str | None) -> None:
+    def test_the_interval_of_the_mean_decides(
+        self, bound: str, test: str, verdict: Verdict, reason: str | None
+    ) -> None:
         found = judged(bounded(bound, test), base())
         assert (found.verdict, found.reason) == (verdict, reason)
         low, high = stats.t.interval(0.95, 3, sum(STEADY) / 4, stats.sem(STEADY))
@@ -185,7 +191,9 @@ class TestAgainstABound:
 class TestAgainstABaseline:
     OLD = gate(against={"baseline": "old"})
 
-    def judged(self, results: Results, baseline: Baseline | None = None, cell_: Cell | None = None, **seen: Any) -> GateVerdict:
+    def judged(
+        self, results: Results, baseline: Baseline | None = None, cell_: Cell | None = None, **seen: Any
+    ) -> GateVerdict:
         seen_ = Seen((cell_ or base(),), {"old": tuple(results)}, **seen)
         return evaluate_gate(self.OLD, seen_, {"old": baseline or Baseline(name="old")})
 
@@ -201,7 +209,11 @@ class TestAgainstABaseline:
 
     @pytest.mark.parametrize(
         ("across", "fields"),
-        [("Model", {"model": "wan-1"}), ("Hardware", {"hardware": "old-gpu", "device": "NVIDIA A100"}), ("Variant", {"variant": "v0"})],
+        [
+            ("Model", {"model": "wan-1"}),
+            ("Hardware", {"hardware": "old-gpu", "device": "NVIDIA A100"}),
+            ("Variant", {"variant": "v0"}),
+        ],
     )
     def test_across_lets_one_name_differ(self, across: Any, fields: dict[str, Any]) -> None:
         results = shards_of(STEADY, run="old", **fields)
@@ -311,7 +323,9 @@ def test_a_pass_needs_two_shards_of_each_and_bounds_that_hold(
 
 @given(MEANS, MEANS, st.floats(0.5, 2))
 @settings(max_examples=60, deadline=None)
-def test_a_wider_margin_never_fails_what_a_narrow_one_passes(mine: list[float], other: list[float], factor: float) -> None:
+def test_a_wider_margin_never_fails_what_a_narrow_one_passes(
+    mine: list[float], other: list[float], factor: float
+) -> None:
     cells = base(other), fast([mean * factor for mean in mine])
     narrow, wide = (judged(gate(margin=margin), *cells).verdict for margin in ("2%", "40%"))
     order = (Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.FAIL)

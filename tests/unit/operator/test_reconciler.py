@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from support.builders import NOW, observed_run, references, run_spec, video_model
 from support.fake_cluster import CrashError, FakeChildren, FakeCluster
+from support.measured_results import measured_result
 
 from vidbench_api.identity import cell_id, request_name, result_name
 from vidbench_api.names import ConditionType, EventReason
@@ -560,3 +561,77 @@ async def test_a_queue_that_does_not_exist_is_waited_for_and_looked_for_again() 
     assert after == 15.0
     bench.cluster.queues.add("gpu")
     await bench.accept()
+
+
+class TestGates:
+    """What a run with gates reads when it ends, and what a crash there leaves."""
+
+    GATE: dict[str, Any] = {  # noqa: RUF012 - a constant of the tests
+        "name": "no-slower", "metric": "latency", "against": {"baseline": "old"}, "test": "NoWorseThan", "margin": "5%",
+    }  # fmt: skip
+    SPEC: dict[str, Any] = {  # noqa: RUF012
+        "models": ["wan"], "measurement": {"shards": 2}, "baselines": [{"name": "old"}], "gates": [GATE],
+    }  # fmt: skip
+
+    def bench(self, **spec: Any) -> Bench:
+        """A cluster whose ledger has two results of the same cell, labelled as the baseline."""
+        bench = Bench(**(self.SPEC | spec))
+        for shard in (1, 2):
+            name = f"older-{shard}"
+            bench.cluster.results[name] = measured_result(
+                [1.0, 1.1, 1.2 + shard / 1e5], shard=shard, run="older", hardware="default", variant="default",
+                environment=None, clip=None,
+            )  # fmt: skip
+            bench.cluster.labels[name] = {
+                "vidbench.io/baseline": "old", "vidbench.io/outcome": "Succeeded", "vidbench.io/validity": "Valid",
+                "vidbench.io/model": "wan", "vidbench.io/hardware": "default", "vidbench.io/variant": "default",
+            }  # fmt: skip
+        return bench
+
+    async def test_a_run_reads_its_baseline_once_when_it_ends(self) -> None:
+        bench = self.bench()
+        await bench.run_to_end()
+        assert bench.condition(ConditionType.GATES_PASSED) == ("True", "AllPassed")
+        assert bench.condition(ConditionType.READY) == ("True", "AllSucceeded")
+        assert bench.cluster.reads.count("list selected") == 1
+        assert bench.status.gates[0].evidence[0].against_shards == 2
+        assert EventReason.GATES_PASSED in [event.reason for event in bench.cluster.events]
+
+    async def test_without_the_baseline_it_is_inconclusive(self) -> None:
+        bench = self.bench()
+        bench.cluster.labels.clear()
+        await bench.run_to_end()
+        assert bench.condition(ConditionType.GATES_PASSED) == ("False", "GateInconclusive")
+        assert bench.condition(ConditionType.STALLED) == ("True", "GateInconclusive")
+        assert bench.condition(ConditionType.COMPLETE) == ("True", "AllSucceeded")
+
+    async def test_a_run_without_gates_reads_no_ledger_for_them(self) -> None:
+        bench = Bench()
+        await bench.run_to_end()
+        assert "list selected" not in bench.cluster.reads
+        assert "list_results" not in bench.cluster.reads
+
+    @pytest.mark.parametrize("moment", ["before", "after"])
+    async def test_a_crash_at_any_write_changes_no_verdict(self, moment: str) -> None:
+        calm = self.bench()
+        await calm.run_to_end()
+        for number in range(len(calm.cluster.calls)):
+            bench = self.bench()
+            bench.cluster.crash_at = (number, moment)
+            await bench.run_to_end()
+            assert bench.condition(ConditionType.GATES_PASSED) == ("True", "AllPassed"), number
+
+    async def test_a_run_of_reused_results_alone_is_judged_as_it_is_accepted(self) -> None:
+        first = self.bench()
+        first.children.node_table = {"node-1": LABELLED_NODE}
+        await first.run_to_end()
+        again = self.bench(reuse={"policy": "IfIdentical"})
+        again.cluster.results |= first.cluster.results
+        again.cluster.run = replace(again.cluster.run, name="again", uid="another-uid")
+        again.children.node_table = {"node-1": LABELLED_NODE}
+        again.cluster.time = first.cluster.time
+        await again.reconcile()
+        assert is_terminal(again.status), again.status.reuse_message
+        assert {row.source for row in again.status.rows} == {"Reused"}
+        assert again.condition(ConditionType.GATES_PASSED) == ("True", "AllPassed")
+        assert not again.cluster.jobs_created

@@ -48,7 +48,8 @@ def measured(scene: Scene, **means: Sequence[float]) -> tuple[Scene, dict[str, B
             name = result_name(scene.run.name, cell.id, index)
             results[name] = spec
             changed = finished_shard(scene.shard(cell, index), name, spec, NOW + 60)
-            scene = scene.with_shard(cell, index, **{key: getattr(changed, key) for key in type(changed).model_fields})
+            fields = {key: getattr(changed, key) for key in type(changed).model_fields if key != "index"}
+            scene = scene.with_shard(cell, index, **fields)
     return scene, results
 
 
@@ -249,7 +250,7 @@ def test_the_largest_evidence_fits_its_budget() -> None:
     variants = ["base", *(f"v{number}" for number in range(40))]
     gates = [GATE | {"name": f"gate-{number}"} for number in range(16)]
     scene = Scene.of(variants=variants, measurement={"shards": 2}, gates=gates, analysis={"hypotheses": gates})
-    scene, results = measured(scene, **{name: STEADY[:2] for name in variants})
+    scene, results = measured(scene, **dict.fromkeys(variants, STEADY[:2]))
     status = end(scene, results)
     assert {len(gate.evidence) for gate in status.gates} == {8}
     assert {gate.cells for gate in status.gates} == {40}
@@ -260,6 +261,8 @@ def test_the_largest_evidence_fits_its_budget() -> None:
 
 def test_stating_something_is_gates_or_hypotheses() -> None:
     assert not states_something(run_spec(baselines=[{"name": "old"}]))
-    assert states_something(run_spec(analysis={"hypotheses": [GATE | {"against": {"bound": "1s"}, "test": "AtMost", "margin": None}]}))
+    assert states_something(
+        run_spec(analysis={"hypotheses": [GATE | {"against": {"bound": "1s"}, "test": "AtMost", "margin": None}]})
+    )
     assert MOST_BASELINE_RESULTS >= 600, "a whole run is a baseline"
     assert replace(stage().run).spec.gates
