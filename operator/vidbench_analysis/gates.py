@@ -384,8 +384,8 @@ def _against_bound(statement: Statement, cell: Cell, mine: CellObservations, met
         reason = "NoResults" if not mine.shards else "NotMeasured"
         return replace(start, reason=reason, decides="a shard that succeeds, is valid and has this metric")
     if found.within_process or found.low is None or found.high is None:
-        reason = "OneShard" if found.within_process else found.reason
-        start = replace(start, found=Interval(found.mean), reason=reason)
+        alone = "OneShard" if found.within_process else found.reason
+        start = replace(start, found=Interval(found.mean), reason=alone)
         return replace(start, decides="3 shards or more: one process does not say how much another one differs")
     start = replace(start, found=Interval(found.mean, found.low, found.high))
     below = statement.test == "AtMost"
@@ -436,11 +436,12 @@ def _against_results(
     )
     if compared.verdict == Outcome.IDENTICAL:
         return replace(start, verdict=Verdict.PASS)
-    if margin is None or start.found is None or start.found.low is None or start.found.high is None:
+    change = start.found
+    if margin is None or change is None or change.low is None or change.high is None:
         reason = compared.reason.value if compared.reason else Obstacle.INTERVAL_HOLDS_MARGIN.value
         return replace(start, reason=reason, message=compared.message, decides=compared.decides)
     if statement.test == "Equivalent":
-        verdict, distance = _equivalent(compared, start.found, margin, metric)
+        verdict, distance = _equivalent(compared, change, margin, metric)
         p = compared.p_equivalence
     else:
         verdict, distance = _no_worse(compared, margin)
@@ -450,7 +451,7 @@ def _against_results(
         return start
     if verdict == Verdict.FAIL:
         return replace(start, reason="BeyondMargin")
-    half = (start.found.high - start.found.low) / 2
+    half = (change.high - change.low) / 2
     return replace(
         start,
         reason=Obstacle.INTERVAL_HOLDS_MARGIN.value,

@@ -580,7 +580,7 @@ class TestGates:
             name = f"older-{shard}"
             bench.cluster.results[name] = measured_result(
                 [1.0, 1.1, 1.2 + shard / 1e5], shard=shard, run="older", hardware="default", variant="default",
-                environment=None, clip=None,
+                environment=None, clip=None, origin={"attempt": 1, "node": "node-1"},
             )  # fmt: skip
             bench.cluster.labels[name] = {
                 "vidbench.io/baseline": "old", "vidbench.io/outcome": "Succeeded", "vidbench.io/validity": "Valid",
