@@ -21,7 +21,7 @@ from .comparison import Comparison, Interval, compare
 from .comparison import Verdict as Outcome
 from .distributions import t_quantile, t_upper
 from .intervals import CONFIDENCE, Estimate, estimate
-from .metrics import Direction, Margin, Metric, Pairing, Scale, find_metric
+from .metrics import Margin, Metric, Pairing, Scale, find_metric
 from .observations import CellObservations, PromptAndSeed, observe
 from .units import Scope
 
@@ -495,8 +495,3 @@ def _advice(more: int | None) -> str:
     if more is None:
         return "more shards: what was seen is close to the margin or bound"
     return f"about {more} more shards of each cell, at the spread that was seen"
-
-
-def is_worse(metric: Metric, change: float) -> bool:
-    """Whether a change of that sign is for the worse."""
-    return change < 0 if metric.better == Direction.HIGHER else change > 0 and metric.better == Direction.LOWER

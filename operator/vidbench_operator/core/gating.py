@@ -369,6 +369,7 @@ _SCALES: Final = {"microseconds": (1e6, "s"), "millijoules": (1e3, "J"), "bytes"
 
 def _figure(value: float, unit: str) -> str:
     if unit == "share":
-        return f"{value * 100:+.{1 if abs(value) >= 0.1 else 2}f} %"
+        digits = 1 if abs(value) >= 0.1 else 2
+        return f"{round(value * 100, digits) + 0.0:+.{digits}f} %"
     scale, name = _SCALES.get(unit, (1.0, ""))
     return f"{value / scale:.4g}{f' {name}' if name else ''}"
