@@ -26,9 +26,6 @@ LABEL_VALIDITY: Final = "vidbench.io/validity"
 LABEL_SUPERSEDED: Final = "vidbench.io/superseded"
 """`true` on the result of an Invalid attempt whose shard was measured again."""
 
-LABEL_BASELINE: Final = "vidbench.io/baseline"
-"""On results, set by people: the name of the baseline that they belong to."""
-
 LABEL_KEEP: Final = "vidbench.io/keep"
 """`true` on a result: the ledger's limits are not for it."""
 
