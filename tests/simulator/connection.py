@@ -139,6 +139,10 @@ class Connection:
 
         return await self._read("list identical results", run.name, do)
 
+    async def list_selected(self, run: ObservedRun, selector: str, most: int) -> tuple[BenchmarkResultSpec, ...]:
+        # No run of the simulator names a baseline.
+        return await self._read("list selected results", run.name, tuple)
+
     async def queue_exists(self, run: ObservedRun, name: str) -> bool | None:
         return await self._read("get queue", name, lambda: True)
 
