@@ -156,6 +156,8 @@ def _object_errors(value: dict[Any, Any], schema: Schema, path: str) -> Iterator
     properties = schema.get("properties")
     if "maxProperties" in schema and len(value) > schema["maxProperties"]:
         yield FieldError(path, f"has {len(value)} entries, at most {schema['maxProperties']} are allowed")
+    if len(value) < schema.get("minProperties", 0):
+        yield FieldError(path, f"has {len(value)} entries, at least {schema['minProperties']} are needed")
     for name, entry in value.items():
         if not isinstance(name, str):
             yield FieldError(_join(path, str(name)), "the key must be text", f'put it in quotes: "{name}"')

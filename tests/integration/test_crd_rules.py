@@ -51,7 +51,8 @@ def say(*statements: dict[str, Any], **spec: Any) -> tuple[Manifest, Manifest]:
     """A run with such gates, and one with such hypotheses; two models, hardware entries and variants, one baseline."""
     lists = {part: names(2, part[0]) for part in ("models", "hardware", "variants")}
     given = lists | {"baselines": [{"name": "old"}]} | spec
-    return benchmark_run(**given, gates=statements), benchmark_run(**given, analysis={"hypotheses": statements})
+    claims = list(statements)
+    return benchmark_run(**given, gates=claims), benchmark_run(**given, analysis={"hypotheses": claims})
 
 
 def claim(against: dict[str, str] | None = None, **fields: Any) -> dict[str, Any]:
