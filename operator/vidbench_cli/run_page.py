@@ -13,19 +13,28 @@ from typing import Any
 from vidbench_api.measured import SeriesName
 from vidbench_api.names import Comparability, ConditionType, RunPhase
 from vidbench_api.result import BenchmarkResultSpec
-from vidbench_api.run_status import CellRow
+from vidbench_api.run_status import BenchmarkRunStatus, CellRow, GateStatus, HypothesisStatus
 
 from .errors import Exit
 from .output import NOT_KNOWN, Cell, Column, Line, Page, Table, cell
 from .runs import RunView
 from .texts import _
 
-GATES_PASSED = "GatesPassed"
+GATES_PASSED = ConditionType.GATES_PASSED
 STYLES = {
     "Succeeded": "green", "PartiallySucceeded": "yellow", "OutOfMemory": "yellow", "Failed": "red", "Cancelled": "red",
-    "Active": "cyan", "Running": "cyan", "Pass": "green", "True": "green", "Fail": "red", "False": "red",
+    "Active": "cyan", "Running": "cyan", "Pass": "green", "Supported": "green", "True": "green",
+    "Fail": "red", "Refuted": "red", "False": "red",
 }  # fmt: skip
 
+GATE_COLUMNS = (
+    Column("name", _("NAME")),
+    Column("verdict", _("VERDICT")),
+    Column("passedCells", _("CELLS")),
+    Column("cells", _("OF"), wide=True),
+    Column("reason", _("REASON"), wide=True),
+    Column("message", _("MESSAGE"), folds=True),
+)
 RUN_COLUMNS = (
     Column("namespace", _("NAMESPACE"), wide=True),
     Column("name", _("NAME")),
@@ -86,7 +95,7 @@ def _run_cells(view: RunView, now: datetime) -> tuple[Cell, ...]:
     cells, parallelism, gpu = status.cells, status.parallelism, status.gpu_seconds
     age = max(0, int((now - _created(view)).total_seconds()))
     queue = (view.body.get("spec", {}).get("scheduling") or {}).get("queueName")
-    gates = view.condition(GATES_PASSED)
+    passed = view.condition(GATES_PASSED)
     return (
         cell(view.namespace),
         cell(view.name),
@@ -96,7 +105,7 @@ def _run_cells(view: RunView, now: datetime) -> tuple[Cell, ...]:
         cell(cells.failed if cells else None),
         cell(cells.out_of_memory if cells else None),
         cell(status.fastest.text if status.fastest else None),
-        cell(gates, style=STYLES.get(gates or "", "")),
+        cell(passed, status.gates_text, STYLES.get(passed or "", "")),
         cell(age, age_text(age)),
         cell(parallelism.limited_by.value if parallelism else None),
         cell(gpu.used if gpu else None),
@@ -147,7 +156,26 @@ def run_page(view: RunView) -> Page:
     if status.phase in (RunPhase.FAILED, RunPhase.PARTIALLY_SUCCEEDED) and notes:
         text = _("  The whole story of a cell: vidbench describe {run} MODEL/HARDWARE/VARIANT")
         notes += (Line(text.format(run=view.name), "dim"),)
-    return Page((Table(CELL_COLUMNS, rows),), tuple(heading), notes, data=run_data(view))
+    return Page((Table(CELL_COLUMNS, rows), *verdict_tables(status)), tuple(heading), notes, data=run_data(view))
+
+
+def verdict_tables(status: BenchmarkRunStatus) -> tuple[Table, ...]:
+    """Return the verdicts of gates and hypotheses, as far as the run has any."""
+    gates = tuple(_verdict(gate, gate.passed) for gate in status.gates)
+    hypotheses = tuple(_verdict(entry, entry.supported) for entry in status.hypotheses)
+    found = ((_("Gates"), gates), (_("Hypotheses"), hypotheses))
+    return tuple(Table(GATE_COLUMNS, rows, title) for title, rows in found if rows)
+
+
+def _verdict(entry: GateStatus | HypothesisStatus, holds: int) -> tuple[Cell, ...]:
+    return (
+        cell(entry.name),
+        cell(entry.verdict, style=STYLES.get(entry.verdict, "")),
+        cell(holds, f"{holds}/{entry.cells}"),
+        cell(entry.cells),
+        cell(entry.reason),
+        cell(entry.message),
+    )
 
 
 def run_data(view: RunView) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def run_story(view: RunView, around: Surroundings) -> Page:
     brief = run_page(view)
     status = view.status
     table = Table(brief.tables[0].columns, brief.tables[0].rows, _("Cells"))
-    tables = [table, _conditions(status)]
+    tables = [table, *brief.tables[1:], _conditions(status)]
     if status.breakers:
         tables.append(_breakers(status))
     tables.append(_events(around.events or ()))

@@ -273,3 +273,23 @@ def test_status_of_another_version_is_said_to_be_one() -> None:
     with pytest.raises(ClusterError, match="another version") as caught:
         run_view(_body(phase="Dreaming"))
     assert "kubectl get br nightly -o yaml" in caught.value.remedy
+
+
+def test_gates_and_hypotheses_are_shown_with_their_verdicts() -> None:
+    gate = {"name": "no-slower", "verdict": "Fail", "reason": "Worse", "message": "3 % slower", "passed": 1, "cells": 2}
+    hypothesis = {
+        "name": "tiling-helps",
+        "role": "Primary",
+        "verdict": "Supported",
+        "message": "it does",
+        "supported": 2,
+        "cells": 2,
+    }
+    view = run_view(_body(gates=[gate], hypotheses=[hypothesis], gatesText="0/1"))
+    tables = {table.title: table for table in run_page(view).tables}
+    [row] = tables["Gates"].rows
+    assert [entry.text for entry in row] == ["no-slower", "Fail", "1/2", "2", "Worse", "3 % slower"]
+    assert tables["Hypotheses"].records[0]["verdict"] == "Supported"
+    [listed] = runs_page([view], datetime(2026, 1, 3, tzinfo=UTC)).tables[0].rows
+    assert "0/1" in [entry.text for entry in listed]
+    assert len(run_page(run_view(_body())).tables) == 1
