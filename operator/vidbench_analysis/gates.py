@@ -129,6 +129,8 @@ class Evidence:
     reason: str | None = None
     message: str | None = None
     decides: str | None = None
+    compared: Comparison | None = None
+    """The comparison behind it; None for a bound, and where there is nothing to compare with."""
 
 
 @dataclass(frozen=True)
@@ -427,6 +429,7 @@ def _against_results(
     gpus = {shard.gpu_uuid for side in (mine, other) for shard, _ in side.reading(metric)}
     start = replace(
         _start(cell, mine, metric),
+        compared=compared,
         unit="share" if relative else metric.unit,
         found=_change(compared, relative=relative),
         against_shards=len(other.reading(metric)),

@@ -31,6 +31,7 @@ from .commands import (
     list_models,
     logs,
     plan,
+    research,
     self_test,
     steer,
     try_model,
@@ -56,6 +57,7 @@ COMMANDS = (
     compare.register,
     baseline.register,
     self_test.register,
+    research.register,
     version.register,
 )
 

@@ -237,11 +237,9 @@ def read_files(paths: Iterable[str]) -> FileLedger:
     """
     paths = tuple(paths)
     entries: dict[tuple[str, str], LedgerEntry] = {}
-    for path in paths:
-        for text, name in _texts(path):
-            for raw in _results_in(_parse(text, name)):
-                entry = entry_of(raw)
-                entries[(entry.spec.run.uid, entry.name)] = entry
+    for raw in read_objects(paths, KIND):
+        entry = entry_of(raw)
+        entries[(entry.spec.run.uid, entry.name)] = entry
     place = ", ".join(paths)
     if not entries:
         raise UsageError(
@@ -249,6 +247,13 @@ def read_files(paths: Iterable[str]) -> FileLedger:
             _("give what `kubectl get benchmarkresults -o yaml` or `vidbench export` wrote"),
         )
     return FileLedger(place, tuple(entries[key] for key in sorted(entries)))
+
+
+def read_objects(paths: Iterable[str], kind: str) -> Iterator[Any]:
+    """Yield the objects of a kind that files and folders hold, in lists or alone; raises UsageError."""
+    for path in paths:
+        for text, name in _texts(path):
+            yield from _objects_in(_parse(text, name), kind)
 
 
 def _texts(path: str) -> Iterator[tuple[str, str]]:
@@ -286,18 +291,18 @@ def _parse(text: str, name: str) -> list[Any]:
         raise UsageError(_("{file} is neither JSON nor YAML: {error}").format(file=name, error=first)) from error
 
 
-def _results_in(value: Any) -> Iterator[Any]:
-    """Yield every BenchmarkResult within lists and objects that hold such."""
+def _objects_in(value: Any, kind: str) -> Iterator[Any]:
+    """Yield every object of a kind within lists and objects that hold such."""
     if isinstance(value, list):
         for part in value:
-            yield from _results_in(part)
+            yield from _objects_in(part, kind)
     elif isinstance(value, dict):
-        if value.get("kind") == KIND:
+        if value.get("kind") == kind:
             yield value
             return
         for key in ("items", "results"):
             if isinstance(value.get(key), list):
-                yield from _results_in(value[key])
+                yield from _objects_in(value[key], kind)
 
 
 def open_ledger(cluster: Callable[[], Cluster], files: Iterable[str]) -> Ledger:

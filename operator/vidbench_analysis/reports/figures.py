@@ -23,6 +23,7 @@ _SCALES = {
 """What a figure is divided by, and the unit that it then has; others have none."""
 
 _DIGITS = 4
+_LARGEST_EFFECT = 1000
 _LARGEST_DECIMALS = 6
 
 
@@ -77,8 +78,11 @@ def p_text(p: float | None) -> str:
 
 
 def effect_text(found: Comparison) -> str:
-    """Return Hedges' g; it has no unit."""
-    return NOT_KNOWN if found.effect is None else f"{found.effect.value:+.2f}"
+    """Return Hedges' g; it has no unit. Beyond 1,000 the spread is what rounding left of none."""
+    if found.effect is None or not math.isfinite(found.effect.value):
+        return NOT_KNOWN
+    value = found.effect.value
+    return f"{value:+.2f}" if abs(value) <= _LARGEST_EFFECT else f"{'>' if value > 0 else '<-'}{_LARGEST_EFFECT}"
 
 
 def why_text(found: Comparison) -> str:

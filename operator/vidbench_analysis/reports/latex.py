@@ -52,6 +52,12 @@ _LATIN = frozenset("\N{POUND SIGN}\N{SECTION SIGN}\N{COPYRIGHT SIGN}") | {chr(co
 }
 """What the T1 fonts of every TeX have beside ASCII."""
 
+_COLUMNS_OF_A_PAGE = 7
+"""Of a table with more, letters are smaller."""
+
+_LETTERS_OF_A_LINE = 40
+"""Of a cell; a column with longer ones is broken into lines."""
+
 _PREAMBLE = r"""\documentclass[a4paper]{article}
 \usepackage{iftex}
 \ifPDFTeX
@@ -61,12 +67,12 @@ _PREAMBLE = r"""\documentclass[a4paper]{article}
   \usepackage{fontspec}
 \fi
 \usepackage{textcomp}
-\usepackage[margin=2cm]{geometry}
+\usepackage[margin=15mm]{geometry}
 \usepackage{booktabs}
 \usepackage{longtable}
 \usepackage{caption}
 \setlength{\LTleft}{0pt}
-\setlength{\tabcolsep}{4pt}
+\setlength{\tabcolsep}{3pt}
 \setlength{\parindent}{0pt}
 \setlength{\parskip}{6pt}
 """
@@ -120,10 +126,10 @@ def _bullets(block: Bullets) -> str:
 
 
 def _table(table: Table) -> str:
-    alignment = "".join("r" if column.numeric else "l" for column in table.columns)
+    alignment = "".join(_alignment(table, number) for number in range(len(table.columns)))
     return "\n".join(
         (
-            "{\\footnotesize",
+            f"{{\\{'footnotesize' if len(table.columns) <= _COLUMNS_OF_A_PAGE else 'scriptsize'}",
             f"\\begin{{longtable}}{{{alignment}}}",
             f"\\caption*{{{escape_latex(table.caption)}}}\\\\",
             "\\toprule",
@@ -135,6 +141,14 @@ def _table(table: Table) -> str:
             "\\end{longtable}}",
         )
     )
+
+
+def _alignment(table: Table, number: int) -> str:
+    """Long texts are broken into lines; figures and names are not."""
+    longest = max((len(row[number]) for row in table.rows), default=0)
+    if longest > _LETTERS_OF_A_LINE:
+        return r"p{55mm}"
+    return "r" if table.columns[number].numeric else "l"
 
 
 def _row(cells: tuple[str, ...]) -> str:

@@ -1,0 +1,188 @@
+"""Whether a run can answer what it asks: the power of each hypothesis for each cell, from the spread of earlier results.
+
+Spread is that between shards of one run, pooled over earlier runs of the same cell. Where nothing is known nothing is
+guessed: the power is None, with the reason. Correction is taken at its strictest (Holm's first step: 0.05 divided by the
+number of tests of the role), so that a plan promises no more than the report can keep. Pairs are not counted on.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from vidbench_api.gates import Hypothesis, in_metric_unit
+from vidbench_api.result import BenchmarkResultSpec
+from vidbench_api.run_spec import BenchmarkRunSpec
+
+from .gates import SIGNIFICANCE, Cell, margin_of, select
+from .metrics import Metric, Pairing, Scale, find_metric
+from .observations import observe
+from .power import POWER, needed, power_of_equivalence, power_of_pairs, power_of_pass
+
+MOST_SHARDS: Final = 64
+"""A run's limit for a cell."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The standard deviation between shards, on the scale of the comparison (of logarithms for ratios), and from where.
+
+    `shards` and `runs` are those that it comes from; 0 where it was assumed. `mean` is in the metric's unit.
+    """
+
+    value: float
+    mean: float | None
+    shards: int
+    runs: int
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """What a hypothesis can expect of one cell.
+
+    `power` is the probability of Supported with the planned shards, if the truth is as `truth` says; `shards` how many reach
+    80 %, None beyond any number that a run may have. Both are None with a `reason`.
+    """
+
+    hypothesis: Hypothesis
+    cell: Cell
+    metric: Metric
+    alpha: float
+    planned: int
+    spread: Spread | None = None
+    truth: str = ""
+    power: float | None = None
+    shards: int | None = None
+    reason: str | None = None
+
+
+def foresee(
+    spec: BenchmarkRunSpec,
+    cells: Sequence[Cell],
+    earlier: Iterable[BenchmarkResultSpec],
+    assumed: float | None = None,
+    power: float = POWER,
+) -> tuple[Prospect, ...]:
+    """Return the prospects of each hypothesis and cell, in the order of the spec.
+
+    `earlier` are results of other runs; `assumed` is a spread (a share) for cells of which nothing is known.
+    """
+    by_names: dict[tuple[str, str, str], list[BenchmarkResultSpec]] = {}
+    for result in earlier:
+        if result.rung is None:
+            names = (result.cell.model, result.cell.hardware, result.cell.variant)
+            by_names.setdefault(names, []).append(result)
+    tests: Counter[str] = Counter()
+    for entry in spec.analysis.hypotheses:
+        tests[entry.role] += len(select(cells, entry))
+    prospects = []
+    for entry in spec.analysis.hypotheses:
+        number = tests[entry.role] if spec.analysis.correction == "Holm" else 1
+        for cell in select(cells, entry):
+            alpha = SIGNIFICANCE / max(1, number)
+            found = by_names.get((cell.model, cell.hardware, cell.variant), [])
+            prospects.append(_prospect(spec, entry, cell, found, alpha, assumed, power))
+    return tuple(prospects)
+
+
+def spread_of(results: Iterable[BenchmarkResultSpec], metric: Metric) -> Spread | None:
+    """Return the spread between shards within runs, pooled over runs; None where no run has two that count."""
+    by_run: dict[str, list[BenchmarkResultSpec]] = {}
+    for result in results:
+        by_run.setdefault(result.run.uid, []).append(result)
+    squares, freedom, means, runs = 0.0, 0, [], 0
+    for shards in by_run.values():
+        values = [reading.mean for _, reading in observe(shards).reading(metric)]
+        if len(values) < 2 or (metric.scale == Scale.RATIO and min(values) <= 0):
+            continue
+        scaled = [math.log(value) for value in values] if metric.scale == Scale.RATIO else values
+        squares += statistics.variance(scaled) * (len(scaled) - 1)
+        freedom += len(scaled) - 1
+        means += values
+        runs += 1
+    if not freedom:
+        return None
+    return Spread(math.sqrt(squares / freedom), statistics.fmean(means), len(means), runs)
+
+
+def _prospect(
+    spec: BenchmarkRunSpec,
+    entry: Hypothesis,
+    cell: Cell,
+    earlier: Sequence[BenchmarkResultSpec],
+    alpha: float,
+    assumed: float | None,
+    power: float,
+) -> Prospect:
+    metric = find_metric(entry.metric)
+    planned = spec.measurement.shards
+    start = Prospect(entry, cell, metric, alpha, planned)
+    if metric.pairing == Pairing.PROMPT:
+        return _without(start, "paired by prompt: what differences spread by is seen in the run itself")
+    spread = spread_of(earlier, metric)
+    if spread is None and assumed is not None and metric.scale == Scale.RATIO:
+        spread = Spread(math.log1p(assumed), None, 0, 0)
+    if spread is None:
+        return _without(start, "no earlier run of this cell has two valid shards with this metric")
+    if spread.value <= 0:
+        return _without(start, "earlier shards do not differ at all", spread)
+    chance = _chance(entry, metric, spread, alpha)
+    if isinstance(chance, str):
+        return _without(start, chance, spread)
+    truth = _TRUTHS[entry.test]
+    enough = needed(chance, power)
+    return Prospect(entry, cell, metric, alpha, planned, spread, truth, chance(planned), enough)
+
+
+_TRUTHS: Mapping[str, str] = {
+    "NoWorseThan": "no difference",
+    "Equivalent": "no difference",
+    "AtMost": "the mean of earlier results",
+    "AtLeast": "the mean of earlier results",
+}
+
+
+def _without(start: Prospect, reason: str, spread: Spread | None = None) -> Prospect:
+    return Prospect(start.hypothesis, start.cell, start.metric, start.alpha, start.planned, spread, reason=reason)
+
+
+def _chance(entry: Hypothesis, metric: Metric, spread: Spread, alpha: float) -> Callable[[int], float] | str:
+    """Return the probability of Supported for a number of shards; words where there is none."""
+    bound = entry.against.bound
+    if bound is not None:
+        return _chance_of_bound(entry, metric, spread, alpha, in_metric_unit(bound))
+    margin = margin_of(entry)
+    if margin is None:
+        return "no margin is given"
+    size = margin.value
+    if metric.scale == Scale.RATIO:
+        if not margin.relative:
+            if spread.mean is None:
+                return "a margin in the metric's unit needs an earlier mean"
+            size /= spread.mean
+        size = math.log1p(size)
+    elif margin.relative:
+        if not spread.mean:
+            return "a share needs an earlier mean"
+        size *= abs(spread.mean)
+    if entry.test == "Equivalent":
+        return lambda each: power_of_equivalence(0.0, size, spread.value, each, alpha)
+    # One-sided at alpha is the end of a two-sided interval of 1 - 2 alpha.
+    return lambda each: power_of_pass(0.0, size, spread.value, each, 1 - 2 * alpha)
+
+
+def _chance_of_bound(
+    entry: Hypothesis, metric: Metric, spread: Spread, alpha: float, bound: float
+) -> Callable[[int], float] | str:
+    if spread.mean is None:
+        return "a bound needs an earlier mean"
+    distance = bound - spread.mean if entry.test == "AtMost" else spread.mean - bound
+    if distance <= 0:
+        return "the mean of earlier results is on the wrong side of the bound"
+    # Means are tested as they are: a small spread of logarithms is one of shares.
+    deviation = spread.value * spread.mean if metric.scale == Scale.RATIO else spread.value
+    return lambda shards: power_of_pairs(distance, deviation, shards, 2 * alpha)
