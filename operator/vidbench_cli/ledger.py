@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import yaml
 from pydantic import ValidationError
 
-from vidbench_api.names import LABEL_BASELINE, LABEL_RUN
+from vidbench_api.names import LABEL_BASELINE, LABEL_RUN, REQUEST_KEY
 from vidbench_api.result import BenchmarkResultSpec, CellReference, RunReference
 
 from .errors import CommandError, NotFoundError, UsageError
@@ -253,7 +253,22 @@ def read_objects(paths: Iterable[str], kind: str) -> Iterator[Any]:
     """Yield the objects of a kind that files and folders hold, in lists or alone; raises UsageError."""
     for path in paths:
         for text, name in _texts(path):
-            yield from _objects_in(_parse(text, name), kind)
+            # A folder holds logs and records as well, perhaps half written: only what speaks of the kind is parsed.
+            if name == path or kind in text:
+                yield from _objects_in(_parse(text, name), kind)
+
+
+def read_documents(paths: Iterable[str]) -> Iterator[str]:
+    """Yield the request documents that files hold: of ConfigMaps, and of the folders of local runs (`request.json`)."""
+    paths = tuple(paths)
+    for body in read_objects(paths, "ConfigMap"):
+        text = (body.get("data") or {}).get(REQUEST_KEY)
+        if isinstance(text, str):
+            yield text
+    for path in paths:
+        if Path(path).is_dir():
+            for file in sorted(Path(path).rglob(REQUEST_KEY)):
+                yield file.read_text(encoding="utf-8")
 
 
 def _texts(path: str) -> Iterator[tuple[str, str]]:

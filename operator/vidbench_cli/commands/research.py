@@ -14,8 +14,9 @@ from vidbench_cli.output import Format, write
 from vidbench_cli.texts import _
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
+    from vidbench_api.result import BenchmarkResultSpec
     from vidbench_cli.cluster import Cluster
     from vidbench_cli.ledger import Ledger
     from vidbench_cli.research_inputs import Run
@@ -114,7 +115,7 @@ def report(
         wanted.spec,
         cells_of(wanted, found.specs),
         baselines_of(wanted, others),
-        _samples(found.specs[0].request_digest, wanted, connect) if not from_files else (),
+        _samples(found.specs, _documents(wanted, from_files, connect)),
         metrics,
     )
     rendered = (render_latex if text is Text.LATEX else render_markdown)(research_report(study))
@@ -148,6 +149,8 @@ def _read_run(name: str | None, file: str | None, files: list[str] | None, conne
         return run_of(connect().get(RUNS, name or ""))
     place = [file] if file is not None else files or []
     runs = [body for body in read_objects(place, KIND) if name in (None, (body.get("metadata") or {}).get("name"))]
+    # The folder of a local run holds the manifest beside the run that came of it.
+    runs = [body for body in runs if (body.get("metadata") or {}).get("uid")] or runs
     if len(runs) != 1:
         raise UsageError(
             _("there are {count} BenchmarkRuns {name} in {place}").format(
@@ -188,17 +191,36 @@ def _share(text: str | None) -> float | None:
     return margin.value
 
 
-def _samples(digest: str, run: Run, connect: Callable[[], Cluster]) -> tuple[Any, ...]:
-    """Return the samples of a run's request document, where it is still there and is the one that was measured."""
+def _documents(run: Run, files: list[str] | None, connect: Callable[[], Cluster]) -> Iterator[str]:
+    """Yield what may be the run's request document: that of the cluster, or those of the files."""
     from vidbench_api.identity import request_name
     from vidbench_api.names import REQUEST_KEY
-    from vidbench_api.request import RequestDocument
     from vidbench_cli.cluster import CONFIGMAPS
     from vidbench_cli.errors import ClusterError
+    from vidbench_cli.ledger import read_documents
 
+    if files:
+        yield from read_documents(files)
+        return
     try:
         body = connect().get(CONFIGMAPS, request_name(run.name, run.uid))
-        document = RequestDocument.model_validate_json(body["data"][REQUEST_KEY])
-    except (ClusterError, KeyError, ValueError):
-        return ()
-    return tuple(document.samples()) if document.digest == digest else ()
+    except ClusterError:
+        return
+    yield str((body.get("data") or {}).get(REQUEST_KEY) or "")
+
+
+def _samples(results: Sequence[BenchmarkResultSpec], documents: Iterator[str]) -> tuple[Any, ...]:
+    """Return the samples of the request that was measured; empty where its document is not among these."""
+    from pydantic import ValidationError
+
+    from vidbench_api.request import RequestDocument
+
+    digests = {result.request_digest for result in results}
+    for text in documents:
+        try:
+            document = RequestDocument.from_text(text)
+        except ValidationError:
+            continue
+        if document.digest in digests:
+            return tuple(document.samples())
+    return ()

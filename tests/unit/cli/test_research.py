@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from support.builders import Scene, latencies
 from support.kubeconfigs import closed_port, write_kubeconfig
 from support.ledgers import cell_of_run, manifest_of, shard_of
 from typer.testing import CliRunner
 
 from vidbench_analysis.power import power_of_pairs, power_of_pass
+from vidbench_api.measured import QualityFacts, Series, SeriesName, Statistics
 from vidbench_cli.app import app
 
 BASE = (10.00, 10.02, 9.98, 10.01)
@@ -244,3 +247,27 @@ def test_a_plan_of_a_manifest_needs_no_cluster_and_a_report_does(tmp_path: Path)
     done = CliRunner().invoke(app, ["research", "report", "nightly", "--kubeconfig", kubeconfig])
     assert done.exit_code == 3
     assert "no cluster answers" in done.stderr
+
+
+def test_a_folder_of_a_local_run_is_read_with_its_prompts(tmp_path: Path) -> None:
+    """Quality counts by prompt: without the request document there is no interval, with it there is."""
+    prompts = [{"id": name, "text": f"A {name} walks."} for name in ("cat", "dog", "owl")]
+    scene = Scene.of(models=["wan"], workload={"prompts": prompts, "seeds": {"base": 0, "count": 1}})
+    flicker = Series(
+        name=SeriesName.FLICKER, unit="partsPerMillion", statistics=Statistics.of([50, 60, 73]), values=(50, 60, 73)
+    )
+    facts = QualityFacts(comparable=True, microseconds=1)
+    spec = scene.result(series=(latencies(2_000_000, 2_100_000, 2_200_000), flicker), quality=facts)
+    folder = tmp_path / "nightly"
+    (folder / "results").mkdir(parents=True)
+    run = {"kind": "BenchmarkRun", "metadata": {"name": "nightly"}, "spec": scene.run.spec.to_wire()}
+    (folder / "run.yaml").write_text(yaml.safe_dump(run))
+    (folder / "run.json").write_text(json.dumps(run | {"metadata": {"name": "nightly", "uid": scene.run.uid}}))
+    (folder / "results" / "one.json").write_text(json.dumps(manifest_of(spec)))
+    (folder / "events.jsonl").write_text('{"half": ')
+    words = ["nightly", "--from", str(folder), "-m", "flicker"]
+    assert line_of(report(*words), "wan/default/default")[6] == "PromptsUnknown"
+    (folder / "request.json").write_text(scene.document.to_text())
+    found = line_of(report(*words), "wan/default/default")
+    assert found[1].startswith("61.00 ppm")
+    assert found[6] == ""
