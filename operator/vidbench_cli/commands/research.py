@@ -211,15 +211,13 @@ def _documents(run: Run, files: list[str] | None, connect: Callable[[], Cluster]
 
 def _samples(results: Sequence[BenchmarkResultSpec], documents: Iterator[str]) -> tuple[Any, ...]:
     """Return the samples of the request that was measured; empty where its document is not among these."""
-    from pydantic import ValidationError
-
     from vidbench_api.request import RequestDocument
 
     digests = {result.request_digest for result in results}
     for text in documents:
         try:
             document = RequestDocument.from_text(text)
-        except ValidationError:
+        except ValueError:
             continue
         if document.digest in digests:
             return tuple(document.samples())
