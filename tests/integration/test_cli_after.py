@@ -139,3 +139,62 @@ def _user(control_plane: ControlPlane, namespace: str, role: str) -> Path:
         "create", "rolebinding", role, f"--clusterrole={role}", f"--serviceaccount={namespace}:{role}", "-n", namespace
     )
     return Path(control_plane.kubeconfig_for_service_account(namespace, role))
+
+
+def test_a_self_tests_run_is_taken_by_the_api_server_once(api: KubeApi, namespace: str, cli: Any) -> None:
+    words = ("self-test", "wan21-1-3b", "--random-weights", "--name", "noise", "--shards", "3")
+    applied = cli(*words)
+    assert applied.exit_code == 0, applied.stderr
+    assert applied.stdout.strip() == f"vidbench self-test --run noise -n {namespace}"
+    spec = api.request("GET", collection("BenchmarkRun", namespace) + "/noise").body["spec"]
+    assert [variant["name"] for variant in spec["variants"]] == ["first", "second"]
+    again = cli(*words)
+    assert again.exit_code != 0
+    assert "noise" in again.stderr
+    early = cli("self-test", "--run", "noise")
+    assert early.exit_code == 3
+    assert "selects no result" in early.stderr
+
+
+def test_a_report_of_a_run_of_the_cluster(api: KubeApi, namespace: str, cli: Any) -> None:
+    """The same results from the cluster and from a file give the same tables."""
+    run = {
+        "apiVersion": "vidbench.io/v1alpha1",
+        "kind": "BenchmarkRun",
+        "metadata": {"name": "nightly", "namespace": namespace},
+        "spec": {
+            "models": [{"name": "wan"}],
+            "hardware": [{"name": "h100"}],
+            "variants": [{"name": "short"}, {"name": "fast"}],
+            "workload": {"prompts": [{"id": "cat", "text": "A cat walks."}]},
+            "analysis": {
+                "hypotheses": [
+                    {
+                        "name": "no-worse",
+                        "metric": "latency",
+                        "where": {"variants": ["fast"]},
+                        "against": {"variant": "short"},
+                        "test": "NoWorseThan",
+                        "margin": "2%",
+                    }
+                ]
+            },
+        },
+    }
+    stored = api.create(run)
+    assert stored.accepted, stored.message
+    uid = stored.body["metadata"]["uid"]
+    slower = (11.02, 10.98, 11.01, 11.00)
+    for means, variant in ((BASE, "short"), (slower, "fast")):
+        for spec in cell_of_run(means, variant=variant):
+            own = spec.model_copy(update={"run": spec.run.model_copy(update={"uid": uid})})
+            answer = api.create(manifest_of(own, namespace))
+            assert answer.accepted, answer.message
+    first, second = (cli("research", "report", "nightly") for _ in range(2))
+    assert first.exit_code == 0, first.stderr
+    assert first.stdout == second.stdout
+    assert "| no-worse | Primary | Refuted | 0 of 1 | BeyondMargin |" in first.stdout
+    planned = cli("research", "plan", "nightly", "-o", "json")
+    assert (
+        json.loads(planned.stdout)[0]["reason"] == "no earlier run of this cell has two valid shards with this metric"
+    )
