@@ -12,7 +12,7 @@ from support.kubeconfigs import closed_port, write_kubeconfig
 from support.ledgers import cell_of_run, manifest_of, shard_of
 from typer.testing import CliRunner
 
-from vidbench_api.measured import ClipFacts
+from vidbench_api.measured import ClipFacts, Series, SeriesName, Statistics
 from vidbench_api.names import Comparability
 from vidbench_api.result import BenchmarkResultSpec
 from vidbench_cli.app import app
@@ -144,6 +144,15 @@ def test_equal_output_is_said_only_where_all_digests_are_there(tmp_path: Path) -
     assert output_of("a" * 64, "a" * 64) == "Identical"
     assert output_of("a" * 64, "b" * 64) == "Different"
     assert output_of("a" * 64, None) == "NotKnown"
+
+
+def test_digests_over_another_number_of_samples_say_nothing(tmp_path: Path) -> None:
+    fewer = Series(
+        name=SeriesName.LATENCY, unit="microseconds", statistics=Statistics.of([10_000_000]), values=(10_000_000,)
+    )
+    short = cell_of_run(BASE, run="b", output_digest="b" * 64, series=(fewer,), samples_done=1)
+    ledger = write_ledger(tmp_path / "l.json", [*cell_of_run(BASE, run="a", output_digest="a" * 64), *short])
+    assert compare(ledger, "a", "b", "-m", "latency")[0]["output"] == "NotKnown"
 
 
 def test_only_the_latest_run_of_a_name_counts(tmp_path: Path) -> None:
