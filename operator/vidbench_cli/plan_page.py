@@ -111,11 +111,11 @@ def _cell_row(entry: CellPlan) -> tuple[Cell, ...]:
 def _sources(plan: RunPlan) -> Table:
     """Say once for each figure where it is from: most cells share it."""
     names = {
-        "secondsPerShard": _("s/shard"), "cost": _("cost"), "gpuMemoryMebibytes": _("GPU memory"), "halfWidth": _("interval"),
+        "secondsPerShard": _("s/shard"), "gpuHours": _("GPU-hours"), "cost": _("cost"), "gpuMemoryMebibytes": _("GPU memory"), "halfWidth": _("interval"),
     }  # fmt: skip
     found: dict[tuple[str, str], list[str]] = {}
     for entry in plan.cells:
-        figures = (entry.shard_seconds, entry.cost, entry.memory_mebibytes, entry.half_width)
+        figures = (entry.shard_seconds, entry.gpu_hours, entry.cost, entry.memory_mebibytes, entry.half_width)
         for name, figure in zip(names.values(), figures, strict=True):
             text = figure.source if figure.value is not None else _("unknown: {reason}").format(reason=figure.reason)
             found.setdefault((name, text), []).append(entry.name)

@@ -189,7 +189,7 @@ def _cell_plan(
     measured = document.shards - reused
     gpus = document.find_hardware(cell.hardware).gpus
     earlier = _earlier(cell, known.results or {})
-    gpu_hours = _gpu_hours(seconds, measured, gpus)
+    gpu_hours = _gpu_hours(seconds, _start_seconds(cell, known.results or {}), measured, gpus)
     cost, currency = _cost(cell, document, known, earlier, measured, gpu_hours)
     most_warmups = document.warmup if document.warmup_max is None else document.warmup_max
     return CellPlan(
@@ -223,14 +223,32 @@ def _shard_seconds(cell: Cell, document: RequestDocument, known: Knowledge, esti
     return unknown(_("no earlier result of this model, hardware and variant here, and no catalogue knows times"))
 
 
-def _gpu_hours(seconds: Figure, shards: int, gpus: int) -> Figure:
+def _gpu_hours(seconds: Figure, start: float | None, shards: int, gpus: int) -> Figure:
+    """Return what the shards hold GPUs for: from a node to a running container, and then until the runner has ended."""
     if not shards:
         return Figure(0.0, _("reused"))
     if not gpus:
         return Figure(0.0, _("the run: gpus is 0"))
     if seconds.value is None:
         return unknown(seconds.reason)
-    return Figure(shards * gpus * seconds.value / SECONDS_PER_HOUR, seconds.source)
+    source = seconds.source + (
+        _("; without the time to a running container, which no result tells")
+        if start is None
+        else _("; and {start:g} s to a running container").format(start=start)
+    )
+    return Figure(shards * gpus * (seconds.value + (start or 0.0)) / SECONDS_PER_HOUR, source)
+
+
+def _start_seconds(cell: Cell, results: Mapping[str, BenchmarkResultSpec]) -> float | None:
+    """Return the median time from a node to a running container over results of the same names."""
+    known = [
+        result.figures.start_seconds
+        for result in results.values()
+        if (result.cell.model, result.cell.hardware, result.cell.variant) == (cell.model, cell.hardware, cell.variant)
+        and result.figures is not None
+        and result.figures.start_seconds is not None
+    ]
+    return statistics.median(known) if known else None
 
 
 def _earlier(cell: Cell, results: Mapping[str, BenchmarkResultSpec]) -> tuple[BenchmarkResultSpec, ...]:

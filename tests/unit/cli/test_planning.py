@@ -11,6 +11,7 @@ from scipy import stats
 from support.builders import NOW, Scene, latencies, observed_run, references, run_spec, runner_class, video_model
 
 from vidbench_api.catalogue import CATALOGUE
+from vidbench_api.figures import Figures
 from vidbench_api.measured import ClipFacts, Environment, Memory, ValidityVerdict
 from vidbench_api.names import Outcome, Validity
 from vidbench_api.result import BenchmarkResultSpec, RunReference
@@ -74,6 +75,22 @@ def test_gpu_hours_and_cost_follow_from_the_ledgers_median() -> None:
     assert plan.gpu_hours.value == pytest.approx(0.5)
     assert plan.costs["USD"].value == pytest.approx(1.25)
     assert plan.gpu_hours.source == "ledger"
+
+
+def test_the_time_to_a_running_container_holds_gpus_too() -> None:
+    spec = run_spec()
+    scene = Scene.of()
+    heads = (LedgerHead("wan", "default", "default", 100.0, 1),)
+    starts = {
+        f"r{number}": earlier(scene, number, 2_000_000, figures=Figures(start_seconds=start))
+        for number, start in enumerate((20.0, 80.0, 30.0))
+    }
+    hours = plan_run(observed_run(spec), knowledge(spec, heads=heads, results=starts)).cells[0].gpu_hours
+    assert hours.value == pytest.approx((100 + 30) / 3600)
+    assert "and 30 s to a running container" in hours.source
+    bare = plan_run(observed_run(spec), knowledge(spec, heads=heads)).cells[0].gpu_hours
+    assert bare.value == pytest.approx(100 / 3600)
+    assert "without the time to a running container" in bare.source
 
 
 def test_what_no_result_tells_is_null_and_so_is_the_sum() -> None:
