@@ -138,6 +138,10 @@ bench-capacity: setup ## Bursty days replayed on a virtual clock: what following
 bench-scale: setup ## 10,000 shards on 1,250 kwok nodes: nothing lost, and what it costs (VIDBENCH_BENCH_RUNS=100)
 	$(PYTEST) tests/bench/test_bench_scale.py -s --override-ini=addopts="--import-mode=importlib -ra"
 
+.PHONY: bench-store
+bench-store: setup ## 10,000 results into SQLite and PostgreSQL, twice: what changes, equal answers, times of queries
+	OMP_NUM_THREADS=1 $(PYTEST) tests/bench/test_bench_store.py -m bench -s --override-ini=addopts="--import-mode=importlib -ra"
+
 .PHONY: soak
 soak: setup ## Churn for MINUTES=20 on kwok nodes: memory, tasks, sockets and their slopes
 	VIDBENCH_SOAK_MINUTES=$(MINUTES) $(PYTEST) tests/bench/test_soak.py -s --override-ini=addopts="--import-mode=importlib -ra"

@@ -25,9 +25,11 @@ from .commands import (
     benchmark,
     compare,
     describe,
+    erase,
     get,
     health_check,
     init,
+    ledger,
     list_models,
     logs,
     plan,
@@ -58,6 +60,8 @@ COMMANDS = (
     baseline.register,
     self_test.register,
     research.register,
+    ledger.register,
+    erase.register,
     version.register,
 )
 

@@ -104,6 +104,16 @@ class Cluster:
                 return items
             query["continue"] = token
 
+    def read_chunk(
+        self, resource: Resource, limit: int, token: str = "", *, namespace: str | None = None, everywhere: bool = False
+    ) -> Object:
+        """Read a part of a list as the API gives it; `metadata.continue` of one part is the token of the next.
+
+        Raises ListExpiredError if the server does not know the token any more.
+        """
+        query = {"limit": str(limit), "continue": token}
+        return self._json("GET", self._ask("list", resource, namespace, everywhere=everywhere), query=query)
+
     def names(self, resource: Resource, *, namespace: str | None = None) -> list[str]:
         """Return the names of all objects of a namespace."""
         return [str(item["metadata"]["name"]) for item in self.find(resource, namespace=namespace)]

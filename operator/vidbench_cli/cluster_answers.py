@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from .errors import ClusterAwayError, ClusterError, NotFoundError, NotServedError, UsageError
+from .errors import ClusterAwayError, ClusterError, ListExpiredError, NotFoundError, NotServedError, UsageError
 from .texts import _
 
 ASK_AGAIN = frozenset({429, 500, 502, 503, 504})
@@ -81,6 +81,9 @@ def explain_refusal(ask: Ask, status: int, body: Mapping[str, Any]) -> ClusterEr
         return _not_found(ask, body)
     if status == 409:
         return ClusterError(_("{kind} {name!r}: {said}").format(kind=ask.resource.kind, name=ask.name, said=said))
+    if status == 410:
+        text = _("the API server has forgotten where the list of {target} was to go on")
+        return ListExpiredError(text.format(target=ask.target), _("begin again"))
     if status in (400, 422) or (status == 500 and "field not declared in schema" in said):
         # Server-side apply says 500 of an unknown field, where other calls say 400.
         return _refused(ask, status, body)

@@ -56,6 +56,10 @@ class NotServedError(ClusterError):
     """The cluster does not know the kind."""
 
 
+class ListExpiredError(ClusterError):
+    """The server does not know any more where a list was to go on: it has to begin anew."""
+
+
 class RunFailedError(CommandError):
     """A run ended without what was asked of it."""
 

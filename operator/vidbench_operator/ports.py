@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -62,6 +63,31 @@ class BrokenRun(Exception):  # noqa: N818 - a finding about an object
     def __init__(self, message: str, run: RunIdentity | None = None) -> None:
         super().__init__(message)
         self.run = run
+
+
+class StoreUnavailable(Exception):  # noqa: N818 - names what the store said
+    """The results store cannot now; the text says why, without credentials."""
+
+
+@dataclass(frozen=True)
+class ResultsWritten:
+    """What a write to the results store did. `known`: it had them, or is not to have them any more."""
+
+    added: int
+    known: int
+    unreadable: tuple[str, ...] = ()
+
+
+class ResultsStore(Protocol):
+    """The results store. Writing a result again changes nothing."""
+
+    async def write(self, documents: Sequence[Mapping[str, Any]]) -> ResultsWritten:
+        """Store BenchmarkResult objects, all or none of them. Raises StoreUnavailable."""
+        ...
+
+    def close(self) -> None:
+        """Close the connections; the next write opens them again."""
+        ...
 
 
 class Cluster(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from vidbench_api.names import FIELD_MANAGER
@@ -73,6 +73,12 @@ class Settings(BaseSettings):
     ledger_max_per_namespace: Annotated[int, Field(ge=1)] | None = None
     """Results that a namespace may hold; the oldest beyond it are deleted. Unset: any number."""
 
+    store_url: SecretStr | None = None
+    """Results store that each result is copied to: postgresql://USER:PASSWORD@HOST/DATABASE, from a Secret. Unset: none."""
+
+    store_cluster: Annotated[str, Field(min_length=1, max_length=256)] = "in-cluster"
+    """What the store calls this cluster."""
+
     leader_election: bool = False
     """Whether several operators may run, of which the holder of a Lease acts. Needs `lease_namespace`."""
 
@@ -107,6 +113,20 @@ class Settings(BaseSettings):
         if self.leader_election and not self.lease_namespace:
             raise ValueError("VIDBENCH_OPERATOR_LEADER_ELECTION needs VIDBENCH_OPERATOR_LEASE_NAMESPACE")
         return self
+
+    @field_validator("store_url")
+    @classmethod
+    def check_store(cls, value: SecretStr | None) -> SecretStr | None:
+        """Refuse what is no store, before anything runs; its text stays out of the message."""
+        if value is not None:
+            # SQLAlchemy takes memory and time: only who has a store loads it.
+            from vidbench_store.location import StoreError, parse_location
+
+            try:
+                parse_location(value.get_secret_value())
+            except StoreError as error:
+                raise ValueError(str(error)) from None
+        return value
 
     def to_limits(self) -> Limits:
         """Return the life of a Lease."""

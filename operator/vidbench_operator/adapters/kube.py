@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
@@ -75,13 +75,19 @@ class KubeCluster:
     """
 
     def __init__(
-        self, api: Api, clock: ApiClock, namespaces: Sequence[str] = (), *, instance: str = FIELD_MANAGER
+        self,
+        api: Api,
+        clock: ApiClock,
+        namespaces: Sequence[str] = (),
+        *,
+        instance: str = FIELD_MANAGER,
     ) -> None:
         self._api = api
         self._clock = clock
         self._namespaces = tuple(namespaces)
         self._refusals = SharedRead(self._list_refusals, _REFUSALS_SECONDS)
         self._instance = instance
+        self._tell_created: Callable[[dict[str, Any]], None] = lambda _result: None
 
     @property
     def answered(self) -> int:
@@ -244,7 +250,8 @@ class KubeCluster:
     ) -> None:
         """POST a result."""
         manifest = result_manifest(run.namespace, name, spec, labels)
-        await self._create(_path(BENCHMARK_RESULT, run.namespace), manifest)
+        created = await self._create(_path(BENCHMARK_RESULT, run.namespace), manifest)
+        self._tell_created({**manifest, "metadata": {**manifest["metadata"], **(created.get("metadata") or {})}})
 
     async def write_status(self, run: ObservedRun, status: BenchmarkRunStatus) -> ObservedRun:
         """Replace the status; what comes back is the run with that status, as nothing else can have changed."""
@@ -364,6 +371,16 @@ class KubeCluster:
         ]
         return [entry for entry in entries if entry is not None]
 
+    async def read_results(self) -> AsyncIterator[dict[str, Any]]:
+        """Yield all results, whole, in chunks."""
+        for namespace in self._namespaces or (None,):
+            async for raw in self._api.items(_path(BENCHMARK_RESULT, namespace)):
+                yield raw
+
+    def on_result(self, tell: Callable[[dict[str, Any]], None]) -> None:
+        """Tell of each result that is created from now on, as the server has it."""
+        self._tell_created = tell
+
     async def delete_result(self, entry: LedgerEntry) -> None:
         """DELETE a result as it was listed; one that was changed since, e.g. labelled to be kept, stays."""
         await self._api.delete(_path(BENCHMARK_RESULT, entry.namespace, entry.name), entry.uid, entry.version)
@@ -400,14 +417,15 @@ class KubeCluster:
         nodes = [project_node(raw) async for raw in self._api.items(f"{_CORE}/nodes")]
         return {node.name: node for node in nodes if node is not None}
 
-    async def _create(self, path: str, manifest: Mapping[str, Any]) -> None:
-        """POST an object. A name that was taken, and is free when one looks, is worth another try."""
+    async def _create(self, path: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        """POST an object and return its metadata. A name that was taken, and is free when one looks, is worth another try."""
         try:
-            await self._api.create(path, manifest, accept=METADATA_ONLY)
+            created: dict[str, Any] = await self._api.create(path, manifest, accept=METADATA_ONLY)
         except AlreadyExists as error:
             if await self._api.uid_of(f"{path}/{manifest['metadata']['name']}") is None:
                 raise Unavailable(f"{error}; it is gone by now: try again", 0.1) from error
             raise
+        return created
 
     async def _labelled(self, prefix: str, plural: str) -> AsyncIterator[dict[str, Any]]:
         for namespace in self._namespaces or (None,):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from typing import Final
@@ -21,6 +22,16 @@ from vidbench_operator.core.gpu_time import GpuTime
 _PASS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _BREAKER_KINDS: Final = {"Model": "model", "Node": "node"}
 WATCHED: Final = (BENCHMARK_RUN.plural, VIDEO_MODEL.plural, RUNNER_CLASS.plural, "jobs", "pods", "nodes")
+
+
+@dataclass(frozen=True)
+class StoreFigures:
+    """Figures of the results store."""
+
+    up: Gauge
+    waiting: Gauge
+    complete: Gauge
+    results: Counter
 
 
 class Metrics:
@@ -47,6 +58,7 @@ class Metrics:
         self._depth = self._gauge("vidbench_queue_depth", "Runs that wait for a pass.")
         self._tasks = self._gauge("vidbench_asyncio_tasks", "Tasks of an event loop.", "loop")
         self._leader = self._gauge("vidbench_leader", "1 while this process acts, 0 while it follows.")
+        self._store: StoreFigures | None = None
         self._last_success = time.monotonic()
         self._gauge("vidbench_last_success_age_seconds", "Seconds since a pass or a resync succeeded.").set_function(
             lambda: time.monotonic() - self._last_success
@@ -112,6 +124,31 @@ class Metrics:
     def set_tasks(self, loop: str, number: int) -> None:
         """Say how many tasks an event loop has."""
         self._tasks.labels(loop).set(number)
+
+    def set_store(self, *, up: bool, waiting: int, complete: bool) -> None:
+        """Say how the results store does; there are figures of it once this was said."""
+        if self._store is None:
+            self._store = StoreFigures(
+                up=self._gauge("vidbench_store_up", "1 while the results store can be written, else 0."),
+                waiting=self._gauge("vidbench_store_waiting", "Results that wait to be stored."),
+                complete=self._gauge(
+                    "vidbench_store_complete", "1 while the store has all results known here, else 0."
+                ),
+                results=self._counter(
+                    "vidbench_store_results", "Results written to the store, by what it did.", "result"
+                ),
+            )
+            for result in ("added", "known", "unreadable"):
+                self._store.results.labels(result)
+        self._store.up.set(up)
+        self._store.waiting.set(waiting)
+        self._store.complete.set(complete)
+
+    def results_stored(self, added: int, known: int, unreadable: int) -> None:
+        """Count what was written to the results store."""
+        if self._store is not None:
+            for result, number in (("added", added), ("known", known), ("unreadable", unreadable)):
+                self._store.results.labels(result).inc(number)
 
     def set_leading(self, is_leading: Callable[[], bool]) -> None:
         """Ask this at each scrape whether this process leads."""

@@ -33,6 +33,7 @@ from .pace import Pace
 from .probes import find_problem, serve_probes
 from .resync import Resync
 from .retention import Retention
+from .store_sink import StoreSink
 from .supervision import keep_alive
 from .watching import Watches
 from .workqueue import QueuePolicy, WorkQueue
@@ -77,10 +78,11 @@ class Operator:
             done=self._listed,
             restart_watches=self._restart_watches.set,
         )
+        self._sink = _make_sink(settings, cluster, metrics, leader)
         self._retention = Retention(
             cluster,
             settings.to_retention(),
-            may_act=leader.is_leading,
+            may_act=self._may_delete,
             ended_runs=self._store.ended_uids,
             period_seconds=settings.resync_seconds,
         )
@@ -106,6 +108,7 @@ class Operator:
             asyncio.create_task(self._keep("letting go", self._let_go)),
             asyncio.create_task(self._keep("heartbeat", self._heartbeat.run)),
             asyncio.create_task(self._keep("gauges", self._measure)),
+            *([asyncio.create_task(self._keep("store", self._sink.run))] if self._sink else []),
         ]
         try:
             # Not gathered: that would cancel all of them at once, and the passes under way with a second cancellation.
@@ -128,6 +131,8 @@ class Operator:
         for key in self._store.run_keys():
             self._queue.add(key)
         self._resync.ask()
+        if self._sink is not None:
+            self._sink.catch_up()
 
     async def _let_go(self) -> None:
         """Bound the memory of a follower: it keeps last words, and only a look at the status says which are settled."""
@@ -135,6 +140,10 @@ class Operator:
             await asyncio.sleep(_LETTING_GO_SECONDS)
             for key in () if self._leader.is_leading() else self._store.remembering():
                 await self._reconciler.let_go(key)
+
+    def _may_delete(self) -> bool:
+        """Whether results may go: what the store is to have and has not stays in the ledger."""
+        return self._leader.is_leading() and (self._sink is None or self._sink.is_complete)
 
     def find_problem(self) -> str | None:
         """Return why the process should be restarted; None if it gets on."""
@@ -256,6 +265,20 @@ async def _connected() -> AsyncIterator[ApiClient]:
         yield client
     finally:
         await client.close()
+
+
+def _make_sink(settings: Settings, cluster: KubeCluster, metrics: Metrics, leader: Leader) -> StoreSink | None:
+    if settings.store_url is None:
+        return None
+    # SQLAlchemy takes memory and time: only who has a store loads it.
+    from vidbench_operator.adapters.store import SqlStore
+    from vidbench_store.location import parse_location
+
+    location = parse_location(settings.store_url.get_secret_value())
+    sink = StoreSink(SqlStore(location, settings.store_cluster), cluster, metrics, may_act=leader.is_leading)
+    cluster.on_result(sink.offer)
+    _log.info("results are copied to a store", store=location.text, cluster=settings.store_cluster)
+    return sink
 
 
 def _make_leader(settings: Settings, client: ApiClient, clock: ApiClock, metrics: Metrics) -> Leader:

@@ -16,7 +16,15 @@ from typer.testing import CliRunner
 from vidbench_cli.app import app
 from vidbench_cli.cluster import JOBS, NODES, PODS, RUNS, Cluster, Where, ask_patiently, list_contexts
 from vidbench_cli.cluster_answers import Ask, explain_refusal, explain_silence, not_found_near
-from vidbench_cli.errors import ClusterAwayError, ClusterError, Exit, NotFoundError, NotServedError, UsageError
+from vidbench_cli.errors import (
+    ClusterAwayError,
+    ClusterError,
+    Exit,
+    ListExpiredError,
+    NotFoundError,
+    NotServedError,
+    UsageError,
+)
 
 ASK = Ask("get", RUNS, "lab", "nightly")
 
@@ -86,6 +94,7 @@ FORBIDDEN = {"message": 'benchmarkruns.vidbench.io "nightly" is forbidden: User 
         (400, {"message": "strict decoding error"}, UsageError, "strict decoding error", ""),
         (500, {"message": "failed to create typed patch object (...): .spec.modles: field not declared in schema"}, UsageError,
          ".spec.modles: field not declared", "kubectl explain"),
+        (410, {"message": "continue parameter is too old"}, ListExpiredError, "forgotten where the list", "begin again"),
         (429, {"message": "storage is (re)initializing"}, ClusterAwayError, "at the moment (429)", "again"),
         (503, {}, ClusterAwayError, "(503)", "again"),
         (418, {"message": "teapot"}, ClusterError, "418: teapot", ""),

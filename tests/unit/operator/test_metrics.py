@@ -31,6 +31,8 @@ def busy() -> Metrics:
     metrics.set_queue_depth(4)
     metrics.set_leading(lambda: True)
     metrics.heard("pods")
+    metrics.set_store(up=True, waiting=5, complete=False)
+    metrics.results_stored(3, 2, 1)
     return metrics
 
 
@@ -57,6 +59,12 @@ def test_every_figure_says_what_it_was_told(busy: Metrics) -> None:
     }
     assert seen["vidbench_task_restarts_total", "watches"] == 1
     assert seen["vidbench_queue_depth", ""] == 4
+    assert (seen["vidbench_store_up", ""], seen["vidbench_store_waiting", ""], seen["vidbench_store_complete", ""]) == (
+        1,
+        5,
+        0,
+    )
+    assert [seen["vidbench_store_results_total", result] for result in ("added", "known", "unreadable")] == [3, 2, 1]
     assert seen["vidbench_leader", ""] == 1
     assert [value for (name, _), value in seen.items() if name == "vidbench_api_calls_total"] == [1]
 
