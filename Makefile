@@ -142,6 +142,10 @@ bench-scale: setup ## 10,000 shards on 1,250 kwok nodes: nothing lost, and what 
 bench-store: setup ## 10,000 results into SQLite and PostgreSQL, twice: what changes, equal answers, times of queries
 	OMP_NUM_THREADS=1 $(PYTEST) tests/bench/test_bench_store.py -m bench -s --override-ini=addopts="--import-mode=importlib -ra"
 
+.PHONY: simulate-statistics
+simulate-statistics: setup ## Experiments of known truth: do intervals cover, tests and gates keep their level (REPEATS=2000)
+	PYTHONPATH=tests:hack OMP_NUM_THREADS=1 $(VENV)/python -m bench.simulate_statistics --repeats $(or $(REPEATS),2000)
+
 .PHONY: soak
 soak: setup ## Churn for MINUTES=20 on kwok nodes: memory, tasks, sockets and their slopes
 	VIDBENCH_SOAK_MINUTES=$(MINUTES) $(PYTEST) tests/bench/test_soak.py -s --override-ini=addopts="--import-mode=importlib -ra"

@@ -16,7 +16,6 @@ Ratios are compared as logarithms of units, so that a ratio is one of geometric 
 from __future__ import annotations
 
 import math
-import statistics
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,12 +24,15 @@ from enum import StrEnum
 from . import power
 from .contrasts import Contrast, blocked, paired, ratio_bounds, welch
 from .distributions import t_quantile, t_two_sided, t_upper
+from .effects import cliffs_delta, hedges_correction, hedges_g
 from .intervals import CONFIDENCE, Estimate, estimate
 from .metrics import Direction, Margin, Metric, Pairing, Scale
+from .moments import mean_of
 from .observations import CellObservations, ShardObservation
 from .units import Scope, device_of, prompt_means, scope_of
 
 FEWEST_UNITS = 2
+_ROUNDING = 1e-12
 UNITS_TO_START = 3
 """Shards each to ask for where the spread between processes is not known yet."""
 
@@ -116,7 +118,10 @@ class Interval:
 
 @dataclass(frozen=True)
 class Effect:
-    """A size of effect without a unit: Hedges' g of units (subject above reference is positive)."""
+    """A size of effect without a unit, above zero where the subject is higher.
+
+    `HedgesG`: in standard deviations of units (within devices: of shards on one device), on the scale of the comparison.
+    """
 
     name: str
     value: float
@@ -129,8 +134,10 @@ class Comparison:
     `ratio` is subject / reference and `difference` subject - reference, in the metric's unit, at `confidence`. `worsening`
     says by how much the subject is worse, below zero where it is better: a share of the reference (0.05 is 5 %), or in the
     metric's unit with a margin in that unit; None for a metric without direction. Gates hold it against their margin.
+    `cliffs_delta` is P(a unit of the subject is higher) - P(lower).
     `p` is two-sided against "no difference", `p_no_worse` one-sided against "worse by the margin or more", `p_equivalence`
-    against "at least the margin apart" (the larger of two one-sided ones). `spread` is the standard deviation of units on the scale of the comparison, `detectable` the smallest
+    against "at least the margin apart" (the larger of two one-sided ones). `spread` is the standard deviation of units (of
+    pairs' differences, if paired) on the scale of the comparison, `detectable` the smallest
     change (a share, or in the unit) that so many units see with 80 % power. With Inconclusive `reason` is set, and
     `decides` says in words what would decide; `more_shards` how many more for each side, where that helps.
     `units` are the independent units of each side (pairs count once on each). `devices` are those of both sides.
@@ -156,6 +163,7 @@ class Comparison:
     p_equivalence: float | None = None
     p_no_worse: float | None = None
     effect: Effect | None = None
+    cliffs_delta: float | None = None
     spread: float | None = None
     detectable: float | None = None
     units: tuple[int, int] = (0, 0)
@@ -381,7 +389,7 @@ def _by_device(means: list[_Mean]) -> dict[str, list[float]]:
 
 
 def _means_of(by_device: Mapping[str, Sequence[float]]) -> list[float]:
-    return [statistics.fmean(values) for values in by_device.values()]
+    return [mean_of(values) for values in by_device.values()]
 
 
 def _within_devices(
@@ -445,9 +453,17 @@ def _concluded(start: Comparison, sides: _Sides, metric: Metric) -> Comparison:
         )
     plain = sides.contrast(float)
     decisive = sides.contrast(math.log) if metric.scale == Scale.RATIO else plain
+    if _is_exact(plain):
+        decisive = replace(decisive, subject_variance=0.0, reference_variance=0.0, covariance=0.0)
+        plain = replace(plain, subject_variance=0.0, reference_variance=0.0, covariance=0.0)
     found = _with_intervals(start, plain, decisive, metric)
-    found = _with_tests(found, decisive, plain, metric)
+    found = _with_tests(found, sides, decisive, plain, metric)
     return _with_verdict(found, decisive, metric)
+
+
+def _is_exact(contrast: Contrast) -> bool:
+    """Whether what is left of the spread is no more than rounding: figures of memory are often the same in every shard."""
+    return contrast.error <= _ROUNDING * max(abs(contrast.subject), abs(contrast.reference))
 
 
 def _with_intervals(start: Comparison, plain: Contrast, decisive: Contrast, metric: Metric) -> Comparison:
@@ -485,40 +501,48 @@ def _with_worsening(start: Comparison, metric: Metric) -> Comparison:
     return replace(start, worsening=worst)
 
 
-def _with_tests(start: Comparison, contrast: Contrast, plain: Contrast, metric: Metric) -> Comparison:
+def _with_tests(start: Comparison, sides: _Sides, contrast: Contrast, plain: Contrast, metric: Metric) -> Comparison:
     spread = _spread(start, contrast)
     if contrast.error == 0:
         # Every unit of a side is the same, and the sides differ: there is nothing that a test could estimate.
         return replace(start, spread=0.0)
     p = t_two_sided(contrast.difference / contrast.error, contrast.freedom)
-    each = min(start.units)
-    seen = power.detectable(spread, each) if spread > 0 else None
+    seen = power.detectable(spread, min(start.units), design=_design(start))
     if seen is not None and metric.scale == Scale.RATIO:
         seen = math.expm1(seen)
-    p_equivalence = _p_equivalence(start, contrast, plain, metric)
     return replace(
         start,
         p=p,
         spread=spread,
         detectable=seen,
-        effect=_hedges(contrast, start),
-        p_equivalence=p_equivalence,
+        effect=_effect(start, sides, contrast, metric),
+        cliffs_delta=cliffs_delta(sides.subject, sides.reference),
+        p_equivalence=_p_equivalence(start, contrast, plain, metric),
         p_no_worse=_p_no_worse(start, contrast, plain, metric),
     )
 
 
+def _design(start: Comparison) -> power.Design:
+    pairs = (Method.PAIRED_BY_PROMPT, Method.PAIRED_BY_DEVICE)
+    return power.Design.PAIRED if start.method in pairs else power.Design.INDEPENDENT
+
+
 def _spread(start: Comparison, contrast: Contrast) -> float:
-    """The standard deviation of a unit that would give this error with as many units on both sides."""
+    """The standard deviation of a unit (of a pair's difference) that would give this error."""
     first, second = start.units
+    if _design(start) == power.Design.PAIRED:
+        return contrast.error * math.sqrt(first)
     return contrast.error / math.sqrt(1 / first + 1 / second)
 
 
-def _hedges(contrast: Contrast, start: Comparison) -> Effect:
-    """Hedges' g (1981): the difference in standard deviations of units, with the correction for few of them."""
-    count = sum(start.units)
-    correction = 1 - 3 / (4 * (count - 2) - 1) if count > 3 else 1.0
-    pooled = _spread(start, contrast)
-    return Effect("HedgesG", correction * contrast.difference / pooled)
+def _effect(start: Comparison, sides: _Sides, contrast: Contrast, metric: Metric) -> Effect | None:
+    if start.method == Method.WITHIN_DEVICES:
+        g: float | None = hedges_correction(contrast.freedom) * contrast.difference / _spread(start, contrast)
+    elif metric.scale == Scale.RATIO:
+        g = hedges_g([*map(math.log, sides.subject)], [*map(math.log, sides.reference)])
+    else:
+        g = hedges_g(sides.subject, sides.reference)
+    return None if g is None else Effect("HedgesG", g)
 
 
 def _p_equivalence(start: Comparison, contrast: Contrast, plain: Contrast, metric: Metric) -> float | None:
@@ -615,5 +639,5 @@ def _more(found: Comparison, metric: Metric, margin: Margin) -> int | None:
         edge = math.log1p(margin.value if margin.relative else margin.value / reference)
     else:
         edge = margin.value * reference if margin.relative else margin.value
-    enough = power.needed_to_decide(edge, found.spread) if edge > 0 else None
+    enough = power.needed_to_decide(edge, found.spread, design=_design(found)) if edge > 0 else None
     return None if enough is None else max(1, enough - min(found.units))

@@ -6,9 +6,10 @@ Each is a pivot for Student's t: (difference - truth) / error has (nearly) a t d
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from .moments import covariance, mean_of, variance
 
 
 @dataclass(frozen=True)
@@ -35,27 +36,27 @@ class Contrast:
 
 def welch(subject: Sequence[float], reference: Sequence[float]) -> Contrast:
     """Return the contrast of two independent samples of at least two values each (Welch 1947, Satterthwaite 1946)."""
-    first = statistics.variance(subject) / len(subject)
-    second = statistics.variance(reference) / len(reference)
+    first = variance(subject) / len(subject)
+    second = variance(reference) / len(reference)
     total = first + second
     freedom = (
         total**2 / (first**2 / (len(subject) - 1) + second**2 / (len(reference) - 1))
         if total > 0
         else float(len(subject) + len(reference) - 2)
     )
-    return Contrast(statistics.fmean(subject), statistics.fmean(reference), freedom, first, second)
+    return Contrast(mean_of(subject), mean_of(reference), freedom, first, second)
 
 
 def paired(subject: Sequence[float], reference: Sequence[float]) -> Contrast:
     """Return the contrast of at least two pairs."""
     count = len(subject)
     return Contrast(
-        statistics.fmean(subject),
-        statistics.fmean(reference),
+        mean_of(subject),
+        mean_of(reference),
         count - 1.0,
-        statistics.variance(subject) / count,
-        statistics.variance(reference) / count,
-        statistics.covariance(subject, reference) / count,
+        variance(subject) / count,
+        variance(reference) / count,
+        covariance(subject, reference) / count,
     )
 
 
@@ -75,13 +76,13 @@ def blocked(subject: Mapping[str, Sequence[float]], reference: Mapping[str, Sequ
     freedom = count - len(blocks) - 1
     if not blocks or freedom < 1:
         return None
-    mine = sum(weights[block] * statistics.fmean(subject[block]) for block in blocks) / total
-    other = sum(weights[block] * statistics.fmean(reference[block]) for block in blocks) / total
+    mine = sum(weights[block] * mean_of(subject[block]) for block in blocks) / total
+    other = sum(weights[block] * mean_of(reference[block]) for block in blocks) / total
     squares = 0.0
     for block in blocks:
         # The block's effect is what is left of its values when the side's effect is taken away.
         moved = [value - (mine - other) for value in subject[block]] + list(reference[block])
-        centre = statistics.fmean(moved)
+        centre = mean_of(moved)
         squares += sum((value - centre) ** 2 for value in moved)
     variance = squares / freedom
     first = variance * sum((weights[block] / total) ** 2 / len(subject[block]) for block in blocks)

@@ -77,11 +77,32 @@ def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tu
     return low, high
 
 
-def noncentral_t_cumulative(statistic: float, freedom: float, noncentrality: float) -> float:
-    """Return the probability that noncentral t is at most the statistic."""
-    found = float(_special().nctdtr(freedom, noncentrality, statistic))
-    if math.isfinite(found):
-        return found
-    # Far out the series fails; there the distribution is normal for all that a plan needs to know.
-    spread = math.sqrt(1.0 + statistic * statistic / (2.0 * freedom))
-    return float(_special().ndtr((statistic * (1.0 - 1.0 / (4.0 * freedom)) - noncentrality) / spread))
+def normal_above(effect: float, thresholds: Any) -> float:
+    """Return the mean, over an array of thresholds, of P(z + effect > threshold)."""
+    return float(_special().ndtr(effect - thresholds).mean())
+
+
+def normal_differences(low: Any, high: Any) -> float:
+    """Return the mean of P(low < z < high) over two arrays of bounds; 0 where they are crossed."""
+    return float((_special().ndtr(high) - _special().ndtr(low)).clip(min=0.0).mean())
+
+
+def spread_ratios(freedom: float, parts: int) -> Any:
+    """Return the array of s / sigma at the middles of so many equally likely parts, for s with these degrees of freedom."""
+    import numpy as np
+
+    middles = (np.arange(parts) + 0.5) / parts
+    return np.sqrt(2 * _special().gammaincinv(freedom / 2, middles) / freedom)
+
+
+def welch_thresholds(each: int, probability: float, parts: int) -> Any:
+    """Return the critical values of Welch's test in true standard errors, for two sides of so many units and one spread.
+
+    One for each pair of the equally likely parts of both sides' estimated variances.
+    """
+    import numpy as np
+
+    variances = spread_ratios(each - 1, parts) ** 2
+    first, second = (side.ravel() for side in np.meshgrid(variances, variances))
+    freedom = (each - 1) * (first + second) ** 2 / (first**2 + second**2)
+    return _special().stdtrit(freedom, probability) * np.sqrt((first + second) / 2)

@@ -7,14 +7,15 @@ the interval is of that process only (`within_process`): it is no interval of th
 from __future__ import annotations
 
 import math
-import statistics
 from dataclasses import dataclass
 from enum import StrEnum
 
 from . import steadiness
 from .distributions import t_quantile
 from .metrics import Metric, Reading
+from .moments import deviation, mean_of
 from .observations import CellObservations, ShardObservation
+from .resampling import bootstrap_t
 from .units import Scope, Unit, Units, units_of
 
 CONFIDENCE = 0.95
@@ -29,6 +30,9 @@ class IntervalMethod(StrEnum):
     T_ON_DEVICES = "TOnDevices"
     T_WITHIN_DEVICES = "TWithinDevices"
     T_ON_PROMPTS = "TOnPrompts"
+    BOOTSTRAP_ON_SHARDS = "BootstrapOnShards"
+    BOOTSTRAP_ON_DEVICES = "BootstrapOnDevices"
+    BOOTSTRAP_ON_PROMPTS = "BootstrapOnPrompts"
     T_WITHIN_PROCESS = "TWithinProcess"
     """Over the samples of one process, by their effective number."""
 
@@ -131,8 +135,16 @@ def t_interval(mean: float, standard_error: float, freedom: float, confidence: f
     return mean - half, mean + half
 
 
-_T_METHODS = {Unit.SHARD: IntervalMethod.T_ON_SHARDS, Unit.DEVICE: IntervalMethod.T_ON_DEVICES,
-              Unit.PROMPT: IntervalMethod.T_ON_PROMPTS}  # fmt: skip
+_T_METHODS = {
+    Unit.SHARD: IntervalMethod.T_ON_SHARDS,
+    Unit.DEVICE: IntervalMethod.T_ON_DEVICES,
+    Unit.PROMPT: IntervalMethod.T_ON_PROMPTS,
+}
+_BOOTSTRAP_METHODS = {
+    Unit.SHARD: IntervalMethod.BOOTSTRAP_ON_SHARDS,
+    Unit.DEVICE: IntervalMethod.BOOTSTRAP_ON_DEVICES,
+    Unit.PROMPT: IntervalMethod.BOOTSTRAP_ON_PROMPTS,
+}
 _Interval = tuple[float, float | None, float | None, IntervalMethod]
 
 
@@ -140,12 +152,14 @@ def _over_units(units: Units, confidence: float) -> _Interval:
     if units.unit == Unit.SHARD_IN_DEVICE:
         return _within_devices(units, confidence)
     values = units.values
-    mean, count = statistics.fmean(values), len(values)
+    mean, count = mean_of(values), len(values)
     if count < 2:
         return mean, None, None, IntervalMethod.NONE
     if min(values) == max(values):
         return mean, mean, mean, IntervalMethod.NO_VARIANCE
-    low, high = t_interval(mean, statistics.stdev(values) / math.sqrt(count), count - 1, confidence)
+    if count >= CLUSTERS_FOR_BOOTSTRAP:
+        return mean, *bootstrap_t(values, confidence), _BOOTSTRAP_METHODS[units.unit]
+    low, high = t_interval(mean, deviation(values) / math.sqrt(count), count - 1, confidence)
     return mean, low, high, _T_METHODS[units.unit]
 
 
@@ -154,9 +168,9 @@ def _within_devices(units: Units, confidence: float) -> _Interval:
     by_device: dict[str, list[float]] = {}
     for value, device in zip(units.values, units.groups, strict=True):
         by_device.setdefault(device, []).append(value)
-    means = [statistics.fmean(values) for values in by_device.values()]
-    mean, freedom = statistics.fmean(means), len(units.values) - len(by_device)
-    squares = sum((value - statistics.fmean(values)) ** 2 for values in by_device.values() for value in values)
+    means = [mean_of(values) for values in by_device.values()]
+    mean, freedom = mean_of(means), len(units.values) - len(by_device)
+    squares = sum((value - mean_of(values)) ** 2 for values in by_device.values() for value in values)
     variance = squares / freedom * sum(1 / len(values) for values in by_device.values()) / len(by_device) ** 2
     if variance == 0:
         return mean, mean, mean, IntervalMethod.NO_VARIANCE
@@ -170,7 +184,7 @@ def _within_process(reading: Reading, confidence: float) -> _Interval:
     if min(values) == max(values):
         return reading.mean, reading.mean, reading.mean, IntervalMethod.NO_VARIANCE
     worth = max(2.0, steadiness.effective_samples(values))
-    error = statistics.stdev(values) / math.sqrt(worth)
+    error = deviation(values) / math.sqrt(worth)
     return reading.mean, *t_interval(reading.mean, error, worth - 1, confidence), IntervalMethod.T_WITHIN_PROCESS
 
 

@@ -21,7 +21,7 @@ from vidbench_api.run_spec import BenchmarkRunSpec
 from .gates import SIGNIFICANCE, Cell, margin_of, select
 from .metrics import Metric, Pairing, Scale, find_metric
 from .observations import observe
-from .power import POWER, needed, power_of_equivalence, power_of_pairs, power_of_pass
+from .power import POWER, Design, needed, power_of_difference, power_of_equivalence, power_of_pass
 
 MOST_SHARDS: Final = 64
 """A run's limit for a cell."""
@@ -185,4 +185,4 @@ def _chance_of_bound(
         return "the mean of earlier results is on the wrong side of the bound"
     # Means are tested as they are: a small spread of logarithms is one of shares.
     deviation = spread.value * spread.mean if metric.scale == Scale.RATIO else spread.value
-    return lambda shards: power_of_pairs(distance, deviation, shards, 2 * alpha)
+    return lambda shards: power_of_difference(distance, deviation, shards, 2 * alpha, Design.PAIRED)

@@ -13,12 +13,12 @@ For metrics of quality the unit is the prompt, by the mean over its samples: a s
 
 from __future__ import annotations
 
-import statistics
 from collections import defaultdict
 from dataclasses import dataclass
 from enum import StrEnum
 
 from .metrics import Metric, Pairing, Reading
+from .moments import mean_of
 from .observations import CellObservations, ShardObservation
 
 DEVICES_FOR_A_PRODUCT = 3
@@ -94,7 +94,7 @@ def _of_shards(found: tuple[tuple[ShardObservation, Reading], ...], samples: int
         values, keys = tuple(reading.mean for _, reading in found), tuple(name_of(shard) for shard, _ in found)
         return Units(Unit.SHARD, scope, values, keys, shards=count, samples=samples)
     if len(by_device) >= DEVICES_FOR_A_PRODUCT:
-        values = tuple(statistics.fmean(means) for means in by_device.values())
+        values = tuple(mean_of(means) for means in by_device.values())
         return Units(Unit.DEVICE, scope, values, tuple(by_device), shards=count, samples=samples)
     return Units(
         Unit.SHARD_IN_DEVICE,
@@ -135,4 +135,4 @@ def prompt_means(cell: CellObservations, metric: Metric) -> dict[str, float]:
             return {}
         for prompt, value in zip(shard.prompts, reading.values, strict=True):
             by_prompt[prompt].append(value)
-    return {prompt: statistics.fmean(by_prompt[prompt]) for prompt in sorted(by_prompt)}
+    return {prompt: mean_of(by_prompt[prompt]) for prompt in sorted(by_prompt)}

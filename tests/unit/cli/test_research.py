@@ -15,7 +15,7 @@ from support.kubeconfigs import closed_port, write_kubeconfig
 from support.ledgers import cell_of_run, manifest_of, shard_of
 from typer.testing import CliRunner
 
-from vidbench_analysis.power import power_of_pairs, power_of_pass
+from vidbench_analysis.power import Design, power_of_difference, power_of_pass
 from vidbench_api.measured import QualityFacts, Series, SeriesName, Statistics
 from vidbench_cli.app import app
 
@@ -201,7 +201,8 @@ def test_a_plan_shows_the_power_that_the_spread_of_earlier_runs_allows(tmp_path:
     assert power_of_pass(0.0, math.log(1.02), spread, shards, 0.95) >= 0.8
     assert power_of_pass(0.0, math.log(1.02), spread, shards - 1, 0.95) < 0.8
     bound = found["below-10-and-a-half", "fast"]
-    assert bound["power"] == pytest.approx(power_of_pairs(0.45, spread * 10.05, 4, 2 * bound["alpha"]), abs=1e-3)
+    chance = power_of_difference(0.45, spread * 10.05, 4, 2 * bound["alpha"], Design.PAIRED)
+    assert bound["power"] == pytest.approx(chance, abs=1e-3)
     # Of the other cell nothing is known, and nothing is guessed.
     unknown = found["as-in-june", "short"]
     assert (unknown["power"], unknown["shardsNeeded"], unknown["spread"]) == (None, None, None)
