@@ -127,7 +127,7 @@ bench: setup ## 20 runs x 10 cells on kwok nodes: ratios and calls, printed and 
 	$(PYTEST) tests/bench/test_scale.py -s --override-ini=addopts="--import-mode=importlib -ra"
 
 .PHONY: bench-runner
-bench-runner: setup ## What the instrument costs: a timed call, the supervisor, a bare loop against the runner, for each class
+bench-runner: setup ## What the instrument costs, for each class: a timed call, the supervisor; and a bare loop against the runner
 	OMP_NUM_THREADS=1 $(PYTEST) tests/bench/test_bench_runner.py -m bench -s --override-ini=addopts="--import-mode=importlib -ra"
 
 .PHONY: bench-capacity

@@ -110,9 +110,15 @@ class Series(ApiModel):
 
 
 class Setup(ApiModel):
-    """What happened once, before the samples."""
+    """What happened once, before the samples; the image's pull is `figures.startSeconds`, compiling is in `compilation`."""
 
-    load_microseconds: Microseconds | None = None
+    fetch_microseconds: Microseconds | None = Field(
+        default=None, description="Resolving the weights at their hub, and downloading what was not here already."
+    )
+    fetch_bytes: Bytes | None = Field(default=None, description="How much of them was downloaded.")
+    load_microseconds: Microseconds | None = Field(
+        default=None, description="Reading the weights into a pipeline, from disk or from a mounted claim."
+    )
     to_device_microseconds: Microseconds | None = None
     warmups: Count = 0
     first_warmup_microseconds: Microseconds | None = Field(default=None, description="The cold pass.")

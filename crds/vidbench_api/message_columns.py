@@ -26,29 +26,47 @@ _UNITS: tuple[str, ...] = get_args(Unit)
 _HAS_DEVIATION, _IN_HEAD, _UNIT_SHIFT = 1, 2, 2
 _THOUSAND = 1000
 
+Known = dict[int, tuple[Series, bytes, bool]]
+"""Columns that were packed already, by the identity of their series: see `_packed`."""
+
 
 class ColumnsError(ValueError):
     """Bytes that are no columns. The message says why, without repeating them."""
 
 
-def pack(series: Sequence[Series]) -> tuple[dict[str, Any], bytes]:
-    """Return the series as what the head holds of them and the bytes of their columns."""
+def pack(series: Sequence[Series], known: Known | None = None) -> tuple[dict[str, Any], bytes]:
+    """Return the series as what the head holds of them and the bytes of their columns.
+
+    Args:
+        series: The columns.
+        known: What was packed before; what is packed now is added, so that it need not be packed again.
+    """
+    known = {} if known is None else known
     head: dict[str, Any] = {"series": [entry.name.value for entry in series]}
     odd: dict[str, Any] = {}
     columns = bytearray()
     for entry in series:
-        exact = _exact_statistics(entry)
-        if exact is None:
+        # By identity, which holds as long as the entry is kept beside it: comparing columns costs as much as packing them.
+        if id(entry) not in known:
+            known[id(entry)] = (entry, *_packed(entry))
+        _, packed, exact = known[id(entry)]
+        if not exact:
             odd[entry.name.value] = entry.statistics.to_wire()
-        has_deviation = entry.statistics.standard_deviation is not None
-        flags = _HAS_DEVIATION * has_deviation + _IN_HEAD * (exact is None) + (_UNITS.index(entry.unit) << _UNIT_SHIFT)
-        numbers = [flags, entry.step, len(entry.values)]
-        if exact is not None:
-            base = _base_statistics(entry.values, entry.statistics.min)
-            numbers += [mine - theirs for mine, theirs in zip(exact, base, strict=True)]
-        numbers += _offsets(entry.values, entry.step)
-        columns += b"".join(_varint(number) for number in numbers)
+        columns += packed
     return (head | {"statistics": odd} if odd else head), bytes(columns)
+
+
+def _packed(entry: Series) -> tuple[bytes, bool]:
+    """Return the bytes of one column, and whether they hold its exact statistics."""
+    exact = _exact_statistics(entry)
+    has_deviation = entry.statistics.standard_deviation is not None
+    flags = _HAS_DEVIATION * has_deviation + _IN_HEAD * (exact is None) + (_UNITS.index(entry.unit) << _UNIT_SHIFT)
+    numbers = [flags, entry.step, len(entry.values)]
+    if exact is not None:
+        base = _base_statistics(entry.values, entry.statistics.min)
+        numbers += [mine - theirs for mine, theirs in zip(exact, base, strict=True)]
+    numbers += _offsets(entry.values, entry.step)
+    return b"".join(map(_varint, numbers)), exact is not None
 
 
 def unpack(head: dict[str, Any], columns: bytes) -> list[dict[str, Any]]:

@@ -34,13 +34,16 @@ class ClassSupport:
     compile: bool | None = None
     """None: not shown yet, and so not refused."""
 
+    vae_of_own_type: bool = True
+    """Whether the VAE may have another type than the denoiser; other classes hand latents over as they are, and fail on them."""
+
 
 _LED_BY_A_PICTURE: tuple[Input, ...] = ("Prompt", "Image")
 
 PIPELINE_CLASSES: Final[Mapping[str, ClassSupport]] = MappingProxyType(
     {
         "AllegroPipeline": ClassSupport(tiles_only=True, attention=False),
-        "AnimateDiffPipeline": ClassSupport(attention=False),
+        "AnimateDiffPipeline": ClassSupport(attention=False, vae_of_own_type=False),
         "CogVideoXImageToVideoPipeline": ClassSupport(_LED_BY_A_PICTURE, attention=False),
         "CogVideoXPipeline": ClassSupport(attention=False),
         "ConsisIDPipeline": ClassSupport(_LED_BY_A_PICTURE, attention=False),
@@ -50,16 +53,18 @@ PIPELINE_CLASSES: Final[Mapping[str, ClassSupport]] = MappingProxyType(
         "HunyuanVideoPipeline": ClassSupport(),
         "LTX2Pipeline": ClassSupport(),
         "LTXConditionPipeline": ClassSupport(),
-        "LTXImageToVideoPipeline": ClassSupport(_LED_BY_A_PICTURE),
+        "LTXImageToVideoPipeline": ClassSupport(_LED_BY_A_PICTURE, vae_of_own_type=False),
         "LTXPipeline": ClassSupport(),
-        "LattePipeline": ClassSupport(attention=False),
-        "MochiPipeline": ClassSupport(attention=False),
+        "LattePipeline": ClassSupport(attention=False, vae_of_own_type=False),
+        "MochiPipeline": ClassSupport(attention=False, vae_of_own_type=False),
         "SanaVideoPipeline": ClassSupport(),
         "SkyReelsV2DiffusionForcingPipeline": ClassSupport(),
         "SkyReelsV2ImageToVideoPipeline": ClassSupport(_LED_BY_A_PICTURE),
         "SkyReelsV2Pipeline": ClassSupport(),
-        "StableVideoDiffusionPipeline": ClassSupport(("Image",), vae_tiling=False, attention=False),
-        "TextToVideoSDPipeline": ClassSupport(attention=False),
+        "StableVideoDiffusionPipeline": ClassSupport(
+            ("Image",), vae_tiling=False, attention=False, vae_of_own_type=False
+        ),
+        "TextToVideoSDPipeline": ClassSupport(attention=False, vae_of_own_type=False),
         "WanImageToVideoPipeline": ClassSupport(_LED_BY_A_PICTURE),
         "WanPipeline": ClassSupport(),
     }
@@ -117,6 +122,8 @@ class ClassOptions:
     vae_tiling: bool = False
     attention: Attention = "Default"
     compile: Compile = "None"
+    vae_of_own_type: bool = False
+    """Whether the VAE has another type than the denoiser."""
 
 
 def why_unsupported(pipeline_class: str | None, options: ClassOptions) -> str | None:
@@ -131,11 +138,13 @@ def why_unsupported(pipeline_class: str | None, options: ClassOptions) -> str | 
         (options.vae_tiling, "vaeTiling", lambda each: each.vae_tiling),
         (options.attention != "Default", f"attention: {options.attention}", lambda each: each.attention),
         (options.compile != "None", f"compile: {options.compile}", lambda each: each.compile is not False),
+        (options.vae_of_own_type, "componentDtypes[vae]", lambda each: each.vae_of_own_type),
     )
     for asked, option, honours in wanted:
         if asked and not honours(support):
             others = [name for name, each in PIPELINE_CLASSES.items() if honours(each)]
-            return f"{option}: {pipeline_class} does not support it; of the supported classes {_listed(others)}"
+            what = "a VAE of another type than its denoiser" if option.endswith("[vae]") else "it"
+            return f"{option}: {pipeline_class} does not support {what}; of the supported classes {_listed(others)}"
     return None
 
 

@@ -18,7 +18,8 @@ class Stage(StrEnum):
     | stage                 | phase                        | what was going on                                          |
     |-----------------------|------------------------------|------------------------------------------------------------|
     | starting              | (none)                       | libraries are imported, the host is looked at              |
-    | loading               | read, to_device (`LoadPhase`)| weights are read into host memory; they go to the device   |
+    | loading               | fetch, read, to_device       | weights are looked up at their hub and downloaded; read into|
+    |                       | (`LoadPhase`)                | host memory; they go to the device                         |
     | warming_up, sampling  | a `Phase`                    | that part of a clip; none if no call of the clip was seen  |
     | storing               | (none)                       | samples and videos are written                             |
     """
@@ -33,6 +34,7 @@ class Stage(StrEnum):
 class LoadPhase(StrEnum):
     """The parts of a load."""
 
+    FETCH = "fetch"
     READ = "read"
     TO_DEVICE = "to_device"
 

@@ -90,6 +90,8 @@ class LoadedModel:
     """None where nothing was loaded: random weights, a server, a mock."""
 
     to_device_nanoseconds: int | None
+    """None where nothing is moved."""
+
     device: str
     """What computes: as torch calls it, or `service` or `mock`, where no device of this machine does."""
 
@@ -111,6 +113,12 @@ class LoadedModel:
 
     inputs: tuple[Input, ...] = ("Prompt",)
     """What clips are made from; an image is synthetic, drawn from the seed."""
+
+    fetch_nanoseconds: int | None = None
+    """Finding the weights at their hub and downloading them; None where they come from elsewhere."""
+
+    fetch_bytes: int | None = None
+    """How much was downloaded: 0 where all of it was here already."""
 
 
 @dataclass(frozen=True)

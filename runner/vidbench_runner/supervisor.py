@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
@@ -41,13 +41,14 @@ from vidbench_runner.core.energy import NANOSECONDS_PER_SECOND
 from vidbench_runner.core.peaks import with_outer_peaks
 from vidbench_runner.core.plan import DIGEST_CHARACTERS, Attempt, PlanError, TrialPlan, plan_trial
 from vidbench_runner.core.watchdog import Activity, Limits, Observation, Watchdog
+from vidbench_runner.core.write_ahead import WriteAhead
 from vidbench_runner.memory_evidence import OomKills, peak_of_ended_children
 from vidbench_runner.meters.host import CgroupMeter
 from vidbench_runner.meters.sampler import sampling
 from vidbench_runner.meters.trace import new_trace
 from vidbench_runner.meters.utilisation import DeviceUse, detect_utilisation
 from vidbench_runner.processes import ProcessGroup
-from vidbench_runner.pulse import Pulse, new_page
+from vidbench_runner.pulse import Beat, Pulse, new_page
 from vidbench_runner.reports import ReportReader
 from vidbench_runner.sink import MessageFile
 
@@ -61,13 +62,21 @@ class Pace:
     """How often the supervisor looks and writes, and how long it waits for a worker that it ends; in seconds."""
 
     look: float = 0.2
-    measure_activity: float = 1.0
-    write_phase: float = 1.0
-    """At most so often the message is written because of a phase alone that was written before.
+    look_sampling: float = 0.5
+    """While samples are taken: each look wakes a processor. Reports and signals are heard of at once all the same."""
 
-    A phase that is reached for the first time is written at once: memory mostly runs out in such a one, and it may take all
-    processes along.
+    watch: float = 1.0
+    activity_share: float = 1 / 60
+    """The worker's processes are looked through once in this share of `timeouts.noProgressSeconds`, but not before `watch`.
+
+    It costs milliseconds where a pod sees many processes. Nobody is ended for a silence without a fresh look.
     """
+
+    write_phase: float = 1.0
+    """At most so often the message is written because of a phase alone that was written before."""
+
+    write_share: float = 0.0004
+    """How much of the time writing may take while samples are taken. Samples of some seconds are written when each is done."""
 
     grace: float = 10.0
     """For a worker that is told to stop, to store what it has. Below the pod's termination grace period."""
@@ -225,13 +234,12 @@ class Supervisor:
         self._started = time.monotonic()
         self._ending: Ending | None = None
         self._kill_at: float | None = None
-        self._written: tuple[object, ...] = ()
-        self._written_at = 0.0
-        self._places: set[tuple[Stage, str | None]] = set()
+        self._write_pace = WriteAhead(pace.write_phase, pace.write_share)
         self._host = CgroupMeter()
-        self._measured_at = float("-inf")
+        self._watched_at = float("-inf")
         self._beats = -1
         self._activity = Activity(0.0, 0)
+        self._activity_at = float("-inf")
 
     def run(self, command: Sequence[str], environment: Mapping[str, str]) -> Verdict:
         """Start the worker, follow it to its end and return the final verdict.
@@ -267,7 +275,9 @@ class Supervisor:
         """Look after the worker until it has ended; return its exit status."""
         descriptors = [reading, self._stop.wakeup]
         while True:
-            for descriptor in select.select(descriptors, [], [], self._pace.look)[0]:
+            sampling = pulse.read().stage is Stage.SAMPLING
+            look = self._pace.look_sampling if sampling else self._pace.look
+            for descriptor in select.select(descriptors, [], [], look)[0]:
                 chunk = os.read(descriptor, _READ_BYTES)
                 if descriptor == reading and not chunk:
                     descriptors.remove(reading)
@@ -310,19 +320,27 @@ class Supervisor:
         if self._stop.signal is not None:
             self._end(worker, Ending(Reason.INTERRUPTED, f"the runner was told to stop ({self._stop.signal.name})"))
             return
-        if now - self._measured_at < self._pace.measure_activity:
+        if now - self._watched_at < self._pace.watch:
             return
-        self._measured_at = now
-        beat = pulse.read()
-        if beat.count == self._beats:
-            # Looking through the worker's processes costs more than all else here: a boundary that was reached says enough.
-            self._activity = worker.activity()
-        self._beats = beat.count
-        ending = self._watchdog.observe(
-            Observation(now - self._started, beat.stage, beat.count, self._activity, self._device.busy())
-        )
+        self._watched_at = now
+        ending = self._watch(worker, pulse.read(), now)
         if ending is not None:
             self._end(worker, ending)
+
+    def _watch(self, worker: ProcessGroup, beat: Beat, now: float) -> Ending | None:
+        """Return why the watchdog wants the worker ended; for a silence only by a fresh look at its processes."""
+        if (
+            beat.count == self._beats
+            and now - self._activity_at >= self._pace.activity_share * self._limits.no_progress
+        ):
+            self._activity, self._activity_at = worker.activity(), now
+        self._beats = beat.count
+        look = Observation(now - self._started, beat.stage, beat.count, self._activity, self._device.busy())
+        ending = self._watchdog.observe(look)
+        if ending is None or ending.reason is not Reason.HUNG or self._activity_at == now:
+            return ending
+        self._activity, self._activity_at = worker.activity(), now
+        return self._watchdog.observe(replace(look, activity=self._activity))
 
     def _end(self, worker: ProcessGroup, ending: Ending) -> None:
         """Tell the worker to stop and store what it has; one that hangs writes its stack instead."""
@@ -333,21 +351,17 @@ class Supervisor:
         worker.signal(signal.SIGUSR1 if hangs else signal.SIGTERM)
 
     def _write_ahead(self, pulse: Pulse) -> None:
-        """Write the message if a new verdict came, or if the worker is in another phase since a while."""
+        """Write the message if a new verdict came, or if the worker is in another phase, and it is worth it by now."""
         if self.latest.final:
             return
-        beat = pulse.read()
-        state = (self.latest, beat.stage, beat.phase)
-        if state == self._written:
-            return
-        now = time.monotonic()
-        new_verdict = not self._written or self._written[0] is not self.latest
+        beat, now = pulse.read(), time.monotonic()
         place = (beat.stage, beat.phase)
-        if new_verdict or place not in self._places or now - self._written_at >= self._pace.write_phase:
-            ahead = self.latest.model_copy(update={"stage": beat.stage, "phase": beat.phase})
-            _write(self._message, with_outer_peaks(ahead, None, self._host.read().cgroup_peak_bytes))
-            self._written, self._written_at = state, now
-            self._places.add(place)
+        if not self._write_pace.due(self.latest, place, now):
+            return
+        spent_before = time.thread_time()
+        ahead = self.latest.model_copy(update={"stage": beat.stage, "phase": beat.phase})
+        _write(self._message, with_outer_peaks(ahead, None, self._host.memory_peak()))
+        self._write_pace.written(self.latest, place, now, time.thread_time() - spent_before)
 
     def _final(self, status: int, pulse: Pulse, oom_kills: OomKills) -> Verdict:
         """Decide what the attempt came to, now that its worker has ended."""
@@ -357,7 +371,7 @@ class Supervisor:
         beat = pulse.read()
         ending = self._ending or ending_of_exit(status, oom_kills.since_start())
         last = self.latest if self.latest.final else self.latest.model_copy(update={"stage": beat.stage})
-        last = with_outer_peaks(last, peak_of_ended_children(), self._host.read().cgroup_peak_bytes)
+        last = with_outer_peaks(last, peak_of_ended_children(), self._host.memory_peak())
         return concluded(last, Ending(ending.reason, ending.message, ending.phase or beat.phase))
 
 

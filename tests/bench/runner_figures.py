@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from vidbench_runner.core.precision import STUDENT_975
@@ -13,23 +13,25 @@ from vidbench_runner.core.precision import STUDENT_975
 
 @dataclass(frozen=True)
 class Ratio:
-    """A ratio of two times with its 95 % interval."""
+    """A ratio of two times with its 95 % interval; without one from a single pair."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 def paired_ratio(bare: Sequence[int], timed: Sequence[int]) -> Ratio:
     """Return timed over bare: the geometric mean over pairs, and Student's interval on the logarithms.
 
     Raises:
-        ValueError: fewer than two pairs, or another number of one than of the other.
+        ValueError: no pair, or another number of one than of the other.
     """
     logs = [math.log(after / before) for before, after in zip(bare, timed, strict=True)]
-    if len(logs) < 2:
-        raise ValueError(f"{len(logs)} pairs: an interval needs two")
+    if not logs:
+        raise ValueError("no pairs")
     middle = statistics.fmean(logs)
+    if len(logs) == 1:
+        return Ratio(math.exp(middle), None, None)
     t = STUDENT_975[min(len(logs) - 1, len(STUDENT_975)) - 1]
     half = t * statistics.stdev(logs) / math.sqrt(len(logs))
     return Ratio(math.exp(middle), math.exp(middle - half), math.exp(middle + half))
@@ -48,6 +50,6 @@ def class_figures(
         "instrumentPercent": round(100 * calls * cost_nanoseconds / latency, 5),
         "otherPercent": round(100 * statistics.fmean(part / whole for part, whole in zip(other, timed, strict=True)), 4),
         "ratioToBareLoop": {
-            "value": round(ratio.value, 5), "low": round(ratio.low, 5), "high": round(ratio.high, 5),
+            name: round(figure, 5) for name, figure in asdict(ratio).items() if figure is not None
         },
     }  # fmt: skip

@@ -21,12 +21,22 @@ def test_turning_a_ratio_round_inverts_it(times: list[int]) -> None:
     other = [time + 10**7 * (number % 3) for number, time in enumerate(times)]
     one, inverse = paired_ratio(times, other), paired_ratio(other, times)
     assert one.value == pytest.approx(1 / inverse.value)
+    assert one.low is not None
+    assert one.high is not None
+    assert inverse.high is not None
     assert one.low == pytest.approx(1 / inverse.high)
     assert one.low <= one.value <= one.high
 
 
-@pytest.mark.parametrize(("bare", "timed"), [([1], [1]), ([], []), ([1, 2], [1])])
-def test_a_ratio_needs_two_pairs(bare: list[int], timed: list[int]) -> None:
+def test_a_single_pair_has_a_ratio_and_no_interval() -> None:
+    ratio = paired_ratio([10**9], [2 * 10**9])
+    assert ratio.value == pytest.approx(2)
+    assert (ratio.low, ratio.high) == (None, None)
+    assert class_figures([1], [2], [0], 1, 0)["ratioToBareLoop"] == {"value": 2.0}
+
+
+@pytest.mark.parametrize(("bare", "timed"), [([], []), ([1, 2], [1])])
+def test_a_ratio_needs_pairs(bare: list[int], timed: list[int]) -> None:
     with pytest.raises(ValueError, match=r"pairs|argument"):
         paired_ratio(bare, timed)
 

@@ -25,6 +25,7 @@ from .subject import Subject, digest, offloaded, without_seam
 Check = Callable[[Subject, Any], str]
 LEAST_BLOCKS = 3
 TILES_ONLY = "required"
+ONE_TYPE = "in one type only"
 LEAST_SPREAD = 1.0
 """Standard deviation of the pixels, of 255: below it a picture is blank."""
 
@@ -130,7 +131,7 @@ def loads_from_a_folder(subject: Subject, scratch: Any) -> str:
             if failure.phase not in (Phase.VAE_DECODE, Phase.IMAGE_ENCODE):
                 raise
             model.load(replace(mixed, component_dtypes={}))
-            clip, seen = model.generate(subject.clip()), "in one type only"
+            clip, seen = model.generate(subject.clip()), ONE_TYPE
         assert clip.finite
         _assert_phases(clip, "bfloat16")
     finally:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from vidbench_api.pipeline_classes import ClassSupport
 from vidbench_runner.ports import ModelFailure
 
-from .checks import MAY, MUST, TILES_ONLY, Check, Lacking, Skipped
+from .checks import MAY, MUST, ONE_TYPE, TILES_ONLY, Check, Lacking, Skipped
 from .subject import Subject
 
 State = Literal["passed", "failed", "lacking", "skipped"]
@@ -89,6 +89,11 @@ def contradictions(row: Row, support: ClassSupport | None) -> list[str]:
     required = any(answer.check == "tiling" and answer.detail.startswith(TILES_ONLY) for answer in row.answers)
     if row.state_of("tiling") is not None and required != support.tiles_only:
         found.append(f"tiling: the table says {support.tiles_only} to tiles only, the check {required}")
+    folder = next((answer for answer in row.answers if answer.check == "folder" and answer.state == "passed"), None)
+    if folder is not None and folder.detail.endswith(ONE_TYPE) == support.vae_of_own_type:
+        found.append(
+            f"folder: the table says {support.vae_of_own_type} to a VAE of another type, the check {folder.detail}"
+        )
     if row.inputs != support.takes:
         found.append(f"takes: the table says {support.takes}, the class {row.inputs}")
     return [*found, *(f"{name}: failed" for name in MUST if row.state_of(name) == "failed")]

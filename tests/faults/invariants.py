@@ -16,6 +16,9 @@ from vidbench_api.names import LABEL_ATTEMPT, LABEL_CELL, LABEL_RUN_UID, LABEL_S
 
 DELETION_SECONDS: Final = 30.0
 HELD_SECONDS: Final = 60.0
+INVALID_RETRIES: Final = 1
+"""As in the operator's policy: an Invalid shard is measured again once."""
+
 RUN, RESULT, JOB, POD = "BenchmarkRun", "BenchmarkResult", "Job", "Pod"
 CHILDREN = (JOB, POD, "ConfigMap")
 _LIVE_PHASES = ("Pending", "Running", "Unknown")
@@ -102,21 +105,41 @@ def results_come_from_their_pods(recording: Recording) -> Iterator[Violation]:
 
 
 def attempts_are_within_limits(recording: Recording) -> Iterator[Violation]:
-    """I4: no more attempts than failures allow, and none but the first without an attempt that ended badly."""
+    """I4: no more attempts than failures allow, and none but the first without an attempt that ended badly.
+
+    One whose result was Invalid counts as such, where the run wants that measured again: once, and its result is kept.
+    """
     jobs: dict[ShardKey, set[str]] = defaultdict(set)
     for uid, job in recording.latest(JOB).items():
         if job.label(LABEL_CELL) and job.owner == job.label(LABEL_RUN_UID):
             jobs[shard_key(job)].add(uid)
-    bad = _ended_badly(recording)
+    bad = _ended_badly(recording) | {job for _, job in _superseded(recording)}
     for key, uids in jobs.items():
         if len(uids - bad) > 1:
             yield Violation("I4", "/".join(key), f"{len(uids)} Jobs, of which only {len(uids & bad)} ended badly")
     for run in recording.latest(RUN).values():
         limit = run.body["spec"].get("failurePolicy", {}).get("infrastructureRetries", 0)
+        again = INVALID_RETRIES if run.body["spec"].get("validity", {}).get("onInvalid", "Retry") == "Retry" else 0
+        kept = {name for name, _ in _superseded(recording)}
         for key, shard in _shards(run):
-            failures = sum(shard.get(name, 0) for name in ("retries", "lostResults", "unknownFailures"))
+            names = shard.get("superseded", [])
+            if len(names) > again or not kept.issuperset(names):
+                yield Violation(
+                    "I4", "/".join(key), f"measured again without leave, or its first result is not kept: {shard}"
+                )
+            failures = len(names) + sum(shard.get(name, 0) for name in ("retries", "lostResults", "unknownFailures"))
             if shard.get("retries", 0) > limit or shard.get("attempt", 0) > 1 + failures:
                 yield Violation("I4", "/".join(key), f"more attempts than its failures allow: {shard}")
+
+
+def _superseded(recording: Recording) -> set[tuple[str, str]]:
+    """Return the names of results that were measured again, and the UIDs of the Jobs that they came from."""
+    results = recording.latest(RESULT).values()
+    return {
+        (result.name, result.body["spec"]["origin"]["jobUid"])
+        for result in results
+        if result.body["spec"].get("superseded")
+    }
 
 
 def _ended_badly(recording: Recording) -> set[str]:

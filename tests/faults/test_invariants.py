@@ -47,20 +47,25 @@ class Story:
         body = {"kind": kind, "metadata": metadata, "status": status or {}, "spec": spec or {}}
         self.entries.append(Observation(float(version) if at is None else at, type_, body))
 
-    def see_status(self, entry: Body, *true: str, generation: int = 1, digest: str = "d") -> None:
+    def see_status(
+        self, entry: Body, *true: str, generation: int = 1, digest: str = "d", on_invalid: str = "Retry"
+    ) -> None:
         """Add a version of the run."""
         conditions = [{"type": kind, "status": "True"} for kind in true]
         status = {"conditions": conditions, "observedGeneration": generation, "requestDigest": digest}
         status["rows"] = [{"id": CELL, "shards": [entry]}]
-        spec = {"failurePolicy": {"infrastructureRetries": 3}}
+        spec = {"failurePolicy": {"infrastructureRetries": 3}, "validity": {"onInvalid": on_invalid}}
         self.see("BenchmarkRun", "run", RUN_UID, status=status, spec=spec)
 
-    def see_result(self, name: str = "result-1", type_: str = "ADDED", **origin: Any) -> None:
+    def see_result(
+        self, name: str = "result-1", type_: str = "ADDED", *, superseded: bool = False, **origin: Any
+    ) -> None:
         """Add a result of the shard."""
         spec = {
             "run": {"uid": RUN_UID, "name": "run"},
             "cell": {"id": CELL},
             "shard": 1,
+            "superseded": superseded,
             "origin": {"jobUid": "job-uid", "podUid": "pod-uid", "attempt": 1} | origin,
         }
         self.see("BenchmarkResult", name, f"{name}-uid", spec=spec, type_=type_)
@@ -121,6 +126,30 @@ def status_ahead_of_the_ledger(story: Story) -> None:
 
 def digest_that_changes(story: Story) -> None:
     story.see_status(shard(attempt=1, outcome="Succeeded", result="result-1"), "Complete", "Ready", digest="e")
+
+
+AGAIN = ATTEMPT | {"vidbench.io/attempt": "2"}
+
+
+def measured_again(story: Story, on_invalid: str = "Retry", *, kept: bool = True, times: int = 1) -> None:
+    """The shard's first result was Invalid, and it was measured once more."""
+    story.entries = [entry for entry in story.entries if entry.kind != "BenchmarkResult" and entry.uid != RUN_UID]
+    story.see_result("first", superseded=kept)
+    story.calls.append(call("create", "jobs", "run-0badcafe-1-2", 10))
+    story.see("Job", "run-0badcafe-1-2", "job-2", AGAIN, owner=RUN_UID)
+    story.see("Pod", "run-0badcafe-1-2-x", "pod-2", AGAIN, owner="job-2", status={"phase": "Succeeded"})
+    story.see_result(jobUid="job-2", podUid="pod-2", attempt=2)
+    names = [f"first{number or ''}" for number in range(times)]
+    entry = shard(attempt=1 + times, superseded=names, outcome="Succeeded", result="result-1")
+    story.see_status(entry, "Complete", "Ready", on_invalid=on_invalid)
+
+
+def measured_again_against_its_spec(story: Story) -> None:
+    measured_again(story, "Flag")
+
+
+def measured_again_twice(story: Story) -> None:
+    measured_again(story, times=2)
 
 
 def result_of_an_unknown_pod(story: Story) -> None:
@@ -212,6 +241,8 @@ BAD: list[tuple[str, Callable[[Story], None]]] = [
     ("I4", second_job_without_a_failure),
     ("I4", attempts_beyond_failures),
     ("I4", retries_beyond_the_limit),
+    ("I4", measured_again_against_its_spec),
+    ("I4", measured_again_twice),
     ("I5", job_that_outlives_its_run),
     ("I5", orphan),
     ("I6", two_endings),
@@ -256,6 +287,18 @@ def test_second_attempt_after_a_failed_pod_is_allowed() -> None:
     story.see("Pod", "x", "pod-x", ATTEMPT, owner="job-uid", status={"phase": "Failed"})
     story.see("Job", "run-0badcafe-1-2", "job-2", ATTEMPT | {"vidbench.io/attempt": "2"}, owner=RUN_UID)
     assert violations(story.recording()) == []
+
+
+def test_shard_that_was_invalid_may_be_measured_again() -> None:
+    story = Story()
+    measured_again(story)
+    assert violations(story.recording()) == []
+
+
+def test_second_attempt_without_a_result_that_was_kept_is_found() -> None:
+    story = Story()
+    measured_again(story, kept=False)
+    assert {violation.invariant for violation in violations(story.recording())} == {"I4", "results"}
 
 
 def test_observations_are_ordered_by_version_whatever_came_first() -> None:

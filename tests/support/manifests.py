@@ -429,7 +429,7 @@ def complete_result(name: str = "run-01234567-1", namespace: str | None = None) 
         },
         reproducibility={"reruns": 3, "equal": 2, "firstDifference": "prompt cat, seed 7"},
         setup={
-            "loadMicroseconds": 1, "toDeviceMicroseconds": 2, "warmups": 1, "firstWarmupMicroseconds": 3,
+            "fetchMicroseconds": 5, "fetchBytes": 6, "loadMicroseconds": 1, "toDeviceMicroseconds": 2, "warmups": 1, "firstWarmupMicroseconds": 3,
             "warmupMicroseconds": 4,
         },
         environment={

@@ -11,6 +11,8 @@ from vidbench_api.kinds import VideoModelSpec
 from vidbench_api.pipeline_classes import ClassOptions, class_of, why_unsupported
 from vidbench_api.run_spec import Hardware, Variant
 
+_DENOISERS = ("transformer", "unet")
+
 
 @dataclass(frozen=True)
 class VariantOptions:
@@ -24,16 +26,23 @@ class VariantOptions:
 def variant_options(variant: Variant, model: VideoModelSpec) -> VariantOptions:
     """Return a variant's options laid over the model's."""
     defaults = model.defaults
+    dtype, component_dtypes = variant.dtype or defaults.dtype, {**model.component_dtypes, **variant.component_dtypes}
     return VariantOptions(
-        dtype=variant.dtype or defaults.dtype,
-        component_dtypes={**model.component_dtypes, **variant.component_dtypes},
+        dtype=dtype,
+        component_dtypes=component_dtypes,
         of_class=ClassOptions(
             offload=variant.offload or defaults.offload,
             vae_tiling=defaults.vae_tiling if variant.vae_tiling is None else variant.vae_tiling,
             attention=variant.attention,
             compile=variant.compile,
+            vae_of_own_type=component_dtypes.get("vae", dtype) != _denoisers_type(dtype, component_dtypes),
         ),
     )
+
+
+def _denoisers_type(dtype: DType, component_dtypes: Mapping[str, DType]) -> DType:
+    """The type of what hands latents to the VAE."""
+    return next((component_dtypes[name] for name in _DENOISERS if name in component_dtypes), dtype)
 
 
 def why_refused(

@@ -6,11 +6,12 @@ run on random ones. Measuring is `generation`'s.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vidbench_api.names import Reason
-from vidbench_runner.backends.generation import PipelineModel
+from vidbench_runner.backends.generation import Fetched, PipelineModel
 from vidbench_runner.backends.library_logs import made_up_weights
 from vidbench_runner.backends.placement import torch_dtype
 from vidbench_runner.ports import ModelFailure, ModelRequest
@@ -19,6 +20,18 @@ from vidbench_runner.ports import ModelFailure, ModelRequest
 class DiffusersModel(PipelineModel):
     """The `diffusers` backend. `source` is a folder's path or a hub id, `commit` the hub commit."""
 
+    def fetch(self, request: ModelRequest) -> Fetched | None:
+        """Find a hub's weights and download what of them is not in the cache; a folder is read as it is loaded.
+
+        Raises:
+            ModelFailure: ModelLoadFailed, for a class that this version does not have.
+        """
+        if is_folder_path(request.source):
+            return None
+        pipeline_class, before = _pipeline_class(request.pipeline_class), files_in_cache(request.source)
+        folder = pipeline_class.download(request.source, use_safetensors=True, **_location(request))
+        return Fetched(replace(request, source=str(folder)), bytes_added(Path(folder), before))
+
     def build(self, request: ModelRequest) -> Any:
         """Load the pipeline with `from_pretrained`.
 
@@ -26,6 +39,22 @@ class DiffusersModel(PipelineModel):
             ModelFailure: ModelNotFound, ModelLoadFailed, UnsupportedOption.
         """
         return load_pipeline(request)
+
+
+def files_in_cache(hub_id: str) -> frozenset[Path]:
+    """The files of a model, each once, that the hub's cache of this machine holds."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=hub_id, repo_type="model")
+    return frozenset(path.resolve() for path in (folder / "snapshots").rglob("*") if path.is_file())
+
+
+def bytes_added(folder: Path, before: frozenset[Path]) -> int:
+    """Bytes of the files below a folder of the cache that were not there before; one that two names show counts once."""
+    return sum(
+        path.stat().st_size for path in {path.resolve() for path in folder.rglob("*") if path.is_file()} - before
+    )
 
 
 def load_pipeline(request: ModelRequest) -> Any:

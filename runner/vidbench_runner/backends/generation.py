@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import logging
 from abc import ABC, abstractmethod
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from vidbench_api.names import Reason
@@ -46,6 +46,14 @@ def silent(_word: str) -> None:
     """A `Progress` that tells nobody."""
 
 
+@dataclass(frozen=True)
+class Fetched:
+    """Weights that are here now: the request that loads them from this machine, and the bytes that were downloaded."""
+
+    request: ModelRequest
+    bytes: int
+
+
 class PipelineModel(ABC):
     """A `VideoModel` over a pipeline of diffusers."""
 
@@ -63,6 +71,15 @@ class PipelineModel(ABC):
         self._device = "cpu"
         self._watch: CompilationWatch | None = None
 
+    def fetch(self, request: ModelRequest) -> Fetched | None:
+        """Bring the weights to this machine, where that is a step of its own; None where there is none.
+
+        Raises:
+            ModelFailure: With the reason, where it is known; any other exception becomes ModelLoadFailed.
+        """
+        del request
+        return None
+
     @abstractmethod
     def build(self, request: ModelRequest) -> Any:
         """Return the pipeline in the request's dtypes, on the CPU unless it can be made where it runs.
@@ -79,7 +96,7 @@ class PipelineModel(ABC):
         """
         set_environment()
         started = self._clock.nanoseconds()
-        phase = LoadPhase.READ
+        phase = LoadPhase.FETCH
         try:
             import torch
 
@@ -87,7 +104,11 @@ class PipelineModel(ABC):
             choose_algorithms(deterministic=request.deterministic)
             self._progress(phase.value)
             with logged_warnings("load"):
-                pipeline = self.build(request)
+                fetched = self.fetch(request)
+                here = self._clock.nanoseconds() if fetched is not None else started
+                phase = LoadPhase.READ
+                self._progress(phase.value)
+                pipeline = self.build(fetched.request if fetched is not None else request)
                 built = self._clock.nanoseconds()
                 phase = LoadPhase.TO_DEVICE
                 self._progress(phase.value)
@@ -111,7 +132,9 @@ class PipelineModel(ABC):
         on_cpu, loads = self._device == "cpu", self.loads_weights
         return LoadedModel(
             pipeline_class=type(pipeline).__name__,
-            load_nanoseconds=(placed if on_cpu else built) - started if loads else None,
+            fetch_nanoseconds=here - started if fetched is not None else None,
+            fetch_bytes=fetched.bytes if fetched is not None else None,
+            load_nanoseconds=(placed if on_cpu else built) - here if loads else None,
             to_device_nanoseconds=None if on_cpu or not loads else placed - built,
             device=self._device,
             component_dtypes={name: _dtypes(module) for name, module in modules.items()},

@@ -406,6 +406,8 @@ class Trial:
             return Setup(warmups=len(self._warmups))
         warmups = [latency_microseconds(sample) for sample in self._warmups]
         return Setup(
+            fetch_microseconds=_microseconds(loaded.fetch_nanoseconds),
+            fetch_bytes=loaded.fetch_bytes,
             load_microseconds=_microseconds(loaded.load_nanoseconds),
             to_device_microseconds=_microseconds(loaded.to_device_nanoseconds),
             warmups=len(warmups),
@@ -414,9 +416,17 @@ class Trial:
         )
 
     def _unseen_load(self) -> dict[str, str]:
+        """Return why parts of the setup were not seen; of what a service does, `loaded` says it."""
         loaded = self._loaded
-        drawn = loaded is not None and loaded.load_nanoseconds is None and loaded.opaque_reason is None
-        return {"loadMicroseconds": "random_weights"} if drawn else {}
+        if loaded is None or loaded.opaque_reason is not None:
+            return {}
+        drawn = loaded.load_nanoseconds is None
+        reasons = {
+            "fetchMicroseconds": (loaded.fetch_nanoseconds, "random_weights" if drawn else "in_load"),
+            "loadMicroseconds": (loaded.load_nanoseconds, "random_weights"),
+            "toDeviceMicroseconds": (loaded.to_device_nanoseconds, "cpu" if loaded.device == "cpu" else "in_load"),
+        }
+        return {name: reason for name, (figure, reason) in reasons.items() if figure is None}
 
     def _environment(self) -> Environment:
         loaded, reading = self._loaded, self._reading

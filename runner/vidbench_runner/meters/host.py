@@ -47,7 +47,7 @@ class CgroupMeter:
             microseconds = statistics["throttled_time"] // _NANOSECONDS_PER_MICROSECOND
         return HostReading(
             peak_resident_bytes=_peak_resident_bytes(),
-            cgroup_peak_bytes=self._memory_peak(),
+            cgroup_peak_bytes=self.memory_peak(),
             cpu_throttled_periods=statistics.get("nr_throttled"),
             cpu_throttled_microseconds=microseconds,
             cpu_periods=statistics.get("nr_periods"),
@@ -70,7 +70,8 @@ class CgroupMeter:
             text = text if text is not None else self._read(mount, "memory.usage_in_bytes")
         return int(text) if text is not None and text.strip().isdigit() else None
 
-    def _memory_peak(self) -> int | None:
+    def memory_peak(self) -> int | None:
+        """Return the peak memory of the container's cgroup in bytes; None where it is not shown."""
         text = self._read("", "memory.peak")
         for mount in _V1_MEMORY:
             text = text if text is not None else self._read(mount, "memory.max_usage_in_bytes")

@@ -92,6 +92,7 @@ def full(samples: int) -> Verdict:
             drift_ppm=-1_234, trend_p_ppm=345_678, autocorrelation_ppm=123_456, effective_samples=7.8, outliers=1,
         ),
         setup=Setup(
+            fetch_microseconds=87_654_321, fetch_bytes=28_904_512_345,
             load_microseconds=123_456_789, to_device_microseconds=9_876_543, warmups=2,
             first_warmup_microseconds=98_765_432, warmup_microseconds=165_432_109,
         ),

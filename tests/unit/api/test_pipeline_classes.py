@@ -7,7 +7,7 @@ from vidbench_api.pipeline_classes import CLASS_OF_PRESET, PIPELINE_CLASSES, Cla
 from vidbench_api.request import Cell
 from vidbench_api.rungs import Rung, rungs_of
 
-NOTHING = ClassSupport(offloads=(), vae_tiling=False, attention=False, compile=False)
+NOTHING = ClassSupport(offloads=(), vae_tiling=False, attention=False, compile=False, vae_of_own_type=False)
 EVERYTHING = ClassSupport()
 
 
@@ -35,6 +35,15 @@ def test_an_option_that_a_class_lacks_is_named_with_the_classes_that_have_it(tab
         f"{word}: PlainPipeline does not support it; of the supported classes these do: AlsoPipeline, RichPipeline"
     )
     assert why_unsupported("RichPipeline", options) is None
+
+
+def test_a_vae_of_another_type_is_refused_where_the_latents_are_not_converted(table):
+    found = why_unsupported("PlainPipeline", ClassOptions(vae_of_own_type=True))
+    assert found == (
+        "componentDtypes[vae]: PlainPipeline does not support a VAE of another type than its denoiser; of the supported"
+        " classes these do: AlsoPipeline, RichPipeline"
+    )
+    assert why_unsupported("RichPipeline", ClassOptions(vae_of_own_type=True)) is None
 
 
 def test_nothing_is_said_against_a_class_that_is_not_known_nor_against_no_option(table):

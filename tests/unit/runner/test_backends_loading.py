@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from support.hub_server import COMMIT, hub
 
 from vidbench_api.names import Reason
 from vidbench_runner.backends import create_model
@@ -218,3 +219,40 @@ def test_hub_id_that_is_not_in_the_cache_of_an_offline_pod_is_not_found(tmp_path
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, env=environment)
     assert done.stdout.startswith("ModelNotFound nobody/nothing")
+
+
+FETCH = """
+import json, sys
+from vidbench_runner.backends import create_model
+from vidbench_runner.ports import ModelRequest
+words = []
+loaded = create_model('diffusers', words.append).load(ModelRequest('diffusers', None, 'me/wan', sys.argv[1], 'float32'))
+print(json.dumps([loaded.fetch_nanoseconds, loaded.fetch_bytes, loaded.load_nanoseconds, words[:2]]))
+"""
+
+
+def test_weights_of_a_hub_are_fetched_apart_from_the_load_and_only_once(wan, tmp_path):
+    weights = sum(path.stat().st_size for path in wan.rglob("*.safetensors"))
+    with hub("me/wan", wan) as url:
+        environment = {**os.environ, "HF_ENDPOINT": url, "HF_HOME": str(tmp_path / "hub"), "HF_HUB_DISABLE_XET": "1"}
+        found = [
+            json.loads(
+                subprocess.run(
+                    [sys.executable, "-c", FETCH, COMMIT],
+                    check=True,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    env=environment,
+                ).stdout
+            )
+            for _ in range(2)
+        ]
+    (fetch, fetched, load, words), (again, none_left, _, _) = found
+    assert weights <= fetched < weights + 10**7, "weights, configurations and tokenizers"
+    assert none_left == 0
+    assert min(fetch, again, load) > 0
+    assert words == ["fetch", "read"]
+
+
+def test_a_folder_is_read_as_it_is_loaded(wan):
+    assert (load(wan).fetch_nanoseconds, load(wan).fetch_bytes) == (None, None)

@@ -39,7 +39,12 @@ SUPERVISE = """
 import logging, os, sys
 from vidbench_runner.supervisor import Pace, supervise
 logging.basicConfig(stream=sys.stderr)
-pace = Pace(look=0.05, measure_activity=0.1, write_phase=float(os.environ.get("WRITE_PHASE", "0.1")), grace=float(os.environ.get("GRACE", "5")), dump=2.0)
+def number(name, default):
+    return float(os.environ.get(name, default))
+pace = Pace(
+    look=0.05, look_sampling=0.05, watch=0.1, activity_share=number("ACTIVITY_SHARE", "0.02"),
+    write_phase=number("WRITE_PHASE", "0.1"), write_share=number("WRITE_SHARE", "1"), grace=number("GRACE", "5"), dump=2.0,
+)
 sys.exit(supervise(os.environ, (sys.executable, sys.argv[1]), pace))
 """
 
@@ -210,6 +215,18 @@ def test_supervisor_busy_worker_without_heartbeats_is_not_taken_for_hung(attempt
     document = request_document(timeouts={"noProgressSeconds": 2})
     code, verdict = attempt.run("clip busy", document)
     assert (code, verdict.samples_done) == (0, 3)
+
+
+def test_supervisor_looks_at_the_processes_again_before_it_ends_a_worker_for_its_silence(attempt: Attempt) -> None:
+    document = request_document(timeouts={"noProgressSeconds": 2})
+    code, verdict = attempt.run("clip busy", document, ACTIVITY_SHARE="1000")
+    assert (code, verdict.samples_done) == (0, 3)
+
+
+def test_supervisor_that_hardly_looks_at_the_processes_still_ends_a_worker_that_hangs(attempt: Attempt) -> None:
+    document = request_document(timeouts={"noProgressSeconds": 2})
+    code, verdict = attempt.run("clip clip sleep", document, ACTIVITY_SHARE="1000")
+    assert (code, verdict.reason, verdict.samples_done) == (ExitCode.HUNG, "Hung", 1)
 
 
 def test_supervisor_slow_load_that_gets_on_is_not_taken_for_hung(attempt: Attempt) -> None:
@@ -409,4 +426,4 @@ def test_supervisor_pace_leaves_time_within_a_pods_grace_period() -> None:
 
     pod_default = 30
     pace: Any = Pace()
-    assert pace.grace + pace.dump + 2 * pace.look < pod_default / 2
+    assert pace.grace + pace.dump + 2 * pace.look_sampling < pod_default / 2

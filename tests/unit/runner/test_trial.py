@@ -503,10 +503,24 @@ def test_trial_states_that_weights_were_drawn_and_that_nothing_was_loaded() -> N
     assert verdict.setup is not None
     assert (verdict.loaded.weights, verdict.loaded.tokenizer) == ("Random", "Synthetic")
     assert (verdict.setup.load_microseconds, verdict.unmeasured["loadMicroseconds"]) == (None, "random_weights")
+    assert verdict.unmeasured["fetchMicroseconds"] == "random_weights"
     plain, _, _ = run()
     assert plain.loaded is not None
     assert (plain.loaded.weights, plain.loaded.tokenizer) == (None, None)
     assert "loadMicroseconds" not in plain.unmeasured
+    assert (plain.unmeasured["fetchMicroseconds"], plain.unmeasured["toDeviceMicroseconds"]) == ("in_load", "cpu")
+
+
+def test_what_was_fetched_stands_apart_from_the_load() -> None:
+    @dataclass
+    class Downloaded(ScriptedModel):
+        def load(self, request: ModelRequest) -> LoadedModel:
+            return replace(super().load(request), fetch_nanoseconds=7_000_999, fetch_bytes=123)
+
+    verdict = trial(Downloaded(), Recorder()).run()
+    assert verdict.setup is not None
+    assert (verdict.setup.fetch_microseconds, verdict.setup.fetch_bytes) == (7_000, 123)
+    assert "fetchMicroseconds" not in verdict.unmeasured
 
 
 @pytest.mark.parametrize(

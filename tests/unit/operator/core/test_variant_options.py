@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from support.manifests import video_model
 
+from vidbench_api.catalogue import CATALOGUE
 from vidbench_api.kinds import VideoModelSpec
 from vidbench_api.pipeline_classes import ClassSupport
 from vidbench_api.run_spec import Hardware, Variant
@@ -57,6 +58,30 @@ def test_what_cannot_be_given_is_refused_with_the_field(
     assert all(word in message for word in words), message
 
 
+@pytest.mark.parametrize(
+    ("variant", "defaults", "refused"),
+    [
+        pytest.param({"dtype": "bfloat16", "componentDtypes": {"vae": "float32"}}, {}, True, id="the variant's"),
+        pytest.param({"dtype": "bfloat16"}, {"vae": "float32"}, True, id="the model's"),
+        pytest.param({"dtype": "float32"}, {"vae": "float32"}, False, id="all in one"),
+        pytest.param({"dtype": "bfloat16", "componentDtypes": {"vae": "bfloat16"}}, {"vae": "float32"}, False, id="undone"),
+        pytest.param(
+            {"dtype": "bfloat16", "componentDtypes": {"vae": "float32", "unet": "float32"}}, {}, False, id="both set apart"
+        ),
+        pytest.param({"dtype": "bfloat16", "componentDtypes": {"text_encoder": "float32"}}, {}, False, id="not the VAE"),
+    ],
+)  # fmt: skip
+def test_a_vae_of_another_type_is_refused_for_a_class_that_cannot(
+    variant: dict[str, Any], defaults: dict[str, str], refused: bool
+) -> None:
+    message = refusal(GPU, variant, pipelineClass="AnimateDiffPipeline", componentDtypes=defaults)
+    assert (message is not None) is refused
+    if message is not None:
+        assert message.startswith("spec.variants[v].componentDtypes[vae]: AnimateDiffPipeline does not support")
+        assert "WanPipeline" in message
+    assert refusal(GPU, variant, pipelineClass="WanPipeline", componentDtypes=defaults) is None
+
+
 def test_a_models_own_exception_is_not_held_against_it() -> None:
     assert refusal(GPU, {}, forbiddenDtypes=["float16"], componentDtypes={"text_encoder": "float16"}) is None
 
@@ -64,3 +89,9 @@ def test_a_models_own_exception_is_not_held_against_it() -> None:
 @pytest.mark.parametrize("variant", [{}, {"compile": "Default"}, {"offload": "Group"}, {"attention": "Sage"}])
 def test_what_can_be_given_is_not_refused(variant: dict[str, Any]) -> None:
     assert refusal(GPU, variant) is None
+
+
+@pytest.mark.parametrize("name", sorted(set(CATALOGUE) - {"mock"}))
+def test_what_the_catalogue_offers_is_not_refused_by_default(name: str) -> None:
+    asked, model = Variant(name="v"), CATALOGUE[name]
+    assert why_refused(asked, name, GPU, model, variant_options(asked, model)) is None
