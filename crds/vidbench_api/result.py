@@ -89,7 +89,7 @@ class BenchmarkResultSpec(Measured):
     )
     phase: Annotated[str, Field(max_length=32)] | None = Field(
         default=None,
-        description="Part of the stage that failed: read or to_device of a load, or text_encode, denoise, vae_decode, ... of a sample.",
+        description="Part of the stage that failed: fetch, read or to_device of a load, or text_encode, denoise, vae_decode, ... of a sample.",
     )
     samples_done: Count = 0
     latency_text: ShortText | None = Field(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+from bench.report import provenance
 
 from vidbench_api.pipeline_classes import ClassSupport
 from vidbench_runner.ports import ModelFailure
@@ -117,9 +120,25 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+WORST_FIRST: tuple[State, ...] = ("failed", "lacking", "skipped", "passed")
+
+
+def by_class(rows: Sequence[Row]) -> dict[str, dict[str, State]]:
+    """Class x check: the worst that one of its presets answered."""
+    found: dict[str, dict[str, State]] = {}
+    for row in rows:
+        checks = found.setdefault(row.pipeline_class, {})
+        for answer in row.answers:
+            checks[answer.check] = min(checks.get(answer.check, answer.state), answer.state, key=WORST_FIRST.index)
+    return dict(sorted(found.items()))
+
+
 def write(rows: Sequence[Row], path: Path) -> None:
     """Write everything that was seen, with what a CPU cannot show."""
     document: dict[str, Any] = {
+        "benchmark": "conformance",
+        **provenance(os.getloadavg()[0]),
+        "classes": by_class(rows),
         "cannotShow": "offload runs with the CPU as its device: hooks and calls are real; memory saved, fetching ahead on a"
         " stream and tensors on two devices are not seen",
         "rows": [asdict(row) for row in rows],

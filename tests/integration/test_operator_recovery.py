@@ -23,12 +23,13 @@ from support.kube_api import KubeApi
 from support.played_kubelet import STRATEGIC, Ending, PlayedKubelet, Pod, Script, model_of, succeeds
 
 from localcluster.controlplane import ControlPlane
+from vidbench_api.measured import ValidityVerdict
 from vidbench_api.message import decode, encode
-from vidbench_api.names import LABEL_HARVEST, LABEL_RUNG, ExitCode, Outcome
+from vidbench_api.names import LABEL_ATTEMPT, LABEL_HARVEST, LABEL_RUNG, ExitCode, Outcome, Validity
 from vidbench_api.rungs import Rung
 from vidbench_api.verdict import Stage
 
-NAMES = tuple(f"recovery-{number}" for number in range(8))
+NAMES = tuple(f"recovery-{number}" for number in range(10))
 NODE_COOL_DOWN = 8
 MODEL_COOL_DOWN = 3
 DEVICE_FAULT = Ending(int(ExitCode.DEVICE_FAULT), None, "Error")
@@ -283,6 +284,49 @@ def test_what_an_attempt_stored_is_harvested_where_its_message_was_lost(
     jobs = jobs_of(api, namespace)
     assert len(jobs) == 4
     wait_until(api, run, lambda _: all("ttlSecondsAfterFinished" in job["spec"] for job in jobs_of(api, namespace)))
+
+
+def throttled(pod: Pod, *attempts: str) -> Ending:
+    """Succeed with a verdict that is Invalid, for what may be gone next time, in these attempts, and Valid in others."""
+    state = (
+        ValidityVerdict(state=Validity.INVALID, reasons=("CpuThrottled",))
+        if pod["metadata"]["labels"][LABEL_ATTEMPT] in attempts
+        else ValidityVerdict(state=Validity.VALID)
+    )
+    message = succeeds(pod).message
+    assert message is not None
+    return Ending(message=encode(decode(message).model_copy(update={"validity": state})))
+
+
+def test_invalid_shard_is_measured_once_more_and_its_first_result_is_kept(
+    api: KubeApi, namespace: str, play: Play
+) -> None:
+    play(namespace, "node", lambda pod: throttled(pod, *(("1",) if model_of(pod) == "m0" else ("1", "2"))))
+    run = make_run(namespace, models=2, validity={"onInvalid": "Retry"})
+    apply(api, run)
+    body = wait_until(api, run, has_ended)
+    results = {entry["metadata"]["name"]: entry["spec"] for entry in results_of(api, run)}
+    assert len(results) == 4
+    for row, valid in zip(body["status"]["rows"], ("Valid", "Invalid"), strict=True):
+        (shard,) = row["shards"]
+        (first,) = shard["superseded"]
+        assert (shard["attempt"], shard["outcome"]) == (2, "Succeeded")
+        assert (results[first]["superseded"], results[first]["origin"]["attempt"]) == (True, 1)
+        assert results[first]["validity"] == {"state": "Invalid", "reasons": ["CpuThrottled"], "notes": []}
+        second = results[shard["result"]]
+        assert (second.get("superseded", False), second["origin"]["attempt"]) == (False, 2)
+        assert second["validity"]["state"] == valid
+    assert len(jobs_of(api, namespace)) == 4
+    assert body["status"]["phase"] == "Succeeded"
+
+
+def test_invalid_shard_is_only_flagged_where_the_run_wants_that(api: KubeApi, namespace: str, play: Play) -> None:
+    play(namespace, "node", lambda pod: throttled(pod, "1"))
+    run = make_run(namespace, validity={"onInvalid": "Flag"})
+    apply(api, run)
+    body = wait_until(api, run, has_ended)
+    assert [(shard["attempt"], shard.get("superseded", [])) for shard in shards_of(body)] == [(1, [])]
+    assert_one_result_a_shard(api, run, body)
 
 
 def running_on(api: KubeApi, kubelet: PlayedKubelet) -> bool:

@@ -105,8 +105,8 @@ class VideoServer:
 
 
 @contextmanager
-def video_server() -> Iterator[VideoServer]:
-    """Serve for as long as the context lasts."""
+def video_server(address: tuple[str, int] = ("127.0.0.1", 0)) -> Iterator[VideoServer]:
+    """Serve at this address and port, 0 for a free one, for as long as the context lasts."""
     server = VideoServer()
 
     class Handler(BaseHTTPRequestHandler):
@@ -146,10 +146,10 @@ def video_server() -> Iterator[VideoServer]:
         def handle_error(self, *_: Any) -> None:
             """A client that leaves in the middle is what some tests are about."""
 
-    http = Quiet(("127.0.0.1", 0), Handler)
+    http = Quiet(address, Handler)
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
-    server.address = f"http://127.0.0.1:{http.server_port}/v1"
+    server.address = f"http://{address[0]}:{http.server_port}/v1"
     try:
         yield server
     finally:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import gc
+from collections.abc import Iterator
 from importlib import import_module
 
 import accelerate
@@ -29,7 +31,20 @@ from vidbench_runner.backends.tiny import save
 from vidbench_runner.ports import ClipRequest, ModelFailure, ModelRequest
 
 # A scheduler of diffusers 0.42.1 converts by a form that NumPy 2 deprecates; the backends turn such warnings into log lines.
-pytestmark = [pytest.mark.pipelines, pytest.mark.filterwarnings("default::DeprecationWarning")]
+pytestmark = [
+    pytest.mark.pipelines,
+    pytest.mark.filterwarnings(
+        "default::DeprecationWarning", "ignore:Conversion of an array with ndim:DeprecationWarning"
+    ),
+]
+
+
+@pytest.fixture(autouse=True)
+def _gigabytes_go_with_their_test() -> Iterator[None]:
+    """Pipelines refer to themselves: without a collection the next one is built beside the last."""
+    yield
+    gc.collect()
+
 
 NAMES = sorted(ARCHITECTURES)
 PUBLISHED_ROUNDING = 0.16
