@@ -45,16 +45,16 @@ PIPELINE_CLASSES: Final[Mapping[str, ClassSupport]] = MappingProxyType(
         "AllegroPipeline": ClassSupport(tiles_only=True, attention=False),
         "AnimateDiffPipeline": ClassSupport(attention=False, vae_of_own_type=False),
         "CogVideoXImageToVideoPipeline": ClassSupport(_LED_BY_A_PICTURE, attention=False),
-        "CogVideoXPipeline": ClassSupport(attention=False),
+        "CogVideoXPipeline": ClassSupport(attention=False, compile=True),
         "ConsisIDPipeline": ClassSupport(_LED_BY_A_PICTURE, attention=False),
         "HeliosPipeline": ClassSupport(),
         "HunyuanVideo15Pipeline": ClassSupport(),
         "HunyuanVideoFramepackPipeline": ClassSupport(_LED_BY_A_PICTURE, offloads=("Model", "Group")),
-        "HunyuanVideoPipeline": ClassSupport(),
+        "HunyuanVideoPipeline": ClassSupport(compile=True),
         "LTX2Pipeline": ClassSupport(),
         "LTXConditionPipeline": ClassSupport(),
         "LTXImageToVideoPipeline": ClassSupport(_LED_BY_A_PICTURE, vae_of_own_type=False),
-        "LTXPipeline": ClassSupport(),
+        "LTXPipeline": ClassSupport(compile=True),
         "LattePipeline": ClassSupport(attention=False, vae_of_own_type=False),
         "MochiPipeline": ClassSupport(attention=False, vae_of_own_type=False),
         "SanaVideoPipeline": ClassSupport(),
@@ -66,7 +66,7 @@ PIPELINE_CLASSES: Final[Mapping[str, ClassSupport]] = MappingProxyType(
         ),
         "TextToVideoSDPipeline": ClassSupport(attention=False, vae_of_own_type=False),
         "WanImageToVideoPipeline": ClassSupport(_LED_BY_A_PICTURE),
-        "WanPipeline": ClassSupport(),
+        "WanPipeline": ClassSupport(compile=True),
     }
 )
 
@@ -143,6 +143,8 @@ def why_unsupported(pipeline_class: str | None, options: ClassOptions) -> str | 
     for asked, option, honours in wanted:
         if asked and not honours(support):
             others = [name for name, each in PIPELINE_CLASSES.items() if honours(each)]
+            if option.startswith("compile"):
+                others = [name for name in others if PIPELINE_CLASSES[name].compile]
             what = "a VAE of another type than its denoiser" if option.endswith("[vae]") else "it"
             return f"{option}: {pipeline_class} does not support {what}; of the supported classes {_listed(others)}"
     return None
