@@ -150,7 +150,8 @@ async def test_watches_show_what_there_is_and_write_nothing(scene: Scene) -> Non
     await scene.create("/api/v1/nodes", raw_node())
     written = len(list(scene.emulator))
     await scene.start()
-    await scene.wait_until(lambda: scene.store.jobs_of(RUN) and scene.store.pods_of(RUN) and scene.queue.added)
+    # Each kind has a watch of its own, and a Job may be heard of before its run.
+    await scene.wait_until(lambda: scene.store.jobs_of(RUN) and scene.store.pods_of(RUN) and scene.store.phases())
     assert set(scene.queue.added) == {KEY}
     assert scene.store.phases() == {"Pending": 1}
     assert scene.relists >= 1
