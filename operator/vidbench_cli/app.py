@@ -105,7 +105,11 @@ def say_error(message: str, remedy: str = "") -> None:
 
 
 app = typer.Typer(
-    cls=Commands, no_args_is_help=True, add_completion=True, help=_("Benchmarks video diffusion models on Kubernetes.")
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help=_("Benchmarks video diffusion models on Kubernetes."),
 )
 
 

@@ -83,6 +83,13 @@ def test_wrong_command_lines_are_usage(words: list[str]) -> None:
     assert done.stderr
 
 
+@pytest.mark.parametrize("words", [["-h"], ["get", "-h"], ["baseline", "-h"]])
+def test_h_is_help(words: list[str]) -> None:
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0
+    assert "Usage:" in done.stdout
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = f"import sys, vidbench_cli.app; print([name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
