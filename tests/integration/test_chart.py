@@ -76,6 +76,16 @@ class TestRenderedObjects:
         assert deletes({"ledger": {"maxPerNamespace": 10000}})
         assert limits({"ledger": {"maxPerNamespace": 10000}}) == {"MAX_PER_NAMESPACE": "10000"}
 
+    def test_store_comes_from_a_secret_that_the_operator_may_not_read(self, helm: Helm) -> None:
+        def store(values: Manifest) -> Manifest:
+            env = container_of(helm.render(values))["env"]
+            return {entry["name"]: entry for entry in env if "STORE" in entry["name"]}
+
+        assert store({}) == {}
+        found = store({"store": {"secretName": "ledger", "cluster": "prod"}})
+        assert found["VIDBENCH_OPERATOR_STORE_URL"]["valueFrom"] == {"secretKeyRef": {"name": "ledger", "key": "url"}}
+        assert found["VIDBENCH_OPERATOR_STORE_CLUSTER"]["value"] == "prod"
+
     def test_one_replica_needs_no_budget_and_no_spread(self, helm: Helm) -> None:
         documents = helm.render({"replicas": 1})
         assert names_of(documents, "PodDisruptionBudget") == []
