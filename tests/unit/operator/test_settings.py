@@ -96,3 +96,19 @@ def test_settings_of_breakers_reach_the_policy(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv(f"VIDBENCH_OPERATOR_{name.upper()}", str(number))
     policy = Settings().to_policy()
     assert [getattr(policy, name) for name in names] == [5, 6, 7, 8]
+
+
+def test_a_store_that_is_none_ends_the_process_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VIDBENCH_OPERATOR_STORE_URL", "mysql://me:hunter2@db/ledger")
+    assert main() == 2
+    said = capsys.readouterr().err
+    assert said.startswith("VIDBENCH_OPERATOR_STORE_URL: ")
+    assert "give a store as postgresql://" in said
+    assert "hunter2" not in said
+
+
+def test_a_store_is_not_shown() -> None:
+    settings = Settings(store_url="postgresql://me:hunter2@db/ledger")  # type: ignore[arg-type]  # as the environment gives it
+    assert "hunter2" not in repr(settings)
