@@ -391,6 +391,21 @@ def _check_claims(name: str, spec: RunnerClassSpec, claims: Mapping[str, str] | 
     return checks
 
 
+def check_store(where: str, count: int | None, why: str = "") -> Check:
+    """Say whether the results store of this user can be read; `why` it cannot, empty where there is none yet."""
+    if count is not None:
+        return Check("store", "OK", _("{where}: {count} results").format(where=where, count=count))
+    if not why:
+        return Check(
+            "store",
+            "OK",
+            _("none yet at {where}: results are in the cluster alone; vidbench init-db makes one").format(where=where),
+        )
+    return Check(
+        "store", "Warning", why, _("VIDBENCH_STORE_URL says where it is; vidbench init-db makes or upgrades its tables")
+    )
+
+
 def worst(checks: Iterable[Check]) -> State:
     """Return the state of the whole; what is unknown does not make it worse."""
     states = {check.state for check in checks}

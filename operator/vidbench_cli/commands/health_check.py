@@ -42,7 +42,7 @@ def health_check(
     cluster = Cluster(Where(kubeconfig, context, namespace))
     # Nothing else can be looked at where this is not answered.
     checks = [check_kubernetes(cluster.read_version(), cluster.server)]
-    for look in (_crds, _operators, _rights, _quotas, _nodes, _classes):
+    for look in (_crds, _operators, _rights, _quotas, _nodes, _classes, _store):
         checks += look(cluster)
     write(_page(checks), output)
     if worst(checks) == "Failed":
@@ -152,6 +152,24 @@ def _classes(cluster: Cluster) -> list[Check]:
         return check_classes(classes, claims, cluster.namespace)
 
     return _looked("runner classes", look)
+
+
+def _store(_cluster: Cluster) -> list[Check]:
+    """Look at the store that this user's commands take; a file that is not there is not made by looking."""
+    from pathlib import Path
+
+    from vidbench_cli.health import check_store
+    from vidbench_store.location import StoreError, find_location
+    from vidbench_store.store import Store
+
+    try:
+        location = find_location()
+        if location.is_sqlite and not Path(location.url.database or "").exists():
+            return [check_store(location.text, None)]
+        with Store.open(location) as store:
+            return [check_store(location.text, store.count())]
+    except StoreError as error:
+        return [check_store("", None, str(error))]
 
 
 def _looked(part: str, look: Callable[[], list[Check]]) -> list[Check]:

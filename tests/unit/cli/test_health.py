@@ -71,6 +71,9 @@ def states(checks: list[Check]) -> dict[str, str]:
         (health.check_classes(classes(allowedNamespaces=["other"]), {}, "lab"), "runner classes", "Failed"),
         (health.check_classes(classes(image="r:latest"), {}, "lab"), "runner class default", "Warning"),
         (health.check_classes({"old": "spec.image: Field required"}, {}, "lab"), "runner class old", "Failed"),
+        ([health.check_store("SQLite x", 7)], "store", "OK"),
+        ([health.check_store("SQLite x", None)], "store", "OK"),
+        ([health.check_store("", None, "cannot connect")], "store", "Warning"),
         *(
             (
                 health.check_classes(classes(claims=[{"claimName": "w", "mountPath": "/w"}]), claims, "lab"),
