@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 from typing import Final
 
 from vidbench_api.gates import Analysis, Baseline, Gate, Hypothesis, Statement, in_metric_unit
@@ -104,6 +105,11 @@ class Seen:
     truncated: frozenset[str] = frozenset()
     samples: Sequence[PromptAndSeed] = ()
     pairing: Pairing = Pairing.NONE
+
+    @cached_property
+    def observed(self) -> Mapping[str, CellObservations]:
+        """Return what counts of each cell, by its id: once for all statements."""
+        return {cell.id: _observed(cell, cell.results, self) for cell in self.cells}
 
 
 @dataclass(frozen=True)
@@ -256,7 +262,7 @@ def _evidence_of(statement: Statement, seen: Seen, baselines: Mapping[str, Basel
 
 def _look_at(statement: Statement, cell: Cell, seen: Seen, baselines: Mapping[str, Baseline]) -> Evidence:
     metric = find_metric(statement.metric)
-    mine = _observed(cell, cell.results, seen)
+    mine = seen.observed[cell.id]
     if statement.against.bound is not None:
         return _against_bound(statement, cell, mine, metric, in_metric_unit(statement.against.bound))
     found = _reference_of(statement, cell, seen, baselines)
@@ -292,7 +298,7 @@ def _reference_of(
         if other is None:
             text = f"the run has no cell {cell.model}/{cell.hardware}/{variant}"
             return _Missing(Obstacle.NO_VARIANT, text, "a run with that cell: see matrix.exclude and onlyFor")
-        return _observed(other, other.results, seen)
+        return seen.observed[other.id]
     name = statement.against.baseline or ""
     if name in seen.truncated:
         text = f"baseline {name} matches more results than are read"

@@ -155,7 +155,8 @@ class Reconciler:
         self._keep(run, document)
         reusable, estimates = await self._consult_ledger(run, document)
         ledger = await self._ledger_of_reused(run, document, reusable)
-        status = accepted_status(run, document, name, now, reusable, estimates, ledger)
+        arguments = (run, document, name, now, reusable, estimates, ledger)
+        status = accepted_status(*arguments) if ledger is None else await asyncio.to_thread(accepted_status, *arguments)
         return await self._start(run, status, document)
 
     async def _consult_ledger(self, run: ObservedRun, document: RequestDocument) -> tuple[Reusable, dict[str, int]]:
@@ -247,7 +248,7 @@ class Reconciler:
             document = await self._document_of(run)
             observed = self._observe(run, document)
             for _ in range(_LOOKS):
-                plan = decide(run, observed, self._cluster.now(), self._policy)
+                plan = await self._decide(run, observed)
                 if plan.needs_live or plan.needs_refusals:
                     observed = await self._look(run, observed, plan)
                     continue
@@ -265,6 +266,11 @@ class Reconciler:
         except _RunOver as over:
             return await self._end(run, over.reason, str(over))
         return 0.0
+
+    async def _decide(self, run: ObservedRun, observed: Observed) -> Plan:
+        """Decide; beside the loop where gates are to be judged, as many cells take seconds and the Lease must not wait."""
+        arguments = (run, observed, self._cluster.now(), self._policy)
+        return decide(*arguments) if observed.ledger is None else await asyncio.to_thread(decide, *arguments)
 
     def _observe(self, run: ObservedRun, document: RequestDocument | None) -> Observed:
         held = self._held.get(run.uid, HeldCreations())
