@@ -68,6 +68,9 @@ class Obstacle(StrEnum):
     TOO_MANY_RESULTS = "TooManyResults"
     """The baseline's labels match more than is read."""
 
+    NOT_READABLE = "NotReadable"
+    """The API server would not list the baseline's results."""
+
     NO_VARIANT = "NoVariant"
     """The run has no cell of that variant for this model and hardware."""
 
@@ -96,13 +99,13 @@ class Cell:
 class Seen:
     """All that statements are held against.
 
-    `baselines` has what the ledger holds for each baseline, of whatever cell; `truncated` names those of which not all was
-    read. `samples` are those of the run's request: from there prompts are known.
+    `baselines` has what the ledger holds for each baseline, of whatever cell; `unread` names those of which not all was
+    read, with TooManyResults or NotReadable. `samples` are those of the run's request: from there prompts are known.
     """
 
     cells: tuple[Cell, ...]
     baselines: Mapping[str, tuple[BenchmarkResultSpec, ...]] = field(default_factory=dict)
-    truncated: frozenset[str] = frozenset()
+    unread: Mapping[str, str] = field(default_factory=dict)
     samples: Sequence[PromptAndSeed] = ()
     pairing: Pairing = Pairing.NONE
 
@@ -300,10 +303,16 @@ def _reference_of(
             return _Missing(Obstacle.NO_VARIANT, text, "a run with that cell: see matrix.exclude and onlyFor")
         return seen.observed[other.id]
     name = statement.against.baseline or ""
-    if name in seen.truncated:
-        text = f"baseline {name} matches more results than are read"
-        return _Missing(Obstacle.TOO_MANY_RESULTS, text, "a selector that matches fewer results")
+    if name in seen.unread:
+        return _unread(name, Obstacle(seen.unread[name]))
     return _matching(baselines[name], cell, seen)
+
+
+def _unread(name: str, why: Obstacle) -> _Missing:
+    if why == Obstacle.TOO_MANY_RESULTS:
+        text = f"baseline {name} matches more results than are read"
+        return _Missing(why, text, "a selector that matches fewer results")
+    return _Missing(why, f"the results of baseline {name} may not be listed", "the operator's right to list results")
 
 
 def _matching(baseline: Baseline, cell: Cell, seen: Seen) -> CellObservations | _Missing:

@@ -189,10 +189,17 @@ class Reconciler:
 
     async def _with_baselines(self, run: ObservedRun, results: Mapping[str, BenchmarkResultSpec]) -> Ledger:
         baselines: dict[str, tuple[BenchmarkResultSpec, ...]] = {}
+        unread: dict[str, str] = {}
         for name, selector in selectors_of(run.spec).items():
-            baselines[name] = await self._cluster.list_selected(run, selector, MOST_BASELINE_RESULTS)
-        truncated = frozenset(name for name, found in baselines.items() if len(found) > MOST_BASELINE_RESULTS)
-        return Ledger(results, baselines, truncated)
+            try:
+                baselines[name] = await self._cluster.list_selected(run, selector, MOST_BASELINE_RESULTS)
+            except Refused:
+                # A run ends whatever may not be read: its gates are then inconclusive.
+                unread[name] = "NotReadable"
+            else:
+                if len(baselines[name]) > MOST_BASELINE_RESULTS:
+                    unread[name] = "TooManyResults"
+        return Ledger(results, baselines, unread)
 
     async def _start(self, run: ObservedRun, status: BenchmarkRunStatus, document: RequestDocument) -> float | None:
         """Say that the run is accepted and what starts first, in one status write, and start it."""

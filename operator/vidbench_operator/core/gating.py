@@ -125,7 +125,7 @@ def judge(spec: BenchmarkRunSpec, document: RequestDocument, rows: Sequence[Cell
             if row.rung is None
         ),
         baselines=ledger.baselines,
-        truncated=ledger.truncated,
+        unread=ledger.unread,
         samples=document.samples(),
         pairing=Pairing(spec.measurement.pairing),
     )

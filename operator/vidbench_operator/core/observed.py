@@ -196,12 +196,12 @@ class Ledger:
     """What the ledger holds for the gates of a run that has ended.
 
     `results` are those that its shards name, reused ones included, by object name; `baselines` those that each baseline's
-    labels select. `truncated` names baselines of which there are more than were read.
+    labels select. `unread` names baselines of which not all was read, with TooManyResults or NotReadable.
     """
 
     results: Mapping[str, BenchmarkResultSpec]
     baselines: Mapping[str, tuple[BenchmarkResultSpec, ...]] = field(default_factory=dict)
-    truncated: frozenset[str] = frozenset()
+    unread: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -243,9 +243,10 @@ class TestAgainstABaseline:
         found = self.judged(results, Baseline(name="old", across="Model"))
         assert found.reason == "AmbiguousBaseline"
 
-    def test_a_baseline_that_was_not_read_to_its_end_is_inconclusive(self) -> None:
-        found = self.judged(shards_of(STEADY, run="old"), truncated=frozenset({"old"}))
-        assert found.reason == "TooManyResults"
+    @pytest.mark.parametrize("why", ["TooManyResults", "NotReadable"])
+    def test_a_baseline_that_was_not_read_to_its_end_is_inconclusive(self, why: str) -> None:
+        found = self.judged(shards_of(STEADY, run="old"), unread={"old": why})
+        assert (found.verdict, found.reason) == (Verdict.INCONCLUSIVE, why)
 
 
 class TestHypotheses:

@@ -20,7 +20,7 @@ from vidbench_operator.core.gpu_time import GpuTime
 from vidbench_operator.core.observed import ObservedJob, ObservedNode, References
 from vidbench_operator.core.policy import Policy
 from vidbench_operator.core.status import is_terminal
-from vidbench_operator.ports import BrokenRun, RunKey, Unavailable
+from vidbench_operator.ports import BrokenRun, Refused, RunKey, Unavailable
 from vidbench_operator.reconciler import Reconciler
 
 KEY = RunKey("lab", "nightly")
@@ -604,6 +604,16 @@ class TestGates:
         assert bench.condition(ConditionType.GATES_PASSED) == ("False", "GateInconclusive")
         assert bench.condition(ConditionType.STALLED) == ("True", "GateInconclusive")
         assert bench.condition(ConditionType.COMPLETE) == ("True", "AllSucceeded")
+
+    async def test_a_baseline_that_may_not_be_listed_keeps_no_run_from_ending(self) -> None:
+        async def refuse(*_: Any) -> Any:
+            raise Refused("benchmarkresults is forbidden")
+
+        bench = self.bench()
+        bench.cluster.list_selected = refuse  # type: ignore[method-assign]
+        await bench.run_to_end()
+        assert bench.condition(ConditionType.GATES_PASSED) == ("False", "GateInconclusive")
+        assert bench.status.gates[0].reason == "NotReadable"
 
     async def test_a_run_without_gates_reads_no_ledger_for_them(self) -> None:
         bench = Bench()
