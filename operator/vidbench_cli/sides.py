@@ -10,6 +10,7 @@ from vidbench_analysis.side_by_side import NAMES, Axis, Side, split
 
 from .errors import UsageError
 from .ledger import Found
+from .selectors import Selector
 from .texts import _
 
 DEFAULT_METRICS = "latency,memory,energy"
@@ -41,14 +42,19 @@ def choose_sides(found: Sequence[Found], axis: Axis | None, against: str | None)
     return Sides(reference, tuple(side for side in sides if side is not reference), _in_common(found, axis, sides))
 
 
-def _by_selector(found: Sequence[Found]) -> tuple[Side, ...]:
-    if len(found) < 2:
+def need_two(selectors: Sequence[Selector]) -> None:
+    """Raise UsageError unless there are two different selectors: without an axis each is a side."""
+    if len(selectors) < 2:
         raise UsageError(
-            _("{text!r} alone: compare it with what?").format(text=found[0].selector.text if found else ""),
+            _("{text!r} alone: compare it with what?").format(text=selectors[0].text if selectors else ""),
             _("name a second selector, or split this one: --by variant, model, hardware or node"),
         )
-    if len({each.selector.text for each in found}) < len(found):
+    if len({selector.text for selector in selectors}) < len(selectors):
         raise UsageError(_("a selector is given twice"), _("A/A of one cell: vidbench self-test"))
+
+
+def _by_selector(found: Sequence[Found]) -> tuple[Side, ...]:
+    need_two([each.selector for each in found])
     return tuple(Side(each.selector.text, each.specs) for each in found)
 
 

@@ -62,8 +62,11 @@ def compare(
     from vidbench_cli.cluster import Cluster, Where
     from vidbench_cli.ledger import open_ledger
     from vidbench_cli.selectors import parse_selector
+    from vidbench_cli.sides import need_two
 
     wanted = [parse_selector(text) for text in selectors]
+    if by is None:
+        need_two(wanted)
     ledger = open_ledger(lambda: Cluster(Where(kubeconfig, context, namespace)), from_files or ())
     found = [ledger.find(selector) for selector in wanted]
     write(make_page(found, by, against, metric, margin or ["2%"], pairing), output)
