@@ -1,4 +1,4 @@
-"""Finds results: in a namespace of a cluster, or in files. One `find` for both.
+"""Finds results: in a namespace of a cluster, in a results store, or in files. One `find` for all three.
 
 A run's name may have been used before; then the results of its latest UID are meant, and `notes` say what was left
 out. Results that a run reused belong to the runs that measured them and are found through the run's status.
@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from vidbench_api.names import LABEL_BASELINE, LABEL_RUN, REQUEST_KEY
 from vidbench_api.result import BenchmarkResultSpec, CellReference, RunReference
 
-from .errors import CommandError, NotFoundError, UsageError
+from .errors import ClusterError, CommandError, NotFoundError, UsageError
 from .selectors import LedgerEntry, Selector
 from .texts import _
 
@@ -320,7 +320,25 @@ def _objects_in(value: Any, kind: str) -> Iterator[Any]:
                 yield from _objects_in(value[key], kind)
 
 
-def open_ledger(cluster: Callable[[], Cluster], files: Iterable[str]) -> Ledger:
-    """Return the ledger that options name: files, or else the cluster that `cluster()` connects to."""
+def open_ledger(cluster: Callable[[], Cluster], files: Iterable[str], store: str | None = None) -> Ledger:
+    """Return the ledger that options name: files, a store, or else the cluster that `cluster()` connects to."""
     files = tuple(files)
+    if files and store is not None:
+        raise UsageError(_("--from and --store are two places"), _("name one of them"))
+    if store is not None:
+        return read_store(store)
     return read_files(files) if files else ClusterLedger(cluster())
+
+
+def read_store(url: str) -> FileLedger:
+    """Read the results of a results store; `default` is the usual place. Raises ClusterError."""
+    from vidbench_store.location import StoreError, find_location
+    from vidbench_store.store import Store
+
+    try:
+        location = find_location(None if url == "default" else url)
+        with Store.open(location) as store:
+            entries = tuple(entry_of(document) for document in store.find_documents())
+    except StoreError as error:
+        raise ClusterError(str(error), _("vidbench init-db makes a store; vidbench sync fills it")) from error
+    return FileLedger(location.text, entries)

@@ -44,4 +44,13 @@ Files = Annotated[
         rich_help_panel=_KUBE,
     ),
 ]
+FromStore = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="URL",
+        help=_("Read results from this store and ask no cluster; `default` is the usual place."),
+        rich_help_panel=_KUBE,
+    ),
+]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help=_("Name of a BenchmarkRun."), autocompletion=complete_runs)]

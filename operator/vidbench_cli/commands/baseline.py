@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vidbench_cli.options import Context, Files, Kubeconfig, Namespace, Output
+from vidbench_cli.options import Context, Files, FromStore, Kubeconfig, Namespace, Output
 from vidbench_cli.output import Format, make_console, write
 from vidbench_cli.texts import _
 
@@ -65,6 +65,7 @@ def set_baseline(
 
 def list_baselines(
     from_files: Files = None,
+    store: FromStore = None,
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
@@ -75,7 +76,7 @@ def list_baselines(
     from vidbench_cli.cluster import Cluster, Where
     from vidbench_cli.ledger import open_ledger
 
-    ledger = open_ledger(lambda: Cluster(Where(kubeconfig, context, namespace)), from_files or ())
+    ledger = open_ledger(lambda: Cluster(Where(kubeconfig, context, namespace)), from_files or (), store)
     page = list_page(ledger.labelled())
     if not page.tables[0].rows:
         text = _("No baseline in {place}. Make one: vidbench baseline set NAME RUN").format(place=ledger.place)

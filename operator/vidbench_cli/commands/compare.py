@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vidbench_cli.errors import UsageError
-from vidbench_cli.options import Context, Files, Kubeconfig, Namespace, Output
+from vidbench_cli.options import Context, Files, FromStore, Kubeconfig, Namespace, Output
 from vidbench_cli.output import Format, write
 from vidbench_cli.texts import _
 
@@ -47,6 +47,7 @@ def compare(
         str, typer.Option(help=_("Node: shards of the same number on the same node are pairs (of one run)."))
     ] = "None",
     from_files: Files = None,
+    store: FromStore = None,
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
@@ -67,7 +68,7 @@ def compare(
     wanted = [parse_selector(text) for text in selectors]
     if by is None:
         need_two(wanted)
-    ledger = open_ledger(lambda: Cluster(Where(kubeconfig, context, namespace)), from_files or ())
+    ledger = open_ledger(lambda: Cluster(Where(kubeconfig, context, namespace)), from_files or (), store)
     found = [ledger.find(selector) for selector in wanted]
     write(make_page(found, by, against, metric, margin or ["2%"], pairing), output)
 

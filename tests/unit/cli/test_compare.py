@@ -16,6 +16,8 @@ from vidbench_api.measured import ClipFacts, Series, SeriesName, Statistics
 from vidbench_api.names import Comparability
 from vidbench_api.result import BenchmarkResultSpec
 from vidbench_cli.app import app
+from vidbench_store.location import find_location
+from vidbench_store.store import Store
 
 BASE = (10.00, 10.02, 9.98, 10.01)
 SLOWER = tuple(seconds * 1.10 for seconds in BASE)
@@ -188,6 +190,7 @@ MISTAKES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("before", "after", "--by", "model"), "have one model only: wan"),
     (("before", "after", "--against", "x"), "they are: before, after"),
     (("before", "after", "--pairing", "Maybe"), "neither None nor Node"),
+    (("before", "after", "--store", "default"), "two places"),
 )
 
 
@@ -233,3 +236,22 @@ def test_every_format_shows_the_same_figures(ledger: str, output: str) -> None:
     done = CliRunner().invoke(app, ["compare", "before", "after", "--from", ledger, "-o", output])
     assert done.exit_code == 0
     assert "Worse" in done.stdout
+
+
+def test_a_store_gives_what_its_file_gives(ledger: str, tmp_path: Path) -> None:
+    place = str(tmp_path / "ledger.sqlite")
+    made = CliRunner().invoke(app, ["init-db", "--store", place])
+    assert made.exit_code == 0, made.output
+    documents = [
+        item | {"metadata": item["metadata"] | {"uid": f"uid-{number}", "creationTimestamp": "2026-01-02T03:04:05Z"}}
+        for number, item in enumerate(json.loads(Path(ledger).read_text())["items"])
+    ]
+    with Store.open(find_location(place)) as store:
+        store.write("lab", documents)
+    words = ["compare", "before", "after", "-m", "latency", "-o", "json"]
+    from_store = CliRunner().invoke(app, [*words, "--store", place])
+    assert from_store.exit_code == 0, from_store.stderr
+    assert json.loads(from_store.stdout) == compare(ledger, "before", "after", "-m", "latency")
+    nothing = CliRunner().invoke(app, [*words, "--store", str(tmp_path / "none.sqlite")])
+    assert nothing.exit_code == 3
+    assert "vidbench init-db" in nothing.stderr
