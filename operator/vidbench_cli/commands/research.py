@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vidbench_cli.errors import UsageError
-from vidbench_cli.options import Context, Files, Kubeconfig, Namespace, Output
+from vidbench_cli.options import Context, Files, FromStore, Kubeconfig, Namespace, Output
 from vidbench_cli.output import Format, write
 from vidbench_cli.texts import _
 
@@ -56,12 +56,13 @@ def plan(
     ] = None,
     power: Annotated[float, typer.Option(help=_("The power to reach."), min=0.5, max=0.99)] = 0.80,
     from_files: Files = None,
+    store: FromStore = None,
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Show what each hypothesis can expect; earlier results are those of the namespace, or of --from."""
+    """Show what each hypothesis can expect; earlier results are those of the namespace, of --from or of --store."""
     from vidbench_analysis.research_plan import foresee
     from vidbench_cli.prospects_page import prospects_page
     from vidbench_cli.research_inputs import cells_of
@@ -73,7 +74,7 @@ def plan(
             _("{name} names no hypothesis").format(name=wanted.name),
             _("state them in spec.analysis.hypotheses before the run begins: docs/research.md"),
         )
-    earlier = _earlier(from_files, file, connect)
+    earlier = _earlier(from_files, store, file, connect)
     others = [entry.spec for entry in (earlier.all() if earlier else ()) if entry.spec.run.uid != wanted.uid]
     prospects = foresee(wanted.spec, cells_of(wanted), others, _share(spread), power)
     write(prospects_page(wanted.name, prospects, power), output)
@@ -161,16 +162,18 @@ def _read_run(name: str | None, file: str | None, files: list[str] | None, conne
     return run_of(runs[0])
 
 
-def _earlier(files: list[str] | None, file: str | None, connect: Callable[[], Cluster]) -> Ledger | None:
+def _earlier(
+    files: list[str] | None, store: str | None, file: str | None, connect: Callable[[], Cluster]
+) -> Ledger | None:
     """Return where earlier results are; None for a manifest alone where no cluster can be asked."""
     from vidbench_cli.errors import ClusterError
     from vidbench_cli.ledger import open_ledger
     from vidbench_cli.output import make_console
 
     try:
-        return open_ledger(connect, files or ())
+        return open_ledger(connect, files or (), store)
     except ClusterError as error:
-        if file is None:
+        if file is None or store is not None:
             raise
         text = _("no earlier results: {error}").format(error=error.message)
         make_console(stderr=True).print(text, style="dim")

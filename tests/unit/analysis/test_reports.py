@@ -102,6 +102,10 @@ COMMANDS = re.compile(r"\\(text[a-z]+|ldots|ensuremath)\{(\\[a-z]+|-)?\}|\\[{}$&
 """What the escaping itself writes: a command with its argument, an escaped sign, or a sign in braces."""
 
 
+def test_latex_of_plain_signs_is_readable() -> None:
+    assert escape_latex("a_b & c: 5 % (±0.1)") == r"a\_b \& c: 5 \% (\ensuremath{\pm}0.1)"
+
+
 @given(st.text() | st.sampled_from(HOSTILE))
 def test_latex_has_nothing_of_a_text_but_its_letters(text: str) -> None:
     bare = COMMANDS.sub("", escape_latex(text))
