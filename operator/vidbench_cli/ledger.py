@@ -326,19 +326,53 @@ def open_ledger(cluster: Callable[[], Cluster], files: Iterable[str], store: str
     if files and store is not None:
         raise UsageError(_("--from and --store are two places"), _("name one of them"))
     if store is not None:
-        return read_store(store)
+        return StoreLedger(store)
     return read_files(files) if files else ClusterLedger(cluster())
 
 
-def read_store(url: str) -> FileLedger:
-    """Read the results of a results store; `default` is the usual place. Raises ClusterError."""
-    from vidbench_store.location import StoreError, find_location
-    from vidbench_store.store import Store
+class StoreLedger:
+    """The results of a store; of one that holds many, only those are read that a run's name asks for."""
 
-    try:
-        location = find_location(None if url == "default" else url)
-        with Store.open(location) as store:
-            entries = tuple(entry_of(document) for document in store.find_documents())
-    except StoreError as error:
-        raise ClusterError(str(error), _("vidbench init-db makes a store; vidbench sync fills it")) from error
-    return FileLedger(location.text, entries)
+    def __init__(self, url: str) -> None:
+        from vidbench_store.location import StoreError, find_location
+
+        try:
+            self._location = find_location(None if url == "default" else url)
+        except StoreError as error:
+            raise _store_failed(error) from error
+
+    @property
+    def place(self) -> str:
+        """Return the store, for people, without credentials."""
+        return self._location.text
+
+    def find(self, selector: Selector) -> Found:
+        """Return what a selector selects; raises ClusterError."""
+        entries = self._read(selector.name if selector.kind == "run" else None)
+        found = of_latest_run(Found(selector, selector.select(entries)))
+        if not found.entries:
+            raise nothing_found(selector, self.all(), self.place, NotFoundError)
+        return found
+
+    def all(self) -> tuple[LedgerEntry, ...]:
+        """Return every result."""
+        return self._read(None)
+
+    def labelled(self, baseline: str | None = None) -> tuple[LedgerEntry, ...]:
+        """Return the results of a baseline, or of all baselines."""
+        return tuple(entry for entry in self.all() if entry.baseline and baseline in (None, entry.baseline))
+
+    def _read(self, run: str | None) -> tuple[LedgerEntry, ...]:
+        from vidbench_store.location import StoreError
+        from vidbench_store.store import Filter, Store
+
+        which = Filter(runs=(run,)) if run is not None else None
+        try:
+            with Store.open(self._location) as store:
+                return tuple(entry_of(document) for document in store.find_documents(which))
+        except StoreError as error:
+            raise _store_failed(error) from error
+
+
+def _store_failed(error: Exception) -> ClusterError:
+    return ClusterError(str(error), _("vidbench init-db makes a store; vidbench sync fills it"))

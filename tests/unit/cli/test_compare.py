@@ -252,6 +252,9 @@ def test_a_store_gives_what_its_file_gives(ledger: str, tmp_path: Path) -> None:
     from_store = CliRunner().invoke(app, [*words, "--store", place])
     assert from_store.exit_code == 0, from_store.stderr
     assert json.loads(from_store.stdout) == compare(ledger, "before", "after", "-m", "latency")
+    unknown = CliRunner().invoke(app, ["compare", "before", "afterr", "--store", place])
+    assert unknown.exit_code == 3
+    assert "there are results of: after, before" in unknown.stderr
     nothing = CliRunner().invoke(app, [*words, "--store", str(tmp_path / "none.sqlite")])
     assert nothing.exit_code == 3
     assert "vidbench init-db" in nothing.stderr
