@@ -101,7 +101,7 @@ def test_a_reader_may_compare_and_an_editor_set_baselines(
     for user in (viewer, editor):
         compared = cli("compare", "a", "b", "-m", "latency", "-o", "json", kubeconfig=user)
         assert compared.exit_code == 0, compared.stderr
-        assert json.loads(compared.stdout)[0]["verdict"] == "Identical"
+        assert json.loads(compared.stdout)[0]["verdict"] == "Equivalent"
     refused = cli("baseline", "set", "june", "a", kubeconfig=viewer)
     assert refused.exit_code == 3
     assert "patch" in refused.stderr
