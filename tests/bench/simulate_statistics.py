@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 from support.cells import cell_of
+from support.manifests import DIGEST
+from support.measured_results import shards_of
 
 from bench import report
 from bench.statistics_worlds import World, mean_of_seen, quality_cells
@@ -28,6 +30,8 @@ from vidbench_analysis.comparison import Comparison, Method, Verdict, compare
 from vidbench_analysis.contrasts import welch
 from vidbench_analysis.distributions import t_two_sided
 from vidbench_analysis.fleet import standing_of_nodes, variance_components
+from vidbench_analysis.gates import Cell, Seen, evaluate_gate
+from vidbench_analysis.gates import Verdict as GateOutcome
 from vidbench_analysis.intervals import Estimate, estimate
 from vidbench_analysis.metrics import Margin, Pairing, find_metric
 from vidbench_analysis.multiplicity import holm
@@ -36,6 +40,7 @@ from vidbench_analysis.pareto import frontier
 from vidbench_analysis.percentiles import percentile
 from vidbench_analysis.ranks import mann_whitney
 from vidbench_analysis.stopping import is_precise
+from vidbench_api.gates import Gate
 
 REPEATS = 2_000
 SURE = 2.58
@@ -350,6 +355,35 @@ def gates(repeats: int) -> list[Claim]:
     return claims
 
 
+def judged(name: str, each: int, spread: float, effect: float, repeats: int) -> Counter[GateOutcome]:
+    """Return what the very function of the operator says of results, one GPU a shard."""
+    gate = Gate.model_validate(
+        {"name": "fast", "metric": "latency", "against": {"variant": "base"}, "test": "NoWorseThan", "margin": "2%"}
+    )
+    rng, found = generator(name), Counter[GateOutcome]()
+    for _ in range(repeats):
+        means = 10 * np.exp(rng.normal(0.0, spread, (2, each)) + np.array([[effect], [0.0]]))
+        cells = tuple(
+            Cell(f"{variant}-wan", "wan", "gpu", variant, DIGEST, tuple(shards_of(side.tolist(), variant=variant)))
+            for variant, side in zip(("fast", "base"), means, strict=True)
+        )
+        found[evaluate_gate(gate, Seen(cells), {}).verdict] += 1
+    return found
+
+
+def gates_as_evaluated(repeats: int) -> list[Claim]:
+    """A regression of 5 % and the same thing twice, through results and `evaluate_gate`."""
+    spread, effect, edge, each = 0.02, math.log(1.05), math.log1p(MARGIN.value), 9
+    worse = judged("evaluated worse", each, spread, effect, repeats)
+    same = judged("evaluated same", each, spread, 0.0, repeats)
+    planned = power.power_of_failure(effect, edge, spread, each)
+    return [
+        near(f"evaluatedGates.regressionOf5FoundWith{each}", worse[GateOutcome.FAIL] / repeats, planned, repeats),
+        Claim("evaluatedGates.regressionOf5Passes", worse[GateOutcome.PASS] / repeats, 0.0, 0.001, repeats),
+        at_most("evaluatedGates.sameTwiceFails", same[GateOutcome.FAIL] / repeats, 0.05, repeats),
+    ]
+
+
 def gate_rates(name: str, world: World, repeats: int, effect: float) -> tuple[float, float]:
     """Return how often a gate NoWorseThan 2 % fails and passes."""
     failed = passed = 0
@@ -439,6 +473,7 @@ def cases() -> dict[str, Callable[[int], list[Claim]]]:
         "power.quality": quality_power,
         "equivalence": equivalence,
         "gates": gates,
+        "evaluatedGates": gates_as_evaluated,
         "ranks": ranks,
         "percentiles": percentiles,
         "fleet": fleets,
