@@ -358,7 +358,7 @@ def _paired(method: Method, scope: Scope, mine: Sequence[float], other: Sequence
 
 
 def _by_placement(mine: list[_Mean], other: list[_Mean]) -> _Sides | _Blocked:
-    first, second = _by_device(mine), _by_device(other)
+    first, second = _by_device(mine, "subject"), _by_device(other, "reference")
     scope = min(scope_of(tuple(s for s, _ in mine)), scope_of(tuple(s for s, _ in other)), key=_WIDTH.index)
     if first.keys() == second.keys() and len(first) > 1:
         within = _within_devices(first, second, scope)
@@ -381,10 +381,11 @@ def _by_placement(mine: list[_Mean], other: list[_Mean]) -> _Sides | _Blocked:
 _WIDTH = (Scope.PROCESS, Scope.PROMPT, Scope.DEVICES, Scope.PROMPTS, Scope.PRODUCT)
 
 
-def _by_device(means: list[_Mean]) -> dict[str, list[float]]:
+def _by_device(means: list[_Mean], side: str) -> dict[str, list[float]]:
+    """A shard whose device nobody knows shares it with no other, of neither side."""
     found: dict[str, list[float]] = defaultdict(list)
     for shard, value in means:
-        found[device_of(shard)].append(value)
+        found[shard.device or f"unknown, {side} {device_of(shard)}"].append(value)
     return dict(found)
 
 

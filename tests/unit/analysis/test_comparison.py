@@ -94,6 +94,16 @@ def test_shards_that_share_some_gpus_count_by_gpu() -> None:
     assert found.p == pytest.approx(expected.pvalue, rel=1e-9)
 
 
+def test_unknown_devices_are_not_taken_for_the_same() -> None:
+    unknown = [None, None, None]
+    subject = cell_of([101.0, 111.5, 120.9], devices=unknown, label="a")
+    reference = cell_of([100.0, 110.0, 120.0], devices=unknown, label="b")
+    found = compare(subject, reference, LATENCY)
+    assert (found.method, found.scope) == (Method.WELCH_ON_SHARDS, Scope.DEVICES)
+    expected = stats.ttest_ind(np.log([101.0, 111.5, 120.9]), np.log([100.0, 110.0, 120.0]), equal_var=False)
+    assert found.p == pytest.approx(expected.pvalue)
+
+
 def test_one_gpu_against_another_decides_nothing() -> None:
     subject = cell_of([101.0, 101.2, 101.1], devices=["g1"] * 3, label="a")
     reference = cell_of([100.0, 100.1, 100.2], devices=["g2"] * 3, label="b")
