@@ -23,6 +23,7 @@ from .comparison import Verdict as Outcome
 from .distributions import t_quantile, t_upper
 from .intervals import CONFIDENCE, Estimate, estimate
 from .metrics import Margin, Metric, Pairing, Scale, find_metric
+from .multiplicity import holm
 from .observations import CellObservations, PromptAndSeed, observe
 from .units import Scope
 
@@ -190,16 +191,6 @@ def evaluate_hypotheses(
     return tuple(_supported(entry, seen_of[entry.name]) for entry in analysis.hypotheses)
 
 
-def holm(values: Sequence[float]) -> tuple[float, ...]:
-    """Return p values corrected for their number (Holm 1979), in the order in which they came."""
-    corrected = [1.0] * len(values)
-    least = 0.0
-    for rank, position in enumerate(sorted(range(len(values)), key=lambda position: values[position])):
-        least = max(least, min(1.0, (len(values) - rank) * values[position]))
-        corrected[position] = least
-    return tuple(corrected)
-
-
 def select(cells: Iterable[Cell], statement: Statement) -> tuple[Cell, ...]:
     """Return the cells that a statement is about: not those that it compares with."""
     return tuple(cell for cell in cells if statement.is_about(cell.model, cell.hardware, cell.variant))
@@ -249,12 +240,11 @@ def _is_significant(entry: Evidence) -> bool:
 
 
 def _corrected(seen_of: Mapping[str, tuple[Evidence, ...]]) -> dict[str, tuple[Evidence, ...]]:
-    tested = [(name, at) for name, found in seen_of.items() for at, entry in enumerate(found) if entry.p is not None]
-    after = dict(zip(tested, holm([seen_of[name][at].p or 0.0 for name, at in tested]), strict=True))
+    """Correct p over all cells of these hypotheses; a cell that could not be tested was named as well and counts."""
+    family = {f"{name}/{entry.cell.id}": entry.p for name, found in seen_of.items() for entry in found}
+    adjusted = holm(family)
     return {
-        name: tuple(
-            replace(entry, p=after[name, at]) if (name, at) in after else entry for at, entry in enumerate(found)
-        )
+        name: tuple(replace(entry, p=adjusted[f"{name}/{entry.cell.id}"]) for entry in found)
         for name, found in seen_of.items()
     }
 

@@ -23,7 +23,6 @@ from vidbench_analysis.gates import (
     Verdict,
     evaluate_gate,
     evaluate_hypotheses,
-    holm,
     margin_of,
     more_shards,
 )
@@ -290,12 +289,6 @@ class TestHypotheses:
         shifted = [math.log(value) - math.log(1.02) for value in (10.1, 10.15, 10.05, 10.1)]
         expected = stats.ttest_ind(shifted, [math.log(v) for v in STEADY], equal_var=False, alternative="less").pvalue
         assert found["a"].evidence[0].p == pytest.approx(expected, rel=1e-6)
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
-@settings(max_examples=60, deadline=None)
-def test_holm_is_that_of_statsmodels(values: list[float]) -> None:
-    assert holm(values) == pytest.approx(list(multipletests(values, method="holm")[1]))
 
 
 MEANS = st.lists(st.floats(5, 20), min_size=0, max_size=5)
