@@ -78,6 +78,9 @@ class Pace:
     write_share: float = 0.0004
     """How much of the time writing may take while samples are taken. Samples of some seconds are written when each is done."""
 
+    write_burst: float = 0.02
+    """Seconds of a processor that it may take beside that, so that the first samples are written when each is done."""
+
     grace: float = 10.0
     """For a worker that is told to stop, to store what it has. Below the pod's termination grace period."""
 
@@ -234,7 +237,7 @@ class Supervisor:
         self._started = time.monotonic()
         self._ending: Ending | None = None
         self._kill_at: float | None = None
-        self._write_pace = WriteAhead(pace.write_phase, pace.write_share)
+        self._write_pace = WriteAhead(pace.write_phase, pace.write_share, pace.write_burst)
         self._host = CgroupMeter()
         self._watched_at = float("-inf")
         self._beats = -1

@@ -12,6 +12,7 @@ from vidbench_runner.core.write_ahead import Place, WriteAhead
 OLD, NEW = (blank_verdict(Attempt("0" * 16, "0123abcd", 1, 1)) for _ in range(2))
 DENOISE, DECODE = (Stage.SAMPLING, "denoise"), (Stage.SAMPLING, "vae_decode")
 WARM = (Stage.WARMING_UP, "denoise")
+BURST = 0.02
 
 
 @pytest.mark.parametrize(
@@ -29,19 +30,33 @@ WARM = (Stage.WARMING_UP, "denoise")
     ],
 )
 def test_a_message_is_due(verdict: object, place: Place, now: float, due: bool) -> None:
-    pace = WriteAhead(phase_seconds=1.0, share=0.0004)
+    pace = WriteAhead(phase_seconds=1.0, share=0.0004, burst=BURST)
     for known in (DECODE, WARM, DENOISE):
         assert pace.due(OLD, known, 10.0)
         pace.written(OLD, known, 10.0, cost=0.001)
+    pace.written(OLD, DENOISE, 10.0, cost=BURST + 0.001)
     assert pace.due(verdict, place, now) is due  # type: ignore[arg-type]
 
 
 def test_writing_takes_no_more_than_its_share_however_short_samples_are() -> None:
-    pace, spent = WriteAhead(phase_seconds=1.0, share=0.0004), 0.0
+    pace, spent = WriteAhead(phase_seconds=1.0, share=0.0004, burst=BURST), 0.0
     pace.written(OLD, DENOISE, 0.0, cost=0.0)
     for tick in range(1, 10_000):
         now, verdict = tick * 0.1, OLD.model_copy()
         if pace.due(verdict, DENOISE, now):
             spent += 0.02
             pace.written(verdict, DENOISE, now, cost=0.02)
-    assert 0.0003 * 1_000 < spent <= 0.0004 * 1_000 + 0.02
+    assert 0.0003 * 1_000 < spent <= 0.0004 * 1_000 + BURST + 0.02
+
+
+def test_the_first_samples_are_written_when_each_is_done_however_short_they_are() -> None:
+    pace, cost = WriteAhead(phase_seconds=1.0, share=0.0004, burst=BURST), 0.002
+    pace.written(OLD, DENOISE, 0.0, cost)
+    at_once = 0
+    for tick in range(1, 100):
+        verdict, now = OLD.model_copy(), tick * 0.1
+        if not pace.due(verdict, DENOISE, now):
+            break
+        pace.written(verdict, DENOISE, now, cost)
+        at_once += 1
+    assert at_once == 11, "the burst is ten of them, and the share of a second a fifth of one"
