@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,14 +43,18 @@ def parse_mount(text: str) -> Mount:
 
 
 def found_models(
-    models: Mapping[str, VideoModelSpec], presets: Mapping[str, str], mounts: Sequence[Mount], folder: Path
-) -> tuple[dict[str, VideoModelSpec], tuple[str, ...]]:
-    """Return the models with the folders that they have here, and notes; makes those of presets below `folder`.
+    models: Mapping[str, VideoModelSpec],
+    presets: Mapping[str, str],
+    mounts: Sequence[Mount],
+    folder: Path,
+    tell: Callable[[str], None],
+) -> dict[str, VideoModelSpec]:
+    """Return the models with the folders that they have here; makes those of presets below `folder`, and tells so before.
 
     Raises:
         UsageError: a preset cannot be made, or a folder's name is one that no model may have.
     """
-    found, notes = {}, []
+    found = {}
     for name, spec in models.items():
         path = spec.source.path
         if path is None:
@@ -58,13 +62,12 @@ def found_models(
             continue
         here = mounted(path, mounts)
         if name in presets and not here.exists():
-            here = _made(presets[name], folder)
-            text = _(
-                "model {name!r}: {path} is not on this machine; preset {preset} with random weights stands in ({here})"
-            )
-            notes.append(text.format(name=name, path=path, preset=presets[name], here=here))
+            preset, stands_in = presets[name], folder / presets[name]
+            text = _("model {name!r}: {path} is not here; preset {preset} with random weights stands in ({here})")
+            tell(text.format(name=name, path=path, preset=preset, here=stands_in))
+            here = _made(preset, stands_in)
         found[name] = spec.model_copy(update={"source": _source(here)})
-    return found, tuple(notes)
+    return found
 
 
 def mounted(path: str, mounts: Sequence[Mount]) -> Path:
@@ -86,15 +89,14 @@ def _source(here: Path) -> ModelSource:
         ) from error
 
 
-def _made(preset: str, folder: Path) -> Path:
+def _made(preset: str, target: Path) -> Path:
     """Return the folder of a preset, made if it is not there yet: whole or not at all."""
-    target = folder / preset
     _source(target)
     if target.exists():
         return target
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{preset}-", dir=folder) as place:
-        made = Path(place) / preset
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{preset}-", dir=target.parent) as place:
+        made = Path(place) / "made"
         words = (sys.executable, "-m", "vidbench_runner.backends.tiny", "save", "--preset", preset, "--out", str(made))
         done = subprocess.run(words, capture_output=True, text=True, timeout=_PRESET_SECONDS, check=False)
         if done.returncode != 0:

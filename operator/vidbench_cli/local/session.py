@@ -9,9 +9,10 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
 from typing import Final, Protocol
@@ -20,10 +21,10 @@ import yaml
 
 from vidbench_api.catalogue import CATALOGUE
 from vidbench_api.kinds import VideoModelSpec
-from vidbench_api.result import BenchmarkResultSpec
 from vidbench_cli.errors import CommandError, UsageError
+from vidbench_cli.runs import RunView
 from vidbench_cli.texts import _
-from vidbench_operator.core.observed import ObservedRun, References
+from vidbench_operator.core.observed import References
 from vidbench_operator.core.plan import EmitEvent
 from vidbench_operator.core.policy import Policy
 from vidbench_operator.core.status import is_terminal
@@ -31,11 +32,11 @@ from vidbench_operator.ports import RunKey
 from vidbench_operator.reconciler import Reconciler
 
 from .documents import Documents, read_class, read_documents
-from .files import BusyError, DamagedError, Object, RunDirectory, replace_file
+from .files import BusyError, DamagedError, RunDirectory, replace_file
 from .fitting import fit, image_of, local_class
 from .folders import Mount, found_models
 from .machine import Machine, find_machine
-from .world import Surroundings, World, from_object, new_run, to_object
+from .world import Surroundings, World, from_object, new_run, results_in, view_of
 
 LOOK_SECONDS: Final = 0.2
 _ALWAYS_NEEDED: Final = ("psutil", "numpy", "fsspec", "cv2")
@@ -71,25 +72,26 @@ class LocalOptions:
 
 
 @dataclass(frozen=True)
-class LocalRun:
-    """A local run as its directory holds it."""
+class Here:
+    """What a session finds when it begins."""
 
-    directory: Path
-    run: ObservedRun
-    results: tuple[BenchmarkResultSpec, ...]
-    objects: tuple[Object, ...]
-    """The BenchmarkResults as objects, in the order of their names."""
+    machine: Machine
+    environment: Mapping[str, str]
+    away_since: float
+    """When somebody worked on the directory last, in seconds since the epoch."""
 
+
+@dataclass(frozen=True)
+class LocalOutcome:
+    """A run as it is when a session is over."""
+
+    view: RunView
+    directory: RunDirectory
     interrupted: bool = False
 
-    @property
-    def run_object(self) -> Object:
-        """Return the BenchmarkRun as an object."""
-        return to_object(self.run)
 
-
-def read_directory(path: Path) -> LocalRun:
-    """Read a run and its results from a directory; writes nothing.
+def read_directory(path: Path) -> RunView:
+    """Read a run with its results from a directory; writes nothing.
 
     Raises:
         UsageError: there is no run in it, or a file that cannot be read.
@@ -102,15 +104,20 @@ def read_directory(path: Path) -> LocalRun:
                 _("{path} holds no local run").format(path=path),
                 _("Give the directory that `vidbench benchmark --local` named, e.g. ./vidbench-runs/NAME."),
             )
-        objects = directory.read_results()
-        results = tuple(BenchmarkResultSpec.model_validate(entry["spec"]) for entry in objects.values())
-        return LocalRun(directory.path, from_object(body), results, tuple(objects.values()))
-    except (DamagedError, KeyError, ValueError) as error:
+        return view_of(from_object(body), results_in(directory))
+    except DamagedError as error:
         raise _damaged(path, error) from error
 
 
-def run_locally(options: LocalOptions, watcher: Watcher, environment: Mapping[str, str] = os.environ) -> LocalRun:
+def run_locally(
+    options: LocalOptions,
+    watcher: Watcher,
+    environment: Mapping[str, str] = os.environ,
+    machine: Machine | None = None,
+) -> LocalOutcome:
     """Measure what is not measured yet; returns the run as it is at its end, or when it was interrupted.
+
+    Without a `machine`, this one is looked at.
 
     Raises:
         UsageError: the manifest, the directory or this installation is not what it has to be.
@@ -123,7 +130,8 @@ def run_locally(options: LocalOptions, watcher: Watcher, environment: Mapping[st
         with directory.held():
             away_since = directory.last_sign_of_life()
             directory.sign()
-            return _run_in(directory, documents, text, options, watcher, environment, away_since)
+            here = Here(machine or find_machine(environment), environment, away_since)
+            return _run_in(directory, documents, text, options, watcher, here)
     except BusyError as error:
         raise UsageError(
             _("{path} is being worked on by process {pid}").format(path=path, pid=error),
@@ -144,36 +152,35 @@ def _run_in(
     text: str,
     options: LocalOptions,
     watcher: Watcher,
-    environment: Mapping[str, str],
-    away_since: float,
-) -> LocalRun:
-    machine = find_machine(environment)
+    here: Here,
+) -> LocalOutcome:
     stored = directory.read_run()
     if stored is not None:
         _check_same(directory, text)
         if is_terminal(from_object(stored).status):
             watcher.note(_("this run has ended before; {path} shows what it found").format(path=directory.path))
-            return read_directory(directory.path)
+            return LocalOutcome(read_directory(directory.path), directory)
     used = _used_models(documents)
     check_installed(used)
     if documents.spec.suspend:
         raise UsageError(_("spec.suspend is true: nothing would be measured"), _("Set it to false, or leave it out."))
-    fitted = fit(documents.spec, machine, options.parallel)
-    models, notes = found_models(documents.models, documents.presets, options.mounts, directory.path.parent / "models")
-    for note in (*fitted.notes, *notes):
+    fitted = fit(documents.spec, here.machine, options.parallel)
+    for note in fitted.notes:
         watcher.note(note)
-    references = _references(documents, models, options, machine, environment)
+    made = directory.path.parent / "models"
+    models = found_models(documents.models, documents.presets, options.mounts, made, watcher.note)
+    references = _references(documents, models, options, here)
     if stored is None:
         replace_file(directory.manifest, text)
     world = World(
         directory,
-        new_run(documents.name, fitted.spec, away_since) if stored is None else from_object(stored),
-        Surroundings(machine, references, environment),
+        new_run(documents.name, fitted.spec, time.time()) if stored is None else from_object(stored),
+        Surroundings(here.machine, references, here.environment),
         watcher.event,
     )
-    world.resume(options.parallel, away_since if stored is not None else None)
+    world.resume(options.parallel, here.away_since if stored is not None else None)
     interrupted = asyncio.run(_play(world, watcher))
-    return replace(read_directory(directory.path), interrupted=interrupted)
+    return LocalOutcome(read_directory(directory.path), directory, interrupted)
 
 
 async def _play(world: World, watcher: Watcher) -> bool:
@@ -183,13 +190,14 @@ async def _play(world: World, watcher: Watcher) -> bool:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    due = 0.0
+    due, changed = 0.0, True
     try:
         while not stop.is_set():
-            if world.tick() or world.now() >= due:
+            changed = world.tick() or changed
+            if changed or world.now() >= due:
                 wait = await reconciler.reconcile(key)
                 due = world.now() + (wait if wait is not None else float("inf"))
-                world.tick()
+                changed = world.tick()
             watcher.look(world)
             if is_terminal(world.run.status) and not world.running:
                 return False
@@ -237,8 +245,7 @@ def _references(
     documents: Documents,
     models: dict[str, VideoModelSpec],
     options: LocalOptions,
-    machine: Machine,
-    environment: Mapping[str, str],
+    here: Here,
 ) -> References:
     name = documents.spec.runner_class_name
     if options.runner_class is not None:
@@ -246,9 +253,9 @@ def _references(
     elif name in documents.classes:
         runner_class = documents.classes[name]
     else:
-        own = environment.get("OMP_NUM_THREADS", "")
-        threads = int(own) if own.isdigit() and int(own) else max(1, machine.cpus // options.parallel)
-        runner_class = local_class(machine, image_of(_versions()), threads, _used_models(documents))
+        own = here.environment.get("OMP_NUM_THREADS", "")
+        threads = int(own) if own.isdigit() and int(own) else max(1, here.machine.cpus // options.parallel)
+        runner_class = local_class(here.machine, image_of(_versions()), threads, _used_models(documents))
     return References(runner_class, models)
 
 

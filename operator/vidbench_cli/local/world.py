@@ -16,10 +16,11 @@ from typing import Any, Final
 
 from vidbench_api.kinds import BENCHMARK_RUN
 from vidbench_api.names import API_VERSION, LABEL_HARDWARE
-from vidbench_api.request import RunIdentity
+from vidbench_api.request import RequestDocument, RunIdentity
 from vidbench_api.result import BenchmarkResultSpec
 from vidbench_api.run_spec import BenchmarkRunSpec
 from vidbench_api.run_status import BenchmarkRunStatus
+from vidbench_cli.runs import RunView, run_view
 from vidbench_cli.texts import _
 from vidbench_operator.core.estimates import LedgerHead
 from vidbench_operator.core.observed import (
@@ -35,7 +36,7 @@ from vidbench_operator.core.timestamps import format_time, parse_time
 from vidbench_operator.manifests import result_manifest
 from vidbench_operator.ports import AlreadyExists, Conflict, RunKey
 
-from .attempt import Attempt, Manifest, Places, environment_of, verdict_in
+from .attempt import Attempt, Manifest, Places, environment_of
 from .files import DamagedError, Object, RunDirectory, create_file
 from .fitting import why_not
 from .machine import Machine
@@ -68,7 +69,7 @@ class World:
         self._around = around
         self._tell = tell
         self._offset = time.time() - time.monotonic()
-        self._results = {name: _result_of(name, body) for name, body in directory.read_results().items()}
+        self._results = results_in(directory)
         self._attempts: dict[str, Attempt] = {}
         self._processes: dict[str, RunnerProcess] = {}
         self._stop_at: dict[str, float] = {}
@@ -102,6 +103,13 @@ class World:
     def results(self) -> dict[str, BenchmarkResultSpec]:
         """Return the run's results by name."""
         return dict(self._results)
+
+    def document(self) -> RequestDocument | None:
+        """Return the request document; None before the run is accepted."""
+        try:
+            return RequestDocument.from_text(self._directory.request.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
 
     @property
     def running(self) -> tuple[Attempt, ...]:
@@ -374,11 +382,21 @@ class World:
         self._tell(event)
 
 
-def _result_of(name: str, body: Object) -> BenchmarkResultSpec:
-    try:
-        return BenchmarkResultSpec.model_validate(body.get("spec"))
-    except ValueError as error:
-        raise DamagedError(f"results/{name}.json: {error}") from error
+def results_in(directory: RunDirectory) -> dict[str, BenchmarkResultSpec]:
+    """Return the results of a directory by name. Raises DamagedError."""
+    found = {}
+    for name, body in directory.read_results().items():
+        try:
+            found[name] = BenchmarkResultSpec.model_validate(body.get("spec"))
+        except ValueError as error:
+            raise DamagedError(f"results/{name}.json: {error}") from error
+    return found
+
+
+def view_of(run: ObservedRun, results: Mapping[str, BenchmarkResultSpec]) -> RunView:
+    """Return a run as the commands that read one from a cluster see it: with the results that its shards name."""
+    named = (shard.result for row in run.status.rows for shard in row.shards if shard.result)
+    return run_view(to_object(run), {name: results[name] for name in named if name in results})
 
 
 def new_run(name: str, spec: BenchmarkRunSpec, now: float) -> ObservedRun:
@@ -423,9 +441,3 @@ def from_object(body: Object) -> ObservedRun:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedError(f"run.json: {error}") from error
-
-
-def samples_of(attempt: Attempt) -> int:
-    """Return how many measured samples an attempt has told of so far."""
-    verdict = verdict_in(attempt.message)
-    return verdict.samples_done if verdict is not None else 0
