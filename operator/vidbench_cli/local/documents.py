@@ -38,7 +38,10 @@ class Documents:
 
 def read_documents(text: str, source: str) -> Documents:
     """Read a manifest that holds one BenchmarkRun. Raises UsageError."""
-    runs, models, presets, classes = {}, {}, {}, {}
+    runs: dict[str, BenchmarkRunSpec] = {}
+    models: dict[str, VideoModelSpec] = {}
+    presets: dict[str, str] = {}
+    classes: dict[str, RunnerClassSpec] = {}
     for number, body in _bodies(text, source):
         kind, name = body.get("kind"), _name_of(body, source, number)
         where = f"{source}, {kind} {name!r}"
