@@ -1,13 +1,17 @@
-"""`vidbench benchmark`: applies the objects of a file and, with --follow, shows the run until it ends; exit code by its end."""
+"""`vidbench benchmark`: applies the objects of a file and, with --follow, shows the run until it ends; exit code by its end.
+
+With --local no cluster is asked: `vidbench_cli.local` measures on this machine.
+"""
 
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidbench_cli.errors import INTERRUPTED, ClusterAwayError, Exit
+from vidbench_cli.errors import INTERRUPTED, ClusterAwayError, Exit, UsageError
 from vidbench_cli.options import Context, Kubeconfig, Namespace, Output
 from vidbench_cli.output import Format, write
 from vidbench_cli.texts import _
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
     from vidbench_cli.runs import RunReader, RunView
 
 POLL_SECONDS = 1.0
+_HERE = _("This machine")
 
 
 def register(app: typer.Typer) -> None:
@@ -38,6 +43,28 @@ def benchmark(
     ] = False,
     name: Annotated[str | None, typer.Option(help=_("Name of the run, in place of the file's."))] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help=_("Let the API server check it; store nothing."))] = False,
+    local: Annotated[
+        bool,
+        typer.Option(
+            "--local",
+            help=_("Measure on this machine, without a cluster; started again, it goes on."),
+            rich_help_panel=_HERE,
+        ),
+    ] = False,
+    parallel: Annotated[int, typer.Option(min=1, max=256, help=_("Shards at once."), rich_help_panel=_HERE)] = 1,
+    directory: Annotated[
+        Path | None,
+        typer.Option(help=_("What becomes of the run. Default: ./vidbench-runs/NAME"), rich_help_panel=_HERE),
+    ] = None,
+    mount: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=_("INSIDE=HERE: a folder that stands for one of a pod. May be repeated."), rich_help_panel=_HERE
+        ),
+    ] = None,
+    runner_class: Annotated[
+        str | None, typer.Option(help=_("File with a RunnerClass. Default: one without limits."), rich_help_panel=_HERE)
+    ] = None,
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
@@ -49,6 +76,18 @@ def benchmark(
     from vidbench_cli.manifest_files import read_objects
 
     bodies = prepare(read_objects(file), name)
+    if local:
+        if dry_run or namespace or context or kubeconfig:
+            raise UsageError(
+                _("--local asks no cluster"),
+                _("leave out --dry-run, --namespace, --context and --kubeconfig, or --local"),
+            )
+        from vidbench_cli.local.command import benchmark_here
+
+        benchmark_here(
+            bodies, directory=directory, parallel=parallel, runner_class=runner_class, mounts=mount or (), output=output
+        )
+        return
     cluster = Cluster(Where(kubeconfig, context, namespace))
     run = apply_all(cluster, bodies, dry_run=dry_run, say=lambda text: typer.echo(text, err=True))
     metadata = run["metadata"]

@@ -2,46 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import typer
 
 from vidbench_api.names import Outcome
-from vidbench_cli.errors import INTERRUPTED, Exit, UsageError
+from vidbench_cli.errors import INTERRUPTED, Exit
 from vidbench_cli.output import Format, Line, Page, write
 from vidbench_cli.run_page import exit_of, run_page
 from vidbench_cli.texts import _
 
 from .display import Screen
-from .files import RunDirectory
+from .files import Object, RunDirectory
 from .folders import parse_mount
 from .session import LocalOptions, LocalOutcome, run_locally
 
-MOST_AT_ONCE = 256
-
 
 def benchmark_here(
-    manifest: Path,
+    bodies: Sequence[Object],
     *,
     directory: Path | None,
     parallel: int,
-    runner_class: Path | None,
-    mounts: list[str],
+    runner_class: str | None,
+    mounts: Sequence[str],
     output: Format,
 ) -> None:
-    """Measure a manifest on this machine, or go on where it was interrupted; show the run and its results.
+    """Measure the run of a manifest's objects on this machine, or go on where it was interrupted; show the run and its results.
 
     Raises:
         CommandError: nothing was measured, or not to its end.
         typer.Exit: with the code of how the run ended, 130 for an interrupt.
     """
-    if not 1 <= parallel <= MOST_AT_ONCE:
-        raise UsageError(
-            _("--parallel {count} is not between 1 and {most}").format(count=parallel, most=MOST_AT_ONCE),
-            _("1 measures one shard after another, which disturbs no figure."),
-        )
-    options = LocalOptions(manifest, directory, parallel, runner_class, tuple(parse_mount(text) for text in mounts))
+    options = LocalOptions(
+        tuple(bodies), directory, parallel, runner_class, tuple(parse_mount(text) for text in mounts)
+    )
     with Screen() as screen:
         outcome = run_locally(options, screen)
         if outcome.interrupted:

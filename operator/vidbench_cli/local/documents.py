@@ -1,13 +1,12 @@
-"""A manifest file to the run, models and runner classes in it. Pure; whatever is wrong is told with its document and field."""
+"""The objects of a manifest to the run, models and runner classes in it. Pure; what is wrong is told with object and field."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-import yaml
 from pydantic import ValidationError
 
 from vidbench_api.base import NAME_PATTERN, ApiModel
@@ -20,6 +19,7 @@ from vidbench_cli.texts import _
 PRESET_ANNOTATION: Final = "vidbench.io/local-preset"
 """On a VideoModel with a path: the tiny preset that stands in on a machine without that folder."""
 
+Object = dict[str, Any]
 Spec = TypeVar("Spec", bound=ApiModel)
 
 
@@ -36,79 +36,70 @@ class Documents:
     classes: Mapping[str, RunnerClassSpec] = field(default_factory=dict)
 
 
-def read_documents(text: str, source: str) -> Documents:
-    """Read a manifest that holds one BenchmarkRun. Raises UsageError."""
+def documents_of(bodies: Sequence[Object]) -> Documents:
+    """Read the objects of a manifest, of which one is a BenchmarkRun; kinds that mean nothing here are left alone.
+
+    Raises:
+        UsageError: one of them is not valid.
+    """
     runs: dict[str, BenchmarkRunSpec] = {}
     models: dict[str, VideoModelSpec] = {}
     presets: dict[str, str] = {}
     classes: dict[str, RunnerClassSpec] = {}
-    for number, body in _bodies(text, source):
-        kind, name = body.get("kind"), _name_of(body, source, number)
-        where = f"{source}, {kind} {name!r}"
+    for body in bodies:
+        kind, name = body.get("kind"), _name_of(body)
         if kind == BENCHMARK_RUN.kind:
-            runs[name] = _validated(BenchmarkRunSpec, body, where)
+            runs[name] = _validated(BenchmarkRunSpec, body)
         elif kind == VIDEO_MODEL.kind:
-            models[name] = _validated(VideoModelSpec, body, where)
+            models[name] = _validated(VideoModelSpec, body)
             preset = (body["metadata"].get("annotations") or {}).get(PRESET_ANNOTATION)
             presets |= {name: str(preset)} if preset else {}
         elif kind == RUNNER_CLASS.kind:
-            classes[name] = _validated(RunnerClassSpec, body, where)
+            classes[name] = _validated(RunnerClassSpec, body)
     if len(runs) != 1:
         raise UsageError(
-            _("{source} holds {count} BenchmarkRuns").format(source=source, count=len(runs)),
-            _("Give a file with exactly one; `vidbench init` writes one."),
+            _("the file holds {count} BenchmarkRuns; one is needed").format(count=len(runs)),
+            _("vidbench init writes one"),
         )
     name, spec = next(iter(runs.items()))
     if len(name) > MAX_RUN_NAME or not re.fullmatch(NAME_PATTERN, name):
-        text = _("{source}: metadata.name {name!r} has other letters than a-z, 0-9 and `-`, or more than {most}")
-        raise UsageError(text.format(source=source, name=name, most=MAX_RUN_NAME), _("Rename the run."))
+        text = _("metadata.name {name!r} has other letters than a-z, 0-9 and `-`, or more than {most}")
+        raise UsageError(text.format(name=name, most=MAX_RUN_NAME), _("rename the run, or give --name"))
     return Documents(name, spec, models, presets, classes)
 
 
-def read_class(text: str, source: str, name: str) -> RunnerClassSpec:
-    """Read the RunnerClass of a file: the one of that name, or the only one. Raises UsageError."""
-    classes = {
-        _name_of(body, source, number): _validated(RunnerClassSpec, body, source)
-        for number, body in _bodies(text, source)
-        if body.get("kind") == RUNNER_CLASS.kind
-    }
-    if name in classes:
-        return classes[name]
-    if len(classes) == 1:
-        return next(iter(classes.values()))
+def class_of(bodies: Sequence[Object], source: str, name: str) -> RunnerClassSpec:
+    """Return the RunnerClass of that name among the objects of a file, or the only one. Raises UsageError."""
+    classes = {_name_of(body): body for body in bodies if body.get("kind") == RUNNER_CLASS.kind}
+    body = classes.get(name) or (next(iter(classes.values())) if len(classes) == 1 else None)
+    if body is not None:
+        return _validated(RunnerClassSpec, body)
+    text = _("{source} holds {count} RunnerClasses, none of them {name!r}")
     raise UsageError(
-        _("{source} holds {count} RunnerClasses, none of them {name!r}").format(
-            source=source, count=len(classes), name=name
-        ),
-        _("Give a file with the class that spec.runnerClassName names."),
+        text.format(source=source, count=len(classes), name=name),
+        _("give a file with the class that spec.runnerClassName names"),
     )
 
 
-def _bodies(text: str, source: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    try:
-        loaded = list(yaml.safe_load_all(text))
-    except yaml.YAMLError as error:
-        raise UsageError(f"{source}: {error}", _("Correct the file: it is not YAML.")) from error
-    for number, body in enumerate(loaded, 1):
-        if body is None:
-            continue
-        if not isinstance(body, dict):
-            raise UsageError(_("{source}: document {number} is no object").format(source=source, number=number))
-        yield number, body
-
-
-def _name_of(body: Mapping[str, Any], source: str, number: int) -> str:
+def _name_of(body: Object) -> str:
     metadata = body.get("metadata")
     name = metadata.get("name") if isinstance(metadata, dict) else None
     if not isinstance(name, str) or not name:
-        raise UsageError(_("{source}: document {number} has no metadata.name").format(source=source, number=number))
+        raise UsageError(
+            _("{kind}: metadata.name is missing").format(kind=body.get("kind")),
+            _("without a cluster nobody makes up names: write one, or give --name for the run's"),
+        )
     return name
 
 
-def _validated(model: type[Spec], body: Mapping[str, Any], where: str) -> Spec:
+def _validated(model: type[Spec], body: Object) -> Spec:
+    where = f"{body['kind']} {_name_of(body)!r}"
     if body.get("apiVersion") != API_VERSION:
         text = _("{where}: apiVersion is {found!r}, and this version knows {known}")
-        raise UsageError(text.format(where=where, found=body.get("apiVersion"), known=API_VERSION))
+        raise UsageError(
+            text.format(where=where, found=body.get("apiVersion"), known=API_VERSION),
+            _("use the vidbench of that version"),
+        )
     try:
         return model.model_validate(body.get("spec"))
     except ValidationError as error:

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata, util
@@ -22,6 +22,7 @@ import yaml
 from vidbench_api.catalogue import CATALOGUE
 from vidbench_api.kinds import VideoModelSpec
 from vidbench_cli.errors import CommandError, UsageError
+from vidbench_cli.manifest_files import read_objects
 from vidbench_cli.runs import RunView
 from vidbench_cli.texts import _
 from vidbench_operator.core.observed import References
@@ -31,8 +32,8 @@ from vidbench_operator.core.status import is_terminal
 from vidbench_operator.ports import RunKey
 from vidbench_operator.reconciler import Reconciler
 
-from .documents import Documents, read_class, read_documents
-from .files import BusyError, DamagedError, RunDirectory, replace_file
+from .documents import Documents, class_of, documents_of
+from .files import BusyError, DamagedError, Object, RunDirectory, replace_file
 from .fitting import fit, image_of, local_class
 from .folders import Mount, found_models
 from .machine import Machine, find_machine
@@ -64,10 +65,14 @@ class Watcher(Protocol):
 class LocalOptions:
     """What the command line says."""
 
-    manifest: Path
+    bodies: tuple[Object, ...]
+    """The objects of the manifest."""
+
     directory: Path | None = None
     parallel: int = 1
-    runner_class: Path | None = None
+    runner_class: str | None = None
+    """File of a RunnerClass."""
+
     mounts: tuple[Mount, ...] = ()
 
 
@@ -122,8 +127,7 @@ def run_locally(
     Raises:
         UsageError: the manifest, the directory or this installation is not what it has to be.
     """
-    text = _read_text(options.manifest)
-    documents = read_documents(text, str(options.manifest))
+    documents = documents_of(options.bodies)
     path = options.directory or Path("vidbench-runs") / documents.name
     directory = RunDirectory(path)
     try:
@@ -131,7 +135,7 @@ def run_locally(
             away_since = directory.last_sign_of_life()
             directory.sign()
             here = Here(machine or find_machine(environment), environment, away_since)
-            return _run_in(directory, documents, text, options, watcher, here)
+            return _run_in(directory, documents, options, watcher, here)
     except BusyError as error:
         raise UsageError(
             _("{path} is being worked on by process {pid}").format(path=path, pid=error),
@@ -149,14 +153,13 @@ def run_locally(
 def _run_in(
     directory: RunDirectory,
     documents: Documents,
-    text: str,
     options: LocalOptions,
     watcher: Watcher,
     here: Here,
 ) -> LocalOutcome:
     stored = directory.read_run()
     if stored is not None:
-        _check_same(directory, text)
+        _check_same(directory, options.bodies)
         if is_terminal(from_object(stored).status):
             watcher.note(_("this run has ended before; {path} shows what it found").format(path=directory.path))
             return LocalOutcome(read_directory(directory.path), directory)
@@ -171,7 +174,7 @@ def _run_in(
     models = found_models(documents.models, documents.presets, options.mounts, made, watcher.note)
     references = _references(documents, models, options, here)
     if stored is None:
-        replace_file(directory.manifest, text)
+        replace_file(directory.manifest, yaml.safe_dump_all(options.bodies, sort_keys=False, allow_unicode=True))
     world = World(
         directory,
         new_run(documents.name, fitted.spec, time.time()) if stored is None else from_object(stored),
@@ -249,7 +252,7 @@ def _references(
 ) -> References:
     name = documents.spec.runner_class_name
     if options.runner_class is not None:
-        runner_class = read_class(_read_text(options.runner_class), str(options.runner_class), name)
+        runner_class = class_of(read_objects([options.runner_class]), options.runner_class, name)
     elif name in documents.classes:
         runner_class = documents.classes[name]
     else:
@@ -267,21 +270,13 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _check_same(directory: RunDirectory, text: str) -> None:
+def _check_same(directory: RunDirectory, bodies: Sequence[Object]) -> None:
     """Raise UsageError if the directory's run came from a manifest that says something else."""
-    before = list(yaml.safe_load_all(directory.manifest.read_text(encoding="utf-8")))
-    if before != list(yaml.safe_load_all(text)):
+    if read_objects([str(directory.manifest)]) != list(bodies):
         raise UsageError(
             _("{path} holds a run of another manifest ({file})").format(path=directory.path, file=directory.manifest),
-            _("Give the run another name, or --directory another place; a run that was begun cannot be changed."),
+            _("give the run another name, or --directory another place: a run that was begun cannot be changed"),
         )
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(_("{path} cannot be read: {error}").format(path=path, error=error)) from error
 
 
 def _damaged(path: Path, error: Exception) -> UsageError:

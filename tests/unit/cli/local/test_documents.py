@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from vidbench_cli.errors import UsageError
-from vidbench_cli.local.documents import read_class, read_documents
+from vidbench_cli.local.documents import Documents, class_of, documents_of
 from vidbench_cli.local.folders import Mount, found_models, mounted, parse_mount
+from vidbench_cli.manifest_files import parse_objects, read_objects
 
 QUICKSTART = Path(__file__).resolve().parents[4] / "examples" / "quickstart.yaml"
 RUN = """
@@ -30,19 +31,21 @@ def run(name: str = "nightly", extra: str = "") -> str:
 
 
 def test_the_quickstart_names_a_preset_for_each_folder() -> None:
-    documents = read_documents(QUICKSTART.read_text(), "quickstart.yaml")
+    documents = quickstart()
     assert documents.name == "quickstart"
     assert documents.presets == {"mid-wan": "wan-mid", "tiny-ltx": "ltx", "broken": "broken"}
     assert documents.models.keys() == documents.presets.keys()
 
 
+def quickstart() -> Documents:
+    return documents_of(read_objects([str(QUICKSTART)]))
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a: [", "f.yaml"),
-        ("- 1", "document 1 is no object"),
-        ("kind: BenchmarkRun", "no metadata.name"),
-        ("", "0 BenchmarkRuns"),
+        ("kind: BenchmarkRun", "metadata.name is missing"),
+        (CLASS, "0 BenchmarkRuns"),
         (run() + "---" + run("other"), "2 BenchmarkRuns"),
         (run("Nightly"), "metadata.name 'Nightly'"),
         (run("a" * 41), "metadata.name"),
@@ -50,24 +53,24 @@ def test_the_quickstart_names_a_preset_for_each_folder() -> None:
         (run().replace("v1alpha1", "v9"), "apiVersion is 'vidbench.io/v9'"),
     ],
 )
-def test_a_bad_manifest_is_refused_with_its_place(text: str, said: str) -> None:
+def test_a_bad_manifest_is_refused_with_what_to_do(text: str, said: str) -> None:
     with pytest.raises(UsageError, match=said) as caught:
-        read_documents(text, "f.yaml")
-    assert "f.yaml" in caught.value.message
+        documents_of(parse_objects(text, "f.yaml"))
+    assert caught.value.remedy
 
 
 def test_a_bad_field_is_named() -> None:
     with pytest.raises(UsageError) as caught:
-        read_documents(run(extra=", variants: [{name: a, steps: -1}]"), "f.yaml")
+        documents_of(parse_objects(run(extra=", variants: [{name: a, steps: -1}]"), "f.yaml"))
     assert "spec.variants[0].steps" in caught.value.remedy
 
 
 def test_a_class_is_found_by_name_or_because_it_is_the_only_one() -> None:
-    one, two = CLASS.replace("NAME", "a"), CLASS.replace("NAME", "b")
-    assert read_class(one, "c.yaml", "other").image == "mine/runner"
-    assert read_class(one + "---" + two, "c.yaml", "b").image == "mine/runner"
+    one, two = (parse_objects(CLASS.replace("NAME", name), "c.yaml") for name in ("a", "b"))
+    assert class_of(one, "c.yaml", "other").image == "mine/runner"
+    assert class_of(one + two, "c.yaml", "b").image == "mine/runner"
     with pytest.raises(UsageError, match="2 RunnerClasses"):
-        read_class(one + "---" + two, "c.yaml", "other")
+        class_of(one + two, "c.yaml", "other")
 
 
 def test_the_longest_mount_wins_and_parts_of_names_do_not_count() -> None:
@@ -85,7 +88,7 @@ def test_a_bad_mount_is_explained(text: str) -> None:
 
 
 def test_models_point_to_folders_of_this_machine(tmp_path: Path) -> None:
-    documents = read_documents(QUICKSTART.read_text(), "quickstart.yaml")
+    documents = quickstart()
     for name in documents.models:
         (tmp_path / name).mkdir()
     told: list[str] = []
@@ -95,7 +98,7 @@ def test_models_point_to_folders_of_this_machine(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_no_model_may_have_is_explained(tmp_path: Path) -> None:
-    documents = read_documents(QUICKSTART.read_text(), "quickstart.yaml")
+    documents = quickstart()
     hidden = tmp_path / ".hidden"
     for name in documents.models:
         (hidden / name).mkdir(parents=True)

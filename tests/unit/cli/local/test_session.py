@@ -26,23 +26,12 @@ from vidbench_cli.local.files import RunDirectory
 from vidbench_cli.local.machine import Gpu, Machine, find_machine
 from vidbench_cli.local.session import LocalOptions, LocalOutcome, read_directory, run_locally
 from vidbench_cli.local.world import World
+from vidbench_cli.manifest_files import read_objects
 from vidbench_cli.runs import RunView
 from vidbench_operator.core.plan import EmitEvent
 from vidbench_operator.core.timestamps import parse_time
 
 CRDS = Path(__file__).resolve().parents[4] / "crds"
-SESSION = """
-import sys
-from pathlib import Path
-from vidbench_cli.local.command import benchmark_here
-from vidbench_cli.output import Format
-import typer
-try:
-    benchmark_here(Path(sys.argv[1]), directory=Path(sys.argv[2]), parallel=int(sys.argv[3]), runner_class=None, mounts=[],
-                   output=Format.JSON)
-except typer.Exit as end:
-    sys.exit(int(end.exit_code))
-"""
 PATIENCE_SECONDS = 120.0
 
 
@@ -95,13 +84,14 @@ def manifest(folder: Path, clip_milliseconds: int = 50, seeds: int = 3, **spec: 
 
 def measure(path: Path, *, parallel: int = 1, machine: Machine | None = None) -> tuple[LocalOutcome, Listener]:
     listener = Listener()
-    options = LocalOptions(path, path.parent / "out", parallel)
+    options = LocalOptions(tuple(read_objects([str(path)])), path.parent / "out", parallel)
     return run_locally(options, listener, machine=machine), listener
 
 
 def begin(path: Path, parallel: int = 1) -> subprocess.Popen[str]:
     """Start a session as a process of its own."""
-    words = [sys.executable, "-c", SESSION, str(path), str(path.parent / "out"), str(parallel)]
+    words = [sys.executable, "-m", "vidbench_cli", "benchmark", "--local", "-f", str(path), "--directory"]
+    words += [str(path.parent / "out"), "--parallel", str(parallel), "-o", "json"]
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -276,22 +266,20 @@ def test_a_failing_cell_is_explained_and_touches_no_other(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [("another", "another manifest"), ("suspended", "spec.suspend is true"), ("gone", "cannot be read")],
+    [("another", "another manifest"), ("suspended", "spec.suspend is true"), ("damaged", r"run\.json")],
 )
 def test_what_cannot_be_measured_is_refused_before_anything_starts(tmp_path: Path, change: str, said: str) -> None:
     from vidbench_cli.errors import UsageError
 
     path = manifest(tmp_path, suspend=change == "suspended")
-    if change == "another":
+    if change != "suspended":
         directory = RunDirectory(tmp_path / "out")
         directory.path.mkdir()
         directory.write_run({"kind": "BenchmarkRun"})
-        directory.manifest.write_text("kind: BenchmarkRun\n")
-    if change == "gone":
-        path = tmp_path / "gone.yaml"
+        directory.manifest.write_text("kind: BenchmarkRun\n" if change == "another" else path.read_text())
     with pytest.raises(UsageError, match=said) as caught:
         measure(path)
-    assert caught.value.remedy or change == "gone"
+    assert caught.value.remedy
     assert not list(tmp_path.glob("out/attempts/*"))
 
 
