@@ -44,13 +44,12 @@ def quickstart() -> Documents:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("kind: BenchmarkRun", "metadata.name is missing"),
-        (CLASS, "0 BenchmarkRuns"),
+        (CLASS.replace("NAME", "a"), "0 BenchmarkRuns"),
         (run() + "---" + run("other"), "2 BenchmarkRuns"),
-        (run("Nightly"), "metadata.name 'Nightly'"),
-        (run("a" * 41), "metadata.name"),
-        (run(extra=", variants: [{name: a, steps: -1}]"), "is not valid"),
-        (run().replace("v1alpha1", "v9"), "apiVersion is 'vidbench.io/v9'"),
+        (run().replace("{name: NAME}", "{}").replace("{name: nightly}", "{generateName: nightly-}"), "metadata.name"),
+        (run("a" * 41), "not valid"),
+        (run(extra=", variants: [{name: a, steps: -1}]"), "not valid"),
+        (run().replace("v1alpha1", "v9"), "not valid"),
     ],
 )
 def test_a_bad_manifest_is_refused_with_what_to_do(text: str, said: str) -> None:
@@ -59,10 +58,19 @@ def test_a_bad_manifest_is_refused_with_what_to_do(text: str, said: str) -> None
     assert caught.value.remedy
 
 
-def test_a_bad_field_is_named() -> None:
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        (", variants: [{name: a, steps: -1}]", "spec.variants[0].steps"),
+        (", measurement: {plan: Fixed, precision: {halfWidth: 1%}}", "plan Precision only"),
+        (", models: [{name: a}, {name: a}]", "models"),
+    ],
+)
+def test_schema_and_rules_of_the_api_server_hold_here_too(extra: str, said: str) -> None:
+    text = run(extra=extra).replace("models: [{name: dry}], ", "" if "models" in extra else "models: [{name: dry}], ")
     with pytest.raises(UsageError) as caught:
-        documents_of(parse_objects(run(extra=", variants: [{name: a, steps: -1}]"), "f.yaml"))
-    assert "spec.variants[0].steps" in caught.value.remedy
+        documents_of(parse_objects(text, "f.yaml"))
+    assert said in caught.value.remedy
 
 
 def test_a_class_is_found_by_name_or_because_it_is_the_only_one() -> None:
