@@ -8,6 +8,7 @@ a Job controller and a kubelet do happens in `tick`.
 
 from __future__ import annotations
 
+import itertools
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -40,6 +41,7 @@ from .attempt import Attempt, Manifest, Places, environment_of
 from .files import DamagedError, Object, RunDirectory, create_file
 from .fitting import why_not
 from .machine import Machine
+from .neighbours import matches, results_beside
 from .processes import RunnerProcess, is_runner_of, kill_tree
 
 NAMESPACE: Final = "local"
@@ -308,6 +310,11 @@ class World:
     async def list_identical(self, run: ObservedRun, generations: frozenset[str]) -> dict[str, BenchmarkResultSpec]:
         """Return nothing: a directory holds one run."""
         return {}
+
+    async def list_selected(self, run: ObservedRun, selector: str, most: int) -> tuple[BenchmarkResultSpec, ...]:
+        """Return the results of other runs beside this one, by labels, and of more than `most` one too many."""
+        found = (spec for labels, spec in results_beside(self._directory.path) if matches(selector, labels))
+        return tuple(itertools.islice(found, most + 1))
 
     async def queue_exists(self, run: ObservedRun, name: str) -> bool | None:
         """Return None: there are no queues to be seen."""
