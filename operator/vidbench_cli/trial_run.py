@@ -72,7 +72,9 @@ def trial_name(model: str, letters: str) -> str:
 def remedy_of(reason: str | None) -> str:
     """Return what to do about a reason: of the run's end, or of its one attempt, as the operator's table has it."""
     of_attempt = next((entry.next_step for entry in FAILURES if entry.reason.value == reason), "")
-    more = _("docs/failures.md; the pod's own words: the same with --keep, then vidbench logs RUN")
+    more = _(
+        "docs/failures.md has the reasons; its own words: the same with --keep, then vidbench logs RUN (with --local: log.txt below vidbench-runs)"
+    )
     return "\n".join(text for text in (_OF_CONDITIONS.get(reason or "", of_attempt), more) if text)
 
 

@@ -1,11 +1,11 @@
-"""`vidbench test-model`: does this model make a clip at this place? One sample, as a run that is deleted afterwards."""
+"""`vidbench test-model`: does this model make a clip? One sample, on the cluster as a run that is deleted afterwards, or by a process here."""
 
 from __future__ import annotations
 
 import secrets
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -51,6 +51,18 @@ def try_model(
     timeout: Annotated[
         int, typer.Option(min=30, max=86_400, help=_("Seconds for all of it, waiting for a node included."))
     ] = 3600,
+    local: Annotated[
+        bool, typer.Option("--local", help=_("With a process on this machine: no cluster is asked."))
+    ] = False,
+    files: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filename",
+            "-f",
+            metavar="FILE",
+            help=_("With --local: manifest of the VideoModel, for one that is not in the catalogue."),
+        ),
+    ] = None,
     keep: Annotated[
         bool, typer.Option("--keep", help=_("Do not delete the run afterwards; its result stays in any case."))
     ] = False,
@@ -61,7 +73,6 @@ def try_model(
 ) -> None:
     """Test a model; exit code 4 if it made no clip."""
     from vidbench_cli.checking import check_schemas
-    from vidbench_cli.cluster import RUNS, Cluster, Where
     from vidbench_cli.run_page import run_page
     from vidbench_cli.trial_run import PROMPT, is_good, remedy_of, trial_name, trial_run
 
@@ -81,25 +92,55 @@ def try_model(
     wrong = check_schemas([body])
     if wrong:
         raise UsageError(f"{wrong[0].field}: {wrong[0].message}", wrong[0].remedy)
+    if files and not local:
+        raise UsageError(_("-f is for --local"), _("on a cluster: kubectl apply -f {file}").format(file=files[0]))
+    view = (
+        _here(body, files or [], keep)
+        if local
+        else _on_cluster(body, (namespace, context, kubeconfig), timeout, keep, output)
+    )
+    rows = view.status.rows
+    row = rows[0] if rows else None
+    page = run_page(view)
+    write(replace(page, notes=(*page.notes, *_kept(view.name, keep and not local))), output)
+    if not is_good(row):
+        reason = row.reason if row is not None and row.reason else _reason(view)
+        said = (row.message if row is not None else None) or view.status.message or ""
+        text = _("{model} made no clip: {reason}: {said}")
+        raise RunFailedError(text.format(model=model, reason=reason or "?", said=said), remedy_of(reason))
+
+
+def _on_cluster(
+    body: dict[str, Any], where: tuple[str | None, str | None, str | None], timeout: int, keep: bool, output: Format
+) -> RunView:
+    from vidbench_cli.cluster import RUNS, Cluster, Where
+
+    namespace, context, kubeconfig = where
     cluster = Cluster(Where(kubeconfig, context, namespace))
     stored = cluster.create(RUNS, body)
     name, uid = stored["metadata"]["name"], stored["metadata"]["uid"]
     try:
-        view = _wait(cluster, name, timeout, output)
+        return _wait(cluster, name, timeout, output)
     finally:
         if not keep:
             _delete(cluster, name, uid)
-    rows = view.status.rows
-    row = rows[0] if rows else None
-    page = run_page(view)
-    write(replace(page, notes=(*page.notes, *_kept(name, keep))), output)
-    if not is_good(row):
-        reason = row.reason if row is not None and row.reason else _reason(view)
-        said = (row.message if row is not None else None) or view.status.message or ""
-        raise RunFailedError(
-            _("{model} made no clip: {reason}: {said}").format(model=model, reason=reason or "?", said=said),
-            remedy_of(reason),
-        )
+
+
+def _here(body: dict[str, Any], files: list[str], keep: bool) -> RunView:
+    """Measure with a runner's process on this machine; kept is it below ./vidbench-runs."""
+    import tempfile
+    from pathlib import Path
+
+    from vidbench_cli.local.display import Screen
+    from vidbench_cli.local.session import LocalOptions, run_locally
+    from vidbench_cli.manifest_files import read_objects
+
+    with tempfile.TemporaryDirectory(prefix="vidbench-") as folder, Screen() as screen:
+        options = LocalOptions((*read_objects(files), body), directory=None if keep else Path(folder) / "run")
+        outcome = run_locally(options, screen)
+    if outcome.interrupted:
+        raise KeyboardInterrupt
+    return outcome.view
 
 
 def _labels(texts: list[str]) -> dict[str, str]:

@@ -264,6 +264,12 @@ class TestWithoutACluster:
         assert result.exit_code == Exit.CLUSTER
         assert "no cluster answers at https://127.0.0.1" in result.stderr
 
+    def test_a_model_is_tested_by_a_process_here(self) -> None:
+        result = run("test-model", "mock", "--gpus", "0", "--local", "-o", "json")
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout)["run"]["status"]["rows"][0]["outcome"] == "Succeeded"
+        assert run("test-model", "mock", "-f", "model.yaml").exit_code == Exit.USAGE
+
     def test_version_of_the_command_alone(self) -> None:
         result = run("version", "--client", "-o", "json")
         assert json.loads(result.stdout)[0]["part"] == "vidbench"
