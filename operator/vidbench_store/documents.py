@@ -228,7 +228,12 @@ def _series_row(series: _Series) -> dict[str, Any]:
 
 
 def _storable(value: Any) -> Any:
-    """Return a JSON value without what PostgreSQL's or UTF-8's texts cannot hold: NUL and lone surrogates."""
+    """Return a JSON value without what PostgreSQL's or UTF-8's texts cannot hold: NUL and lone surrogates.
+
+    A whole number is an integer: the API server answers a POST with 1.0 and a list with 1.
+    """
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     if isinstance(value, str):
         clean = value.replace("\0", _REPLACEMENT) if "\0" in value else value
         return clean if clean.isascii() else clean.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -72,6 +72,7 @@ def test_server_in_the_cluster_is_measured_from_a_pod(
     assert result.unmeasured["loaded"]
     assert result.samples_done == 2
     assert view.status.fastest is None
+    cluster.kubectl("delete", "pod", "server", "-n", namespace)
 
 
 def served(namespace: str) -> list[Manifest]:

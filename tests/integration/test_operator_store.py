@@ -58,7 +58,7 @@ def test_results_reach_the_store_and_leave_it(
         # There are no tables yet: nothing waits for them.
         wait_until(api, run, has_ended)
         assert len(results_of(api, run)) == CELLS
-        assert figure(operator, "vidbench_store_up") == 0
+        until(lambda: figure(operator, "vidbench_store_up") == 0)
         assert vidbench("init-db").startswith("made the tables")
         until(lambda: figure(operator, "vidbench_store_complete") == 1)
         assert figure(operator, 'vidbench_store_results_total{result="added"}') == CELLS

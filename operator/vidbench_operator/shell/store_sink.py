@@ -148,7 +148,8 @@ class StoreSink:
                 await self._write(batch)
                 listed += len(batch)
                 batch = []
-        if batch:
+        if batch or not listed:
+            # With an empty ledger too: otherwise nobody would have asked whether the store is there.
             await self._write(batch)
         self._read = missing
         _log.info("the store has the whole ledger", results=listed + len(batch))

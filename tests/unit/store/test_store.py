@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from datetime import timedelta
 from typing import Any
 
@@ -31,6 +32,16 @@ def test_a_document_comes_back_as_it_was_given_without_what_is_no_result(store: 
     (found,) = store.find_documents()
     assert found["spec"] == given["spec"]
     assert set(found["metadata"]) == {"name", "namespace", "uid", "labels", "creationTimestamp"}
+
+
+def test_numbers_of_a_post_and_of_a_list_are_the_same(store: Store) -> None:
+    """The API server answers a POST with 3.0, as it was sent, and a list with 3."""
+    listed = document()
+    listed["spec"]["series"][0]["statistics"]["mean"] = 3
+    posted = copy.deepcopy(listed)
+    posted["spec"]["series"][0]["statistics"]["mean"] = 3.0
+    assert store.write("east", [posted]) == Written(added=1)
+    assert store.write("east", [listed]) == Written(unchanged=1)
 
 
 def test_a_label_that_changes_is_an_update_and_series_are_not_doubled(store: Store) -> None:
