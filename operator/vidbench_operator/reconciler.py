@@ -21,8 +21,9 @@ from vidbench_api.run_status import BenchmarkRunStatus, ShardStatus
 from .core.decide import decide, last_events
 from .core.estimates import estimate_seconds
 from .core.expand import Accepted, Refusal, Waiting, accept, wait_or_refuse
-from .core.gating import MOST_BASELINE_RESULTS, selectors_of, states_something
+from .core.gating import BASELINE_PATIENCE_SECONDS, MOST_BASELINE_RESULTS, selectors_of, states_something
 from .core.gpu_time import GpuTime, spent_between
+from .core.lifecycle import deadline_of
 from .core.observed import Ledger, Observed, ObservedRun
 from .core.plan import CreateJob, CreateResult, DeleteJob, EmitEvent, PatchTtl, Plan
 from .core.policy import Policy
@@ -32,7 +33,7 @@ from .core.retry import charged_attempts
 from .core.reuse import Reusable, find_reusable
 from .core.status import accepted_status, failed_status, is_terminal, waiting_status
 from .manifests import harvest_manifest, job_manifest
-from .ports import AlreadyExists, BrokenRun, Children, Cluster, Conflict, Gone, Refused, RunKey
+from .ports import AlreadyExists, BrokenRun, Children, Cluster, Conflict, Gone, Refused, RunKey, Unavailable
 
 STATUS_SPACING_SECONDS: Final = 1.0
 _CONCURRENT_CALLS: Final = 8
@@ -196,6 +197,11 @@ class Reconciler:
             except Refused:
                 # A run ends whatever may not be read: its gates are then inconclusive.
                 unread[name] = "NotReadable"
+            except Unavailable:
+                now = self._cluster.now()
+                if now < deadline_of(run, now) + BASELINE_PATIENCE_SECONDS:
+                    raise
+                unread[name] = "NotReadable"
             else:
                 if len(baselines[name]) > MOST_BASELINE_RESULTS:
                     unread[name] = "TooManyResults"
@@ -260,7 +266,7 @@ class Reconciler:
                     observed = await self._look(run, observed, plan)
                     continue
                 if plan.needs_ledger:
-                    observed = replace(observed, ledger=await self._read_ledger(run, document))
+                    observed = await self._look_into_ledger(run, observed, plan)
                     continue
                 rest = self._rest_before(run, plan)
                 if rest > 0:
@@ -304,6 +310,13 @@ class Reconciler:
             read = observed.refusals_read | plan.needs_refusals
             observed = replace(observed, refusals=refusals, refusals_read=read)
         return observed
+
+    async def _look_into_ledger(self, run: ObservedRun, observed: Observed, plan: Plan) -> Observed:
+        """Store what a run that ends has measured, and read what its gates are held against."""
+        taken = await self._create_results(run, plan.results)
+        known = {entry.name: entry.spec for entry in plan.results} if taken is None else taken
+        observed = replace(observed, results={**observed.results, **known})
+        return replace(observed, ledger=await self._read_ledger(run, observed.document))
 
     def _rest_before(self, run: ObservedRun, plan: Plan) -> float:
         """Return seconds to wait so that a status that is not urgent is written at most once a second."""

@@ -62,7 +62,8 @@ def decide(run: ObservedRun, observed: Observed, now: float, policy: Policy) -> 
         started = start(context, entries, breakers, held_by_breakers(context, entries, breakers))
     status = _make_status(context, started)
     if is_terminal(status) and states_something(run.spec) and observed.ledger is None:
-        return Plan(needs_ledger=True)
+        # What was measured is stored before anything else is asked for: its pods may go while baselines cannot be read.
+        return Plan(results=_all_results(context, started), needs_ledger=True)
     plan = _make_plan(context, started, status)
     return replace(plan, events=(*(fallback_event(fallback) for fallback in fallbacks), *plan.events))
 
@@ -239,7 +240,7 @@ def _result_of(context: Context, entry: Entry) -> BenchmarkResultSpec | None:
 
 def _make_plan(context: Context, started: Started, status: BenchmarkRunStatus) -> Plan:
     run, observed, entries = context.run, context.observed, started.entries
-    results = tuple(result for entry in entries for result in _results_of(run, entry))
+    results = _all_results(context, started)
     creates = _creates(context, started)
     active = {_attempt_of(run, entry): entry.shard.job_uid for entry in entries if entry.shard.phase is RowPhase.ACTIVE}
     active |= {harvest_name(_attempt_of(run, entry)): None for entry in entries if _harvests(entry)}
@@ -262,6 +263,10 @@ def _make_plan(context: Context, started: Started, status: BenchmarkRunStatus) -
         requeue_after=_requeue_after(context, started) if not ended else 0.0,
         urgent=ended or bool(creates) or bool(results),
     )
+
+
+def _all_results(context: Context, started: Started) -> tuple[CreateResult, ...]:
+    return tuple(result for entry in started.entries for result in _results_of(context.run, entry))
 
 
 def _results_of(run: ObservedRun, entry: Entry) -> Iterator[CreateResult]:

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 MOST_BASELINE_RESULTS: Final = 1_000
 """Results of a baseline that are read; one with more is Inconclusive, as what is left out would decide."""
 
+BASELINE_PATIENCE_SECONDS: Final = 600.0
+"""So long after runSeconds a run waits for a server that cannot list its baselines now; then it ends without them."""
+
 _LATENCY = "latency"
 """The metric whose shard means stand in the status."""
 

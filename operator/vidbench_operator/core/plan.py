@@ -81,7 +81,7 @@ class EmitEvent:
 
 @dataclass(frozen=True)
 class Plan:
-    """One pass. A plan that needs to see more carries nothing else: look again, live, and decide anew."""
+    """One pass. A plan that needs to see more carries nothing else, but results: look again, live, and decide anew."""
 
     results: tuple[CreateResult, ...] = ()
     status: BenchmarkRunStatus | None = None
@@ -102,7 +102,7 @@ class Plan:
     """UIDs of Jobs without a pod, whose Events are to be read."""
 
     needs_ledger: bool = False
-    """The run has ended, and its gates and hypotheses are to be held against results: read them."""
+    """The run has ended, and its gates and hypotheses are to be held against results: store `results`, and read them all."""
 
     urgent: bool = False
     """The status must be written at once: a creation waits for it, or the run ended."""

@@ -16,6 +16,7 @@ from vidbench_api.names import ConditionType, EventReason
 from vidbench_api.request import RunIdentity
 from vidbench_api.run_status import BenchmarkRunStatus
 from vidbench_operator.core.estimates import LedgerHead
+from vidbench_operator.core.gating import BASELINE_PATIENCE_SECONDS
 from vidbench_operator.core.gpu_time import GpuTime
 from vidbench_operator.core.observed import ObservedJob, ObservedNode, References
 from vidbench_operator.core.policy import Policy
@@ -614,6 +615,29 @@ class TestGates:
         await bench.run_to_end()
         assert bench.condition(ConditionType.GATES_PASSED) == ("False", "GateInconclusive")
         assert bench.status.gates[0].reason == "NotReadable"
+
+    async def test_results_are_stored_while_baselines_cannot_be_read_and_the_run_ends_all_the_same(self) -> None:
+        async def away(*_: Any) -> Any:
+            raise Unavailable("503 Service Unavailable")
+
+        bench = self.bench(timeouts={"runSeconds": 600})
+        bench.cluster.list_selected = away  # type: ignore[method-assign]
+        await bench.accept()
+        for _ in range(5):
+            bench.cluster.start_pods()
+            with contextlib.suppress(Unavailable):
+                await bench.reconcile()
+            bench.cluster.end_pods()
+        assert {"nightly"} == {spec.run.name for spec in bench.cluster.results.values()} - {"older"}
+        assert len(bench.cluster.results) == 4
+        assert not is_terminal(bench.status)
+        bench.cluster.time += 600 + BASELINE_PATIENCE_SECONDS
+        await bench.reconcile()
+        assert bench.condition(ConditionType.COMPLETE) == ("True", "AllSucceeded")
+        assert bench.condition(ConditionType.GATES_PASSED) == ("False", "GateInconclusive")
+        assert bench.status.gates[0].reason == "NotReadable"
+        assert bench.status.gpu_seconds is not None
+        assert bench.spent.useful + bench.spent.overhead + bench.spent.idle == bench.status.gpu_seconds.used > 0
 
     async def test_a_run_without_gates_reads_no_ledger_for_them(self) -> None:
         bench = Bench()
