@@ -5,7 +5,7 @@ What is compared with what follows from the metric's pairing and from where shar
 | method | when |
 |---|---|
 | `PairedByPrompt` | the metric is of quality: means of the same prompts |
-| `PairedByDevice` | pairing Node: shards of the same number on the same device |
+| `PairedByDevice` | pairing Node: shards of the same number on the same node (on the same GPU, where nodes are not known) |
 | `WithinDevices` | both sides ran on the same two devices or more: differences within devices |
 | `WelchOnShards` | every shard on a device of its own, or all shards of both sides on one |
 | `WelchOnDevices` | anything else: means of devices |
@@ -69,7 +69,7 @@ class Reason(StrEnum):
     ONE_PROMPT = "OnePrompt"
     PROMPTS_UNKNOWN = "PromptsUnknown"
     NO_PAIRS = "NoPairs"
-    """Pairing was asked for, and fewer than two pairs ran on the same device."""
+    """Pairing was asked for, and fewer than two pairs ran on the same node."""
 
     DIFFERENT_KIND = "DifferentKind"
     """A device against a service."""
@@ -336,14 +336,21 @@ def _by_node(mine: list[_Mean], other: list[_Mean]) -> _Sides | _Blocked:
     pairs = [
         (shard, value, by_number[shard.shard][1])
         for shard, value in mine
-        if shard.shard in by_number and shard.device is not None and shard.device == by_number[shard.shard][0].device
+        if shard.shard in by_number and _share_a_node(shard, by_number[shard.shard][0])
     ]
     if len(pairs) < FEWEST_UNITS:
         more = UNITS_TO_START - len(pairs)
-        text = f"{len(pairs)} shards of both ran on the same device"
-        return _Blocked(Reason.NO_PAIRS, text, f"{more} more shards each that share a device", more)
+        text = f"{len(pairs)} shards of both ran on the same node"
+        return _Blocked(Reason.NO_PAIRS, text, f"{more} more shards each that share a node", more)
     scope = scope_of(tuple(shard for shard, _, _ in pairs))
     return _paired(Method.PAIRED_BY_DEVICE, scope, [a for _, a, _ in pairs], [b for _, _, b in pairs])
+
+
+def _share_a_node(mine: ShardObservation, other: ShardObservation) -> bool:
+    """Whether two shards ran on one node, whichever of its GPUs each had; where a node is not known, on one GPU."""
+    if mine.node is not None and other.node is not None:
+        return mine.node == other.node
+    return mine.device is not None and mine.device == other.device
 
 
 def _paired(method: Method, scope: Scope, mine: Sequence[float], other: Sequence[float]) -> _Sides:

@@ -41,7 +41,7 @@ class Pairing(StrEnum):
     """Nothing: shards of the one against shards of the other (Welch; within GPUs where both ran on the same ones)."""
 
     NODE = "Node"
-    """Shards of the same number on the same device (`measurement.pairing: Node`)."""
+    """Shards of the same number on the same node (`measurement.pairing: Node`)."""
 
     PROMPT = "Prompt"
     """Means of the same prompts: what a clip shows decides more than who made it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -251,6 +252,22 @@ def test_pairs_need_one_run_and_shared_devices() -> None:
     assert compare(subject, apart, LATENCY, pairing=Pairing.NODE).reason == Reason.NO_PAIRS
     other_run = cell_of([1.0, 2.0, 3.0], devices=["g1", "g2", "g3"], label="b", run="run-2")
     assert compare(subject, other_run, LATENCY, pairing=Pairing.NODE).reason == Reason.NO_PAIRS
+
+
+def test_a_node_pairs_its_shards_whichever_gpu_each_had() -> None:
+    def on(nodes: Sequence[str | None], label: str, values: Sequence[float]) -> CellObservations:
+        cell = cell_of(values, devices=[f"{label}-{number}" for number in range(len(values))], label=label)
+        placed = zip(cell.shards, nodes, strict=True)
+        return replace(cell, shards=tuple(replace(shard, node=node) for shard, node in placed))
+
+    subject, reference = [101.0, 111.5, 120.9], [100.0, 110.0, 120.0]
+    first = on(["n1", "n2", "n3"], "a", subject)
+    found = compare(first, on(["n1", "n2", "n3"], "b", reference), LATENCY, pairing=Pairing.NODE)
+    assert (found.method, found.units) == (Method.PAIRED_BY_DEVICE, (3, 3))
+    assert found.p == pytest.approx(stats.ttest_rel(np.log(subject), np.log(reference)).pvalue, rel=1e-9)
+    for others in (["n2", "n3", "n1"], [None, None, None]):
+        apart = compare(first, on(others, "b", reference), LATENCY, pairing=Pairing.NODE)
+        assert (apart.reason, apart.decides) == (Reason.NO_PAIRS, "3 more shards each that share a node")
 
 
 @pytest.mark.parametrize("text", ["", "0%", "-1%", "2 %", "many", "1e3"])
