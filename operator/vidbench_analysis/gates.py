@@ -18,7 +18,7 @@ from typing import Final
 from vidbench_api.gates import Analysis, Baseline, Gate, Hypothesis, Statement, in_metric_unit
 from vidbench_api.result import BenchmarkResultSpec
 
-from .comparison import Comparison, Interval, compare
+from .comparison import Comparison, Interval, Method, compare
 from .comparison import Verdict as Outcome
 from .distributions import t_quantile, t_upper
 from .intervals import CONFIDENCE, Estimate, estimate
@@ -64,7 +64,7 @@ class Obstacle(StrEnum):
     """The baseline made clips of another size."""
 
     OTHER_DEVICE = "OtherDevice"
-    """The baseline ran on another product, and `across` does not say that it may."""
+    """The baseline ran on another product, and `across` does not say that it may; or variants of the run did, unpaired."""
 
     TOO_MANY_RESULTS = "TooManyResults"
     """The baseline's labels match more than is read."""
@@ -265,7 +265,28 @@ def _look_at(statement: Statement, cell: Cell, seen: Seen, baselines: Mapping[st
     # Only cells of one run can have been paired by node.
     pairing = seen.pairing if statement.against.variant is not None else Pairing.NONE
     compared = compare(mine, found, metric, margin_of(statement), pairing)
-    return _against_results(statement, cell, mine, found, metric, compared)
+    evidence = _against_results(statement, cell, mine, found, metric, compared)
+    if statement.against.variant is not None and compared.method in _UNPAIRED:
+        return _of_one_product(evidence, mine, found, metric)
+    return evidence
+
+
+_UNPAIRED: Final = (Method.WELCH_ON_SHARDS, Method.WELCH_ON_DEVICES)
+
+
+def _of_one_product(evidence: Evidence, mine: CellObservations, other: CellObservations, metric: Metric) -> Evidence:
+    """Refuse variants of which each ran on GPUs of its own product: the products were compared as much as the variants."""
+    products = [{shard.product for shard, _ in side.reading(metric)} for side in (mine, other)]
+    if None in products[0] | products[1] or products[0] == products[1]:
+        return evidence
+    return replace(
+        evidence,
+        verdict=Verdict.INCONCLUSIVE,
+        p=None,
+        reason=Obstacle.OTHER_DEVICE.value,
+        message=f"it ran on {_either(products[0])}, what it is compared with on {_either(products[1])}",
+        decides="a nodeSelector of one product, or measurement.pairing: Node",
+    )
 
 
 @dataclass(frozen=True)
@@ -353,8 +374,8 @@ def _clip(result: BenchmarkResultSpec) -> str:
     return f"{clip.width}x{clip.height}x{clip.frames_requested}" if clip is not None else ""
 
 
-def _either(words: Iterable[str]) -> str:
-    return " or ".join(sorted(words))
+def _either(words: Iterable[str | None]) -> str:
+    return " or ".join(sorted(word for word in words if word is not None))
 
 
 def _observed(

@@ -148,6 +148,26 @@ class TestAgainstAVariant:
         apart = shards_of([m * 1.01 for m in nodes], variant="fast")
         assert judged(gate(), first, cell("fast", apart)).verdict == Verdict.INCONCLUSIVE
 
+    @pytest.mark.parametrize("means", [(9.0, 9.02, 8.98), (11.0, 11.02, 10.98)], ids=["faster", "slower"])
+    def test_variants_on_different_products_decide_nothing(self, means: Sequence[float]) -> None:
+        other = fast(means, device="NVIDIA A100")
+        (evidence,) = judged(gate(), base(), other).evidence
+        assert (evidence.verdict, evidence.reason, evidence.p) == (Verdict.INCONCLUSIVE, "OtherDevice", None)
+        assert evidence.message == "it ran on NVIDIA A100, what it is compared with on NVIDIA H100"
+        assert evidence.decides == "a nodeSelector of one product, or measurement.pairing: Node"
+        assert evidence.products == ("NVIDIA A100", "NVIDIA H100")
+
+    def test_a_node_of_two_products_pairs_them(self) -> None:
+        means, kinds = (8.0, 10.0, 12.0), ("NVIDIA H100", "NVIDIA A100", "NVIDIA H100")
+        one, other = (
+            [
+                measured_result(mean * factor, shard=n, variant=variant, device=kind, gpu=f"GPU-{n}")
+                for n, (mean, kind) in enumerate(zip(means, kinds, strict=True), 1)
+            ]
+            for variant, factor in (("base", 1.0), ("fast", 0.9))
+        )
+        assert judged(gate(), cell("base", one), cell("fast", other), pairing=Pairing.NODE).verdict == Verdict.PASS
+
 
 class TestAgainstABound:
     @pytest.mark.parametrize(
