@@ -24,7 +24,7 @@ from .distributions import t_quantile, t_upper
 from .intervals import CONFIDENCE, Estimate, estimate
 from .metrics import Margin, Metric, Pairing, Scale, find_metric
 from .multiplicity import holm
-from .observations import CellObservations, PromptAndSeed, observe
+from .observations import CellObservations, LeftOutReason, PromptAndSeed, observe
 from .units import Scope
 
 SIGNIFICANCE: Final = 0.05
@@ -71,6 +71,9 @@ class Obstacle(StrEnum):
 
     NOT_READABLE = "NotReadable"
     """The API server would not list the baseline's results."""
+
+    SHARDS_FAILED = "ShardsFailed"
+    """It holds for the shards that survived, and others ran out of memory or failed."""
 
     NO_VARIANT = "NoVariant"
     """The run has no cell of that variant for this model and hardware."""
@@ -257,7 +260,8 @@ def _look_at(statement: Statement, cell: Cell, seen: Seen, baselines: Mapping[st
     metric = find_metric(statement.metric)
     mine = seen.observed[cell.id]
     if statement.against.bound is not None:
-        return _against_bound(statement, cell, mine, metric, in_metric_unit(statement.against.bound))
+        bound = in_metric_unit(statement.against.bound)
+        return _of_survivors(_against_bound(statement, cell, mine, metric, bound), mine)
     found = _reference_of(statement, cell, seen, baselines)
     if isinstance(found, _Missing):
         start = _start(cell, mine, metric)
@@ -267,11 +271,36 @@ def _look_at(statement: Statement, cell: Cell, seen: Seen, baselines: Mapping[st
     compared = compare(mine, found, metric, margin_of(statement), pairing)
     evidence = _against_results(statement, cell, mine, found, metric, compared)
     if statement.against.variant is not None and compared.method in _UNPAIRED:
-        return _of_one_product(evidence, mine, found, metric)
-    return evidence
+        evidence = _of_one_product(evidence, mine, found, metric)
+    return _of_survivors(evidence, mine, found)
 
 
 _UNPAIRED: Final = (Method.WELCH_ON_SHARDS, Method.WELCH_ON_DEVICES)
+
+
+def _of_survivors(evidence: Evidence, *sides: CellObservations) -> Evidence:
+    """Refuse a Pass by shards that survived where others did not: who fails is not left to chance."""
+    if evidence.verdict == Verdict.FAIL:
+        return evidence
+    failed = (LeftOutReason.OUT_OF_MEMORY, LeftOutReason.FAILED)
+    counts = [
+        f"{left.count} of {side.results} shards of {side.label}: {left.reason.value}"
+        for side in sides
+        for left in side.left_out
+        if left.reason in failed
+    ]
+    if not counts:
+        return evidence
+    if evidence.verdict == Verdict.INCONCLUSIVE:
+        return replace(evidence, p=None)
+    return replace(
+        evidence,
+        verdict=Verdict.INCONCLUSIVE,
+        p=None,
+        reason=Obstacle.SHARDS_FAILED.value,
+        message="; ".join(counts),
+        decides="a run in which these shards succeed",
+    )
 
 
 def _of_one_product(evidence: Evidence, mine: CellObservations, other: CellObservations, metric: Metric) -> Evidence:

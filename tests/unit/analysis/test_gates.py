@@ -137,6 +137,30 @@ class TestAgainstAVariant:
         oom = [measured_result(9.0, variant="fast", outcome="OutOfMemory", series=())]
         assert judged(gate(), base(), cell("fast", oom)).reason == "NoResults"
 
+    @pytest.mark.parametrize("outcome", ["OutOfMemory", "Failed"])
+    @pytest.mark.parametrize("side", ["fast", "base"])
+    def test_shards_that_survived_pass_nothing(self, outcome: str, side: str) -> None:
+        cells = {"base": base(), "fast": fast((9.0, 9.02))}
+        lost = [measured_result(9.0, shard=n, variant=side, outcome=outcome, series=()) for n in (7, 8, 9)]
+        cells[side] = cell(side, [*cells[side].results, *lost])
+        found = judged(gate(), *cells.values())
+        assert (found.verdict, found.reason) == (Verdict.INCONCLUSIVE, "ShardsFailed")
+        (evidence,) = found.evidence
+        count = len(cells[side].results)
+        assert evidence.message == f"3 of {count} shards of wan/gpu/{side}: {outcome}"
+        assert (evidence.p, evidence.decides) == (None, "a run in which these shards succeed")
+        (supported,) = evaluate_hypotheses(
+            Analysis.model_validate({"hypotheses": [gate().model_dump(by_alias=True, include={"name", "metric", "against", "test", "margin"})]}),
+            Seen(tuple(cells.values())),
+            {},
+        )  # fmt: skip
+        assert supported.verdict == Support.INCONCLUSIVE
+
+    def test_shards_that_survived_may_still_fail(self) -> None:
+        lost = measured_result(9.0, shard=9, variant="fast", outcome="OutOfMemory", series=())
+        found = judged(gate(), base(), cell("fast", [*fast((11.0, 11.02, 10.98)).results, lost]))
+        assert (found.verdict, found.reason) == (Verdict.FAIL, "BeyondMargin")
+
     def test_shards_paired_by_node_are_compared_by_node(self) -> None:
         """Nodes differ by 20 %, the variants by 1 %: unpaired nothing is seen, paired it is."""
         nodes = (8.0, 10.0, 12.0, 9.0)
@@ -191,6 +215,11 @@ class TestAgainstABound:
         assert interval is not None
         assert interval.low == pytest.approx(low * 1e6, rel=1e-6)
         assert interval.high == pytest.approx(high * 1e6, rel=1e-6)
+
+    def test_a_bound_is_not_kept_by_those_that_survived(self) -> None:
+        lost = measured_result(9.0, shard=9, outcome="OutOfMemory", series=())
+        found = judged(bounded("11s"), cell("base", [*base().results, lost]))
+        assert (found.verdict, found.reason) == (Verdict.INCONCLUSIVE, "ShardsFailed")
 
     def test_one_process_never_decides(self) -> None:
         samples = [measured_result([10.0 + n / 1000 for n in range(30)])]
