@@ -21,11 +21,11 @@ from vidbench_api.result import BenchmarkResultSpec
 from .comparison import Comparison, Interval, Method, compare
 from .comparison import Verdict as Outcome
 from .distributions import t_quantile, t_upper
-from .intervals import CONFIDENCE, Estimate, estimate
+from .intervals import CONFIDENCE, Estimate, IntervalMethod, estimate
 from .metrics import Margin, Metric, Pairing, Scale, find_metric
 from .multiplicity import holm
 from .observations import CellObservations, LeftOutReason, PromptAndSeed, observe
-from .units import Scope
+from .units import Scope, device_of
 
 SIGNIFICANCE: Final = 0.05
 _MOST_MORE = 60
@@ -448,7 +448,8 @@ def _against_bound(statement: Statement, cell: Cell, mine: CellObservations, met
     below = statement.test == "AtMost"
     passes, fails = (found.high <= bound, found.low > bound) if below else (found.low >= bound, found.high < bound)
     verdict = Verdict.PASS if passes else Verdict.FAIL if fails else Verdict.INCONCLUSIVE
-    start = replace(start, verdict=verdict, p=_p_of_bound(found, bound, below=below))
+    devices = len({device_of(shard) for shard, _ in mine.reading(metric)})
+    start = replace(start, verdict=verdict, p=_p_of_bound(found, bound, devices, below=below))
     if verdict == Verdict.PASS:
         return start
     if verdict == Verdict.FAIL:
@@ -461,11 +462,14 @@ def _against_bound(statement: Statement, cell: Cell, mine: CellObservations, met
     )
 
 
-def _p_of_bound(found: Estimate, bound: float, *, below: bool) -> float | None:
-    """One-sided p of Student's t against "the mean is on the other side of the bound"; None without spread."""
+def _p_of_bound(found: Estimate, bound: float, devices: int, *, below: bool) -> float | None:
+    """One-sided p of Student's t against "the mean is on the other side of the bound"; None without spread.
+
+    `devices` are those of shards that have the metric: each takes a degree of freedom from shards within devices.
+    """
     if found.mean is None or found.low is None or found.high is None or found.high <= found.low:
         return None
-    freedom = found.clusters - (len(found.devices) if found.method.value == "TWithinDevices" else 1)
+    freedom = found.clusters - (devices if found.method == IntervalMethod.T_WITHIN_DEVICES else 1)
     error = (found.high - found.low) / 2 / t_quantile(0.5 + CONFIDENCE / 2, freedom)
     distance = bound - found.mean if below else found.mean - bound
     return t_upper(distance / error, freedom)

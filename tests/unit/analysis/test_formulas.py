@@ -102,6 +102,7 @@ def test_holm_is_statsmodels(count: int) -> None:
 
 def test_a_hypothesis_without_p_still_counts() -> None:
     assert holm({"a": 0.02, "b": None}) == {"a": 0.04, "b": None}
+    assert holm({"a": 0.02, "b": math.nan}) == {"a": 0.04, "b": None}
 
 
 def test_hedges_g_of_a_worked_example() -> None:

@@ -28,6 +28,7 @@ from vidbench_analysis.gates import (
 )
 from vidbench_analysis.metrics import METRICS, Direction, Margin, Pairing
 from vidbench_api.gates import ENERGIES, MEMORIES, TIMES, UNDIRECTED, Analysis, Baseline, Gate, Metric, in_metric_unit
+from vidbench_api.measured import Series, SeriesName, Statistics
 from vidbench_api.result import BenchmarkResultSpec
 
 STEADY = (10.0, 10.02, 9.98, 10.01)
@@ -56,6 +57,11 @@ def fast(means: Sequence[float], **fields: Any) -> Cell:
 
 def base(means: Sequence[float] = STEADY, **fields: Any) -> Cell:
     return cell("base", shards_of(means, variant="base", **fields))
+
+
+def with_series(result: BenchmarkResultSpec, name: SeriesName, values: tuple[int, ...]) -> BenchmarkResultSpec:
+    series = Series(name=name, unit=METRICS[name].unit, statistics=Statistics.of(values), values=values)
+    return result.model_copy(update={"series": (*result.series, series)})
 
 
 def judged(statement: Gate, *cells: Cell, **seen: Any) -> GateVerdict:
@@ -331,6 +337,19 @@ class TestHypotheses:
         together = self.judged({"hypotheses": claims}, base())
         assert together["h0"].verdict == Support.INCONCLUSIVE
         assert together["h0"].reason == "NotSignificant"
+
+    def test_shards_without_the_metric_take_no_freedom_from_those_that_have_it(self) -> None:
+        """Two GPUs have energy, two shards each; others, which have none, change nothing about it."""
+        joules = ((1, "A", 100_000), (2, "A", 100_500), (3, "B", 100_200), (4, "B", 100_100))
+        measured = [with_series(measured_result(10.0, shard=n, gpu=gpu), SeriesName.ENERGY, (value,)) for n, gpu, value in joules]  # fmt: skip
+        without = [measured_result(10.0 + n / 1000, shard=n, gpu=f"other-{n}") for n in (5, 6)]
+        claims = [self.claim("e", metric="energy", against={"bound": "101J"}), self.claim("l", against={"bound": "12s"})]  # fmt: skip
+        plain = {"hypotheses": claims, "correction": "None"}
+        alone, found = (self.judged(plain, cell("base", results))["e"] for results in (measured, [*measured, *without]))
+        assert alone.evidence[0].p is not None
+        assert found.evidence[0].p == pytest.approx(alone.evidence[0].p, rel=1e-9)
+        corrected = self.judged({"hypotheses": claims}, cell("base", [*measured, *without]))
+        assert corrected["l"].verdict == Support.SUPPORTED
 
     def test_no_worse_has_the_p_of_a_shifted_welch_test(self) -> None:
         claim = self.claim("a", against={"variant": "base"}, test="NoWorseThan", margin="2%")
