@@ -18,7 +18,7 @@ from typing import Final
 from vidbench_api.gates import Analysis, Baseline, Gate, Hypothesis, Statement, in_metric_unit
 from vidbench_api.result import BenchmarkResultSpec
 
-from .comparison import Comparison, Interval, Method, compare
+from .comparison import Comparison, Interval, Method, Reason, compare
 from .comparison import Verdict as Outcome
 from .distributions import t_quantile, t_upper
 from .intervals import CONFIDENCE, Estimate, IntervalMethod, estimate
@@ -440,6 +440,10 @@ def _against_bound(statement: Statement, cell: Cell, mine: CellObservations, met
     if found.mean is None:
         reason = "NoResults" if not mine.shards else "NotMeasured"
         return replace(start, reason=reason, decides="a shard that succeeds, is valid and has this metric")
+    bases = {reading.basis for _, reading in mine.reading(metric)}
+    if len(bases) > 1:
+        text = " and ".join(sorted(bases))
+        return replace(start, reason=Reason.DIFFERENT_BASIS.value, message=text, decides="results on the same basis")
     if found.within_process or found.low is None or found.high is None:
         alone = "OneShard" if found.within_process else found.reason
         start = replace(start, found=Interval(found.mean), reason=alone)

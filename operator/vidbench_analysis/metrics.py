@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from vidbench_api.measured import SeriesName
+from vidbench_api.names import Comparability
 from vidbench_api.result import BenchmarkResultSpec
 
 
@@ -163,10 +164,14 @@ def _carbon(result: BenchmarkResultSpec) -> Reading | Absent:
 
 
 def _memory(result: BenchmarkResultSpec) -> Reading | Absent:
+    """Read the device's memory; the host's only where the host is the device. Of a service ours is only the client's."""
     memory = result.memory
-    if memory is not None and memory.device is not None:
+    if memory is None or result.comparability == Comparability.SERVICE:
+        return _once(result, None, "memory")
+    if memory.device is not None:
         return _once(result, memory.device, "memory", basis="device")
-    return _once(result, memory.host if memory else None, "memory", basis="host")
+    is_cpu = result.environment is not None and result.environment.device == "cpu"
+    return _once(result, memory.host if is_cpu else None, "memory", basis="host")
 
 
 def _load(result: BenchmarkResultSpec) -> Reading | Absent:
@@ -231,7 +236,7 @@ def _all() -> Mapping[str, Metric]:
             "memory",
             "bytes",
             _L,
-            "Peak used on the device, as its driver says; else of the worker on its host.",
+            "Peak used on the device, as its driver says; on a CPU of the worker on its host.",
             _memory,
         ),
         ("videosPerHour", "perHour", _H, "Videos of one shard, one after the other.", _videos_per_hour),

@@ -227,6 +227,13 @@ class TestAgainstABound:
         found = judged(bounded("11s"), cell("base", [*base().results, lost]))
         assert (found.verdict, found.reason) == (Verdict.INCONCLUSIVE, "ShardsFailed")
 
+    def test_memory_of_devices_and_of_hosts_is_not_one_figure(self) -> None:
+        kinds = (("cpu", {"host": 2**30}), ("NVIDIA H100", {"device": 2**31}), ("cpu", {"host": 2**30 + 1}))
+        results = [measured_result(10.0, shard=n, device=on, memory=held) for n, (on, held) in enumerate(kinds, 1)]
+        found = judged(bounded("24GiB", metric="memory"), cell("base", results))
+        assert (found.verdict, found.reason) == (Verdict.INCONCLUSIVE, "DifferentBasis")
+        assert found.evidence[0].message == "device and host"
+
     def test_one_process_never_decides(self) -> None:
         samples = [measured_result([10.0 + n / 1000 for n in range(30)])]
         found = judged(bounded("20s"), cell("base", samples))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from support.builders import Scene, latencies
 
 from vidbench_analysis.metrics import METRICS, find_metric
@@ -29,6 +30,28 @@ def test_a_valid_result_counts_with_its_samples_and_where_it_ran() -> None:
     assert (shard.device, cell.products) == ("GPU-1", ("NVIDIA H100 80GB HBM3",))
     assert set(shard.readings) | set(shard.absent) == set(METRICS)
     assert cell.left_out == ()
+
+
+@pytest.mark.parametrize(
+    ("device", "comparability", "memory", "basis"),
+    [
+        ("NVIDIA H100", Comparability.DEVICE, Memory(device=7, host=9), "device"),
+        ("NVIDIA H100", Comparability.DEVICE, Memory(host=9), None),
+        ("cpu", Comparability.DEVICE, Memory(host=9), "host"),
+        ("cpu", Comparability.SERVICE, Memory(host=9), None),
+        ("cpu", Comparability.SERVICE, None, None),
+        (None, Comparability.DEVICE, Memory(host=9), None),
+    ],
+)
+def test_memory_is_of_what_generates(
+    device: str | None, comparability: Comparability, memory: Memory | None, basis: str | None
+) -> None:
+    """The memory of a host counts only where it is the device, and that of a service's client never."""
+    environment = None if device is None else Environment(device=device)
+    (shard,) = observe([result(environment=environment, memory=memory, comparability=comparability)]).shards
+    found = shard.readings.get("memory")
+    assert (found.basis if found else None) == basis
+    assert shard.absent.get("memory") == (None if basis else "not_measured")
 
 
 def test_what_does_not_count_is_named_with_its_reason() -> None:
