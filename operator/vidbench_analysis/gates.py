@@ -24,7 +24,7 @@ from .distributions import t_quantile, t_upper
 from .intervals import CONFIDENCE, Estimate, IntervalMethod, estimate
 from .metrics import Margin, Metric, Pairing, Scale, find_metric
 from .multiplicity import holm
-from .observations import CellObservations, LeftOutReason, PromptAndSeed, observe
+from .observations import CellObservations, LeftOutReason, PromptAndSeed, counts, observe
 from .units import Scope, device_of
 
 SIGNIFICANCE: Final = 0.05
@@ -105,6 +105,7 @@ class Seen:
 
     `baselines` has what the ledger holds for each baseline, of whatever cell; `unread` names those of which not all was
     read, with TooManyResults or NotReadable. `samples` are those of the run's request: from there prompts are known.
+    `run_uid` is of the run itself: results of other runs in its cells were reused.
     """
 
     cells: tuple[Cell, ...]
@@ -112,6 +113,7 @@ class Seen:
     unread: Mapping[str, str] = field(default_factory=dict)
     samples: Sequence[PromptAndSeed] = ()
     pairing: Pairing = Pairing.NONE
+    run_uid: str | None = None
 
     @cached_property
     def observed(self) -> Mapping[str, CellObservations]:
@@ -283,13 +285,13 @@ def _of_survivors(evidence: Evidence, *sides: CellObservations) -> Evidence:
     if evidence.verdict == Verdict.FAIL:
         return evidence
     failed = (LeftOutReason.OUT_OF_MEMORY, LeftOutReason.FAILED)
-    counts = [
+    lost = [
         f"{left.count} of {side.results} shards of {side.label}: {left.reason.value}"
         for side in sides
         for left in side.left_out
         if left.reason in failed
     ]
-    if not counts:
+    if not lost:
         return evidence
     if evidence.verdict == Verdict.INCONCLUSIVE:
         return replace(evidence, p=None)
@@ -298,7 +300,7 @@ def _of_survivors(evidence: Evidence, *sides: CellObservations) -> Evidence:
         verdict=Verdict.INCONCLUSIVE,
         p=None,
         reason=Obstacle.SHARDS_FAILED.value,
-        message="; ".join(counts),
+        message="; ".join(lost),
         decides="a run in which these shards succeed",
     )
 
@@ -356,17 +358,26 @@ def _unread(name: str, why: Obstacle) -> _Missing:
 
 
 def _matching(baseline: Baseline, cell: Cell, seen: Seen) -> CellObservations | _Missing:
-    """Return what a baseline has for a cell: results of its names, but for the one that `across` lets differ."""
-    mine = {result.run.uid for result in cell.results}
+    """Return what a baseline has for a cell: results of its names, but for the one that `across` lets differ.
+
+    What the cell reused from the baseline stands on one side only; a cell that is the baseline is compared with itself.
+    """
     names = _names(baseline, cell.model, cell.hardware, cell.variant)
-    found = [
+    matches = [
         result
         for result in seen.baselines.get(baseline.name, ())
         if result.rung is None
-        and result.run.uid not in mine
+        and result.run.uid != seen.run_uid
         and _names(baseline, result.cell.model, result.cell.hardware, result.cell.variant) == names
     ]
     label = f"baseline {baseline.name} of {cell.label}"
+    mine = {_process_of(result) for result in cell.results if counts(result)}
+    found = [result for result in matches if _process_of(result) not in mine]
+    if matches and not found:
+        if seen.run_uid is not None and mine == {_process_of(result) for result in matches}:
+            return seen.observed[cell.id]
+        text = f"{label}: what matches are results that this cell has reused, and nothing else"
+        return _Missing(Obstacle.NO_BASELINE, text, "reuse.policy: Never, or more results in the baseline")
     if not found:
         text = f"{label}: no valid result of a shard that succeeded has its labels and these names"
         return _Missing(Obstacle.NO_BASELINE, text, "results of that cell with the baseline's labels")
@@ -375,6 +386,10 @@ def _matching(baseline: Baseline, cell: Cell, seen: Seen) -> CellObservations | 
         text = f"{label}: {', '.join(others[:3])} match"
         return _Missing(Obstacle.AMBIGUOUS_BASELINE, text, "a selector that matches one of them")
     return _same_kind(baseline, cell, found, label) or _observed(cell, found, seen, label)
+
+
+def _process_of(result: BenchmarkResultSpec) -> tuple[str, str, int]:
+    return result.run.uid, result.cell.id, result.shard
 
 
 def _names(baseline: Baseline, model: str, hardware: str, variant: str) -> tuple[str, ...]:

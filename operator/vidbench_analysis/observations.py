@@ -168,6 +168,11 @@ def observe(
     )
 
 
+def counts(result: BenchmarkResultSpec) -> bool:
+    """Return whether a result counts by itself: it succeeded, is Valid, timed something, and was not measured again."""
+    return _why_not(result) is None
+
+
 _OUTCOMES: Mapping[Outcome, LeftOutReason] = {
     Outcome.OUT_OF_MEMORY: LeftOutReason.OUT_OF_MEMORY,
     Outcome.FAILED: LeftOutReason.FAILED,

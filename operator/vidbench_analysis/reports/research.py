@@ -236,6 +236,7 @@ def _tests(study: Study) -> Iterable[Block]:
         baselines=study.baselines,
         samples=study.samples,
         pairing=Pairing(study.spec.measurement.pairing),
+        run_uid=study.uid,
     )
     baselines = {baseline.name: baseline for baseline in study.spec.baselines}
     verdicts = evaluate_hypotheses(analysis, seen, baselines)

@@ -131,6 +131,7 @@ def judge(spec: BenchmarkRunSpec, document: RequestDocument, rows: Sequence[Cell
         unread=ledger.unread,
         samples=document.samples(),
         pairing=Pairing(spec.measurement.pairing),
+        run_uid=document.run.uid,
     )
     baselines = {baseline.name: baseline for baseline in spec.baselines}
     verdicts = [analysis.evaluate_gate(gate, seen, baselines) for gate in spec.gates]

@@ -255,7 +255,7 @@ class TestAgainstABaseline:
     def judged(
         self, results: Results, baseline: Baseline | None = None, cell_: Cell | None = None, **seen: Any
     ) -> GateVerdict:
-        seen_ = Seen((cell_ or base(),), {"old": tuple(results)}, **seen)
+        seen_ = Seen((cell_ or base(),), {"old": tuple(results)}, run_uid="uid-of-this", **seen)
         return evaluate_gate(self.OLD, seen_, {"old": baseline or Baseline(name="old")})
 
     def test_results_of_the_same_names_are_compared(self) -> None:
@@ -298,6 +298,31 @@ class TestAgainstABaseline:
         found = self.judged(results)
         assert (found.verdict, found.reason) == (Verdict.INCONCLUSIVE, reason)
         assert found.evidence[0].decides
+
+    def test_a_reused_result_is_taken_from_the_baseline_and_not_the_rest_of_its_run(self) -> None:
+        march = shards_of((9.0, 9.02, 8.98, 9.01), run="march")
+        found = self.judged(march, cell_=cell("base", [march[0], *shards_of(STEADY[1:])]))
+        assert found.evidence[0].against_shards == 3
+        slow = shards_of((10.0, 10.02, 9.98), run="this")
+        assert self.judged(march, cell_=cell("base", slow)).verdict == Verdict.FAIL
+
+    def test_a_cell_that_is_the_baseline_passes(self) -> None:
+        march = shards_of(STEADY, run="march")
+        (evidence,) = self.judged(march, cell_=cell("base", march)).evidence
+        assert evidence.verdict == Verdict.PASS
+        assert evidence.compared is not None
+        assert (evidence.compared.verdict, evidence.compared.reason) == ("Identical", "SameResults")
+
+    @pytest.mark.parametrize("more", [shards_of((20.0, 20.02)), shards_of((20.0, 20.02), run="april")])
+    def test_a_cell_that_is_more_than_the_baseline_does_not(self, more: Results) -> None:
+        march = shards_of(STEADY, run="march")
+        found = self.judged(march, cell_=cell("base", [*march, *more]))
+        assert (found.verdict, found.reason) == (Verdict.INCONCLUSIVE, "NoBaseline")
+        assert "results that this cell has reused" in (found.evidence[0].message or "")
+
+    def test_other_cells_of_the_run_are_no_baseline(self) -> None:
+        found = self.judged(shards_of(STEADY, variant="v0"), Baseline(name="old", across="Variant"))
+        assert found.reason == "NoBaseline"
 
     def test_two_models_are_no_baseline_of_one(self) -> None:
         results = [*shards_of(STEADY, run="old", model="a"), *shards_of(STEADY, run="old", model="b")]
