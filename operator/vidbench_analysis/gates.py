@@ -61,10 +61,10 @@ class Obstacle(StrEnum):
     """Results of several names match, where one may differ."""
 
     OTHER_CLIP = "OtherClip"
-    """The baseline made clips of another size."""
+    """The baseline made clips of another size, or in another number of steps."""
 
     OTHER_DEVICE = "OtherDevice"
-    """The baseline ran on another product, and `across` does not say that it may; or variants of the run did, unpaired."""
+    """The baseline ran on another product, or on more GPUs a shard, and `across` does not say that it may; or variants of the run did, unpaired."""
 
     TOO_MANY_RESULTS = "TooManyResults"
     """The baseline's labels match more than is read."""
@@ -399,14 +399,12 @@ def _names(baseline: Baseline, model: str, hardware: str, variant: str) -> tuple
 
 def _same_kind(baseline: Baseline, cell: Cell, found: Sequence[BenchmarkResultSpec], label: str) -> _Missing | None:
     """Refuse a baseline that differs in what no name says."""
-    clips = [{_clip(result) for result in side if result.clip is not None} for side in (cell.results, found)]
+    sides = [[result for result in side if counts(result)] for side in (cell.results, found)]
+    clips = [{_clip(result) for result in side if result.clip is not None} for side in sides]
     if baseline.across != "Variant" and all(clips) and len(clips[0] | clips[1]) > 1:
         text = f"{label}: its clips are {_either(clips[1])}, not {_either(clips[0])}"
-        return _Missing(Obstacle.OTHER_CLIP, text, "a baseline of clips of this size")
-    devices = [
-        {result.environment.device for result in side if result.environment is not None}
-        for side in (cell.results, found)
-    ]
+        return _Missing(Obstacle.OTHER_CLIP, text, "a baseline of clips of this size in as many steps")
+    devices = [{_devices(result) for result in side if result.environment is not None} for side in sides]
     if baseline.across != "Hardware" and all(devices) and devices[0] != devices[1]:
         text = f"{label}: it ran on {_either(devices[1])}, not on {_either(devices[0])}"
         return _Missing(Obstacle.OTHER_DEVICE, text, "a baseline on this product, or across: Hardware")
@@ -415,7 +413,15 @@ def _same_kind(baseline: Baseline, cell: Cell, found: Sequence[BenchmarkResultSp
 
 def _clip(result: BenchmarkResultSpec) -> str:
     clip = result.clip
-    return f"{clip.width}x{clip.height}x{clip.frames_requested}" if clip is not None else ""
+    return f"{clip.width}x{clip.height}x{clip.frames_requested} in {clip.steps} steps" if clip is not None else ""
+
+
+def _devices(result: BenchmarkResultSpec) -> str:
+    """Return the product that a shard had, and how many of them."""
+    found = result.environment
+    if found is None:
+        return ""
+    return f"{found.device_count} x {found.device}" if found.device_count > 1 else found.device
 
 
 def _either(words: Iterable[str | None]) -> str:

@@ -28,10 +28,11 @@ from vidbench_analysis.gates import (
 )
 from vidbench_analysis.metrics import METRICS, Direction, Margin, Pairing
 from vidbench_api.gates import ENERGIES, MEMORIES, TIMES, UNDIRECTED, Analysis, Baseline, Gate, Metric, in_metric_unit
-from vidbench_api.measured import Series, SeriesName, Statistics
+from vidbench_api.measured import Environment, Series, SeriesName, Statistics
 from vidbench_api.result import BenchmarkResultSpec
 
 STEADY = (10.0, 10.02, 9.98, 10.01)
+TWO_GPUS = Environment(device="NVIDIA H100", device_count=2)
 Results = Sequence[BenchmarkResultSpec]
 
 
@@ -291,6 +292,8 @@ class TestAgainstABaseline:
             pytest.param(shards_of((10.0,), run="old"), "OneShard", id="one shard"),
             pytest.param(shards_of(STEADY, run="old", device="NVIDIA H200"), "OtherDevice", id="on another GPU"),
             pytest.param(shards_of(STEADY, run="old", clip={"height": 720, "width": 1280, "frames_requested": 33, "steps": 30}), "OtherClip", id="another clip"),
+            pytest.param(shards_of(STEADY, run="old", clip={"height": 480, "width": 832, "frames_requested": 33, "steps": 4}), "OtherClip", id="in fewer steps"),
+            pytest.param(shards_of(STEADY, run="old", environment=TWO_GPUS), "OtherDevice", id="on two GPUs a shard"),
             pytest.param(shards_of(STEADY, run="old", comparability="Service"), "DifferentKind", id="of a service"),
         ],
     )  # fmt: skip
@@ -323,6 +326,11 @@ class TestAgainstABaseline:
     def test_other_cells_of_the_run_are_no_baseline(self) -> None:
         found = self.judged(shards_of(STEADY, variant="v0"), Baseline(name="old", across="Variant"))
         assert found.reason == "NoBaseline"
+
+    def test_an_invalid_shard_on_another_product_takes_no_baseline_away(self) -> None:
+        invalid = measured_result(1.0, shard=9, device="NVIDIA A100", validity={"state": "Invalid", "reasons": ["Throttled"]})  # fmt: skip
+        found = self.judged(shards_of(STEADY, run="old"), cell_=cell("base", [*base().results, invalid]))
+        assert found.verdict == Verdict.PASS
 
     def test_two_models_are_no_baseline_of_one(self) -> None:
         results = [*shards_of(STEADY, run="old", model="a"), *shards_of(STEADY, run="old", model="b")]
