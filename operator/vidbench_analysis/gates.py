@@ -166,7 +166,7 @@ class GateVerdict:
 
 @dataclass(frozen=True)
 class HypothesisVerdict:
-    """What came of a hypothesis, with every cell that it is about."""
+    """What came of a hypothesis, with every cell that it is about: Pass where its p, corrected, is significant."""
 
     hypothesis: Hypothesis
     verdict: Support
@@ -231,12 +231,27 @@ def _together(evidence: tuple[Evidence, ...]) -> tuple[Verdict, tuple[Evidence, 
 
 
 def _supported(hypothesis: Hypothesis, evidence: tuple[Evidence, ...]) -> HypothesisVerdict:
-    verdict, _, reason = _together(evidence)
-    if verdict == Verdict.FAIL:
-        return HypothesisVerdict(hypothesis, Support.REFUTED, evidence, reason)
-    if evidence and all(_is_significant(entry) for entry in evidence):
-        return HypothesisVerdict(hypothesis, Support.SUPPORTED, evidence)
-    return HypothesisVerdict(hypothesis, Support.INCONCLUSIVE, evidence, reason or "NotSignificant")
+    verdict, evidence, reason = _together(tuple(map(_by_significance, evidence)))
+    return HypothesisVerdict(hypothesis, _SUPPORT[verdict], evidence, reason)
+
+
+_SUPPORT: Final[Mapping[Verdict, Support]] = {
+    Verdict.PASS: Support.SUPPORTED,
+    Verdict.FAIL: Support.REFUTED,
+    Verdict.INCONCLUSIVE: Support.INCONCLUSIVE,
+}
+
+
+def _by_significance(entry: Evidence) -> Evidence:
+    """Return the evidence with the verdict that its p gives, where it is not refuted by its interval."""
+    if entry.verdict == Verdict.FAIL:
+        return entry
+    if _is_significant(entry):
+        return replace(entry, verdict=Verdict.PASS, reason=None, message=None, decides=None)
+    if entry.verdict == Verdict.PASS:
+        text = "more shards: the corrected p is not below 0.05"
+        return replace(entry, verdict=Verdict.INCONCLUSIVE, reason="NotSignificant", decides=text)
+    return entry
 
 
 def _is_significant(entry: Evidence) -> bool:

@@ -288,6 +288,9 @@ def _sorted(statement: Statement, evidence: Iterable[analysis.Evidence]) -> list
 
     def key(entry: analysis.Evidence) -> tuple[int, float, str]:
         value = entry.found.value if entry.found is not None else 0.0
+        if statement.test == "NoWorseThan" and entry.compared is not None and entry.compared.worsening is not None:
+            # Of metrics of which more is better the change says the contrary.
+            value = entry.compared.worsening.value
         badness = -abs(value) if statement.test == "Equivalent" else sign * value
         return _ORDER.index(entry.verdict), badness, entry.cell.id
 

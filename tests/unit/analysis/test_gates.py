@@ -378,6 +378,20 @@ class TestHypotheses:
         assert together["h0"].verdict == Support.INCONCLUSIVE
         assert together["h0"].reason == "NotSignificant"
 
+    @pytest.mark.parametrize(
+        ("bound", "claims", "cells"),
+        [("10.013s", 1, Verdict.PASS), ("10.018s", 8, Verdict.INCONCLUSIVE)],
+        ids=["significant, interval holds the bound", "interval below the bound, corrected away"],
+    )
+    def test_cells_say_what_the_hypothesis_says(self, bound: str, claims: int, cells: Verdict) -> None:
+        named = [self.claim(f"h{number}", against={"bound": bound}) for number in range(claims)]
+        found = self.judged({"hypotheses": named}, base((10.0, 10.01, 9.985, 10.002)))["h0"]
+        (evidence,) = found.evidence
+        assert evidence.verdict == cells
+        assert evidence.p is not None
+        assert (found.verdict == Support.SUPPORTED) is (evidence.p < 0.05) is (cells == Verdict.PASS)
+        assert (evidence.reason is None) is (evidence.decides is None) is (cells == Verdict.PASS)
+
     def test_shards_without_the_metric_take_no_freedom_from_those_that_have_it(self) -> None:
         """Two GPUs have energy, two shards each; others, which have none, change nothing about it."""
         joules = ((1, "A", 100_000), (2, "A", 100_500), (3, "B", 100_200), (4, "B", 100_100))

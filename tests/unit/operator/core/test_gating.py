@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from support.builders import NOW, Scene, latencies, observed_run, run_spec
 
+from vidbench_api.figures import Figures
 from vidbench_api.identity import result_name
 from vidbench_api.measured import Environment
 from vidbench_api.names import ConditionReason, Outcome, RowPhase, RunPhase, Validity
@@ -267,3 +268,31 @@ def test_stating_something_is_gates_or_hypotheses() -> None:
     )
     assert MOST_BASELINE_RESULTS >= 600, "a whole run is a baseline"
     assert replace(stage().run).spec.gates
+
+
+def test_the_worst_cell_comes_first_where_more_is_better() -> None:
+    gate = GATE | {"metric": "videosPerHour"}
+    scene, results = measured(
+        stage(variants=["base", "fast", "slow"], gates=[gate]), base=STEADY, fast=(10.5, 10.52, 10.48), slow=SLOW
+    )
+    results = {
+        name: spec.model_copy(
+            update={"figures": Figures.model_construct(videos_per_hour=3.6e9 / spec.series[0].statistics.mean)}
+        )
+        for name, spec in results.items()
+    }
+    (found,) = end(scene, results).gates
+    assert [entry.cell for entry in found.evidence] == [
+        scene.cell_of("wan", variant=name).id for name in ("slow", "fast")
+    ]
+    assert "/slow: " in found.message
+
+
+def test_a_supported_hypothesis_counts_the_cells_that_support_it() -> None:
+    """One-sided 5 % is met where the two-sided interval of 95 % still holds the bound."""
+    claim = {"name": "h", "metric": "latency", "against": {"bound": "10.013s"}, "test": "AtMost", "where": {"variants": ["base"]}}  # fmt: skip
+    scene, results = measured(stage(4, analysis={"hypotheses": [claim]}), base=(10.0, 10.01, 9.985, 10.002), fast=(9.0, 9.1, 9.2, 9.3))  # fmt: skip
+    (found,) = end(scene, results).hypotheses
+    assert (found.verdict, found.supported, found.cells) == ("Supported", 1, 1)
+    assert "1 of 1 cells pass" in found.message
+    assert [entry.verdict for entry in found.evidence] == ["Pass"]
