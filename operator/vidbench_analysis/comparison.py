@@ -266,6 +266,7 @@ _DECIDES: Mapping[Reason, str] = {
     Reason.PROMPTS_UNKNOWN: "the request documents of the results: they say which sample has which prompt",
     Reason.DIFFERENT_KIND: "results of the same kind",
     Reason.DIFFERENT_BASIS: "results on the same basis",
+    Reason.NOT_POSITIVE: "figures above zero",
 }
 
 

@@ -483,6 +483,8 @@ def _against_bound(statement: Statement, cell: Cell, mine: CellObservations, met
     if found.within_process or found.low is None or found.high is None:
         alone = "OneShard" if found.within_process else found.reason
         start = replace(start, found=Interval(found.mean), reason=alone)
+        if metric.pairing == Pairing.PROMPT:
+            return replace(start, decides="3 prompts or more: one does not say how much another one differs")
         return replace(start, decides="3 shards or more: one process does not say how much another one differs")
     start = replace(start, found=Interval(found.mean, found.low, found.high))
     below = statement.test == "AtMost"
@@ -498,7 +500,7 @@ def _against_bound(statement: Statement, cell: Cell, mine: CellObservations, met
     return replace(
         start,
         reason=Obstacle.INTERVAL_HOLDS_BOUND.value,
-        decides=_advice(more_shards(found.clusters, half, abs(found.mean - bound))),
+        decides=_advice(more_shards(found.clusters, half, abs(found.mean - bound)), metric),
     )
 
 
@@ -539,6 +541,13 @@ def _against_results(
     if compared.verdict == Outcome.IDENTICAL:
         return replace(start, verdict=Verdict.PASS)
     change = start.found
+    if relative and compared.method != Method.NONE and (change is None or change.low is None or change.high is None):
+        return replace(
+            start,
+            reason=Reason.NOT_POSITIVE.value,
+            message="what it is compared with is zero or may be: there is no share of that",
+            decides="a margin in the metric's unit",
+        )
     if margin is None or change is None or change.low is None or change.high is None:
         reason = compared.reason.value if compared.reason else Obstacle.INTERVAL_HOLDS_MARGIN.value
         return replace(start, reason=reason, message=compared.message, decides=compared.decides)
@@ -557,7 +566,7 @@ def _against_results(
     return replace(
         start,
         reason=Obstacle.INTERVAL_HOLDS_MARGIN.value,
-        decides=_advice(more_shards(min(compared.units), half, distance)),
+        decides=_advice(more_shards(min(compared.units), half, distance), metric),
     )
 
 
@@ -593,7 +602,8 @@ def _equivalent(compared: Comparison, change: Interval, margin: Margin, metric: 
     return (Verdict.FAIL if beyond else Verdict.INCONCLUSIVE), distance
 
 
-def _advice(more: int | None) -> str:
+def _advice(more: int | None, metric: Metric) -> str:
+    what = "prompts" if metric.pairing == Pairing.PROMPT else "shards"
     if more is None:
-        return "more shards: what was seen is close to the margin or bound"
-    return f"about {more} more shards of each cell, at the spread that was seen"
+        return f"more {what}: what was seen is close to the margin or bound"
+    return f"about {more} more {what} of each cell, at the spread that was seen"

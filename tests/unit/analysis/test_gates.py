@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, get_args
 
 import pytest
@@ -28,12 +29,17 @@ from vidbench_analysis.gates import (
 )
 from vidbench_analysis.metrics import METRICS, Direction, Margin, Pairing
 from vidbench_api.gates import ENERGIES, MEMORIES, TIMES, UNDIRECTED, Analysis, Baseline, Gate, Metric, in_metric_unit
-from vidbench_api.measured import Environment, Series, SeriesName, Statistics
+from vidbench_api.measured import Environment, QualityFacts, Series, SeriesName, Statistics
 from vidbench_api.result import BenchmarkResultSpec
 
 STEADY = (10.0, 10.02, 9.98, 10.01)
 TWO_GPUS = Environment(device="NVIDIA H100", device_count=2)
 Results = Sequence[BenchmarkResultSpec]
+
+
+@dataclass(frozen=True)
+class Prompted:
+    prompt: str
 
 
 def gate(**fields: Any) -> Gate:
@@ -341,6 +347,39 @@ class TestAgainstABaseline:
     def test_a_baseline_that_was_not_read_to_its_end_is_inconclusive(self, why: str) -> None:
         found = self.judged(shards_of(STEADY, run="old"), unread={"old": why})
         assert (found.verdict, found.reason) == (Verdict.INCONCLUSIVE, why)
+
+
+class TestQuality:
+    @staticmethod
+    def frames(variant: str, counts: tuple[int, ...]) -> Cell:
+        quality = QualityFacts.model_construct(comparable=True, reason=None)
+        result = measured_result((10.0,) * len(counts), variant=variant, quality=None)
+        seen = with_series(result, SeriesName.BLACK_FRAMES, counts).model_copy(update={"quality": quality})
+        return cell(variant, [seen])
+
+    @staticmethod
+    def prompts(ids: str) -> tuple[Prompted, ...]:
+        return tuple(map(Prompted, ids))
+
+    @pytest.mark.parametrize("counts", [(5, 5, 5, 5), (5, 6, 7, 5)])
+    def test_there_is_no_share_of_zero(self, counts: tuple[int, ...]) -> None:
+        cells = self.frames("base", (0, 0, 0, 0)), self.frames("fast", counts)
+        found = judged(gate(metric="blackFrames"), *cells, samples=self.prompts("abcd"))
+        assert (found.verdict, found.reason) == (Verdict.INCONCLUSIVE, "NotPositive")
+        assert found.evidence[0].decides == "a margin in the metric's unit"
+        absolute = judged(gate(metric="blackFrames", margin="1"), *cells, samples=self.prompts("abcd"))
+        assert absolute.verdict == Verdict.FAIL
+
+    @pytest.mark.parametrize(
+        ("ids", "reason", "decides"),
+        [
+            ("aaaa", "OnePrompt", "3 prompts or more: one does not say how much another one differs"),
+            ("abcd", "IntervalHoldsBound", "about 5 more prompts of each cell, at the spread that was seen"),
+        ],
+    )
+    def test_prompts_decide_where_prompts_are_the_units(self, ids: str, reason: str, decides: str) -> None:
+        found = judged(bounded("7", metric="blackFrames"), self.frames("fast", (5, 2, 7, 5)), samples=self.prompts(ids))
+        assert (found.reason, found.evidence[0].decides) == (reason, decides)
 
 
 class TestHypotheses:
