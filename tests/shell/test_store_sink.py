@@ -150,3 +150,18 @@ async def test_what_nobody_offered_is_found_within_the_hour() -> None:
     scene.ledger.append(document(1))
     await scene.for_seconds(PERIOD_SECONDS + 10)
     assert len(scene.stored) == 1
+
+
+@in_virtual_time
+async def test_results_that_keep_coming_do_not_put_the_hourly_reading_off() -> None:
+    scene = Scene()
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(scene.sink.run())
+        await asyncio.sleep(10)
+        scene.ledger.append(document(1))
+        for number in range(100, 100 + 12):
+            await asyncio.sleep(PERIOD_SECONDS / 4)
+            scene.create(number)
+        running.cancel()
+    assert "uid-1" in scene.stored
+    assert scene.reads == 4

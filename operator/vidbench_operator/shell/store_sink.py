@@ -71,6 +71,8 @@ class StoreSink:
         self._missing = 1
         """Counted up whenever the ledger may hold what the store does not; what was read up to a number is in it."""
         self._read = 0
+        self._read_at = 0.0
+        """When the ledger was last read to its end, on the loop's clock."""
         self._up: bool | None = None
         """None before the first write."""
         self._tell()
@@ -122,8 +124,10 @@ class StoreSink:
         while not self._may_act() or self.is_complete:
             self._wake.clear()
             acting = self._may_act()
+            # From the last reading, not from the last result: on a busy operator that would put it off for ever.
+            due = max(0.0, self._read_at + PERIOD_SECONDS - asyncio.get_running_loop().time())
             try:
-                async with asyncio.timeout(PERIOD_SECONDS if acting else _FIRST_RETRY_SECONDS):
+                async with asyncio.timeout(due if acting else _FIRST_RETRY_SECONDS):
                     await self._wake.wait()
             except TimeoutError:
                 if acting:
@@ -151,7 +155,7 @@ class StoreSink:
         if batch or not listed:
             # With an empty ledger too: otherwise nobody would have asked whether the store is there.
             await self._write(batch)
-        self._read = missing
+        self._read, self._read_at = missing, asyncio.get_running_loop().time()
         _log.info("the store has the whole ledger", results=listed + len(batch))
 
     async def _write(self, batch: list[Document]) -> None:
