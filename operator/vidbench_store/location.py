@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ from sqlalchemy.exc import ArgumentError
 
 ENV_STORE_URL: Final = "VIDBENCH_STORE_URL"
 _FILE_NAME: Final = "ledger.sqlite"
+_MEANT_FOR_POSTGRESQL: Final = re.compile(r"^(postgres|sqlite|jdbc:)[\w+]*:|\b(host|hostaddr|user|password|dbname)\s*=|:[^/]*@", re.I)
+"""A URL that lost a slash, libpq's words and values, a user with a password: what is no path, but may hold a password."""
+
 _POSTGRESQL: Final = frozenset({"postgresql", "postgres", "postgresql+psycopg"})
 
 
@@ -48,8 +52,17 @@ def find_location(given: str | None = None, environment: Mapping[str, str] | Non
 
 
 def parse_location(text: str) -> Location:
-    """Return the place of a URL `postgresql://...` or `sqlite:///PATH`, or of a path. Raises StoreError."""
+    """Return the place of a URL `postgresql://...` or `sqlite:///PATH`, or of a path. Raises StoreError.
+
+    White space around it is none of it: a Secret made from a file ends in a newline.
+    """
+    text = text.strip()
+    if not text:
+        raise StoreError(_explain("no store was given"))
     if "://" not in text:
+        if _MEANT_FOR_POSTGRESQL.search(text):
+            # As the name of a file it would be made, and shown, password and all.
+            raise StoreError(_explain("what was given is no URL, and no path either"))
         return _sqlite(Path(text).expanduser())
     try:
         url = make_url(text)

@@ -68,6 +68,8 @@ def test_tables_of_another_version_are_not_touched(location: Location) -> None:
         ("/mine", {"VIDBENCH_STORE_URL": "sqlite:////srv/l.db"}, "SQLite /mine"),
         ("postgres://u:secret@db:5433/led?sslmode=require&password=secret", {}, "PostgreSQL led at db:5433"),
         ("postgresql:///led", {}, "PostgreSQL led at local socket"),
+        (None, {"VIDBENCH_STORE_URL": "postgresql://u:secret@db/led\n"}, "PostgreSQL led at db"),
+        ("/data/user@example.org/l.sqlite", {}, "SQLite /data/user@example.org/l.sqlite"),
     ],
 )
 def test_where_a_store_is(given: str | None, environment: dict[str, str], expected: str) -> None:
@@ -78,7 +80,19 @@ def test_where_a_store_is(given: str | None, environment: dict[str, str], expect
 
 @pytest.mark.parametrize(
     "given",
-    ["mysql://u:secret@db/x", "http://u:secret@x/", "postgresql://u:secret@db:port/x", "sqlite://", "://secret"],
+    [
+        "mysql://u:secret@db/x",
+        "http://u:secret@x/",
+        "postgresql://u:secret@db:port/x",
+        "sqlite://",
+        "://secret",
+        "host=db password=secret dbname=l",
+        "dbname=l Password = secret",
+        "postgresql:/u:secret@db/l",
+        "postgres:u:secret@db",
+        "u:secret@db/l",
+        " ",
+    ],
 )
 def test_what_is_no_store_is_refused_without_its_password(given: str) -> None:
     with pytest.raises(StoreError, match="give a store as postgresql://") as caught:
