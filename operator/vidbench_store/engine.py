@@ -31,6 +31,10 @@ def connect(location: Location, *, statement_seconds: float | None = None) -> En
         "connect_timeout": _CONNECT_SECONDS,
         "application_name": "vidbench",
         "tcp_user_timeout": _SILENT_MILLISECONDS,
+        # For a server that is gone while it is waited for: nothing of ours is on its way then.
+        "keepalives_idle": 15,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
     }
     if statement_seconds is not None:
         arguments["options"] = f"-c statement_timeout={round(statement_seconds * 1000)}"

@@ -16,6 +16,9 @@ from vidbench_store.location import Location, StoreError
 from vidbench_store.store import Store
 
 _STATEMENT_SECONDS: Final = 30.0
+_ANSWER_SECONDS: Final = 120.0
+"""For all statements of a write: a server that was frozen keeps no limit of its own."""
+
 _Answer = TypeVar("_Answer")
 
 
@@ -29,7 +32,16 @@ class SqlStore:
 
     async def write(self, documents: Sequence[Mapping[str, Any]]) -> ResultsWritten:
         """Store objects; raises StoreUnavailable. One call at a time."""
-        return await in_thread(lambda: self._write(documents))
+        store, self._store = self._store, None
+        left = threading.Event()
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                self._store, written = await in_thread(lambda: self._write(store, documents, left))
+        except TimeoutError:
+            raise StoreUnavailable(f"no answer within {_ANSWER_SECONDS:g} s from {self._location.text}") from None
+        finally:
+            left.set()
+        return written
 
     def close(self) -> None:
         """Close the connections; the next write opens them again."""
@@ -37,15 +49,23 @@ class SqlStore:
         if store is not None:
             store.close()
 
-    def _write(self, documents: Sequence[Mapping[str, Any]]) -> ResultsWritten:
+    def _write(
+        self, store: Store | None, documents: Sequence[Mapping[str, Any]], left: threading.Event
+    ) -> tuple[Store, ResultsWritten]:
+        """Return the store with the answer; it is closed after an error, and when nobody waits any more."""
         try:
-            if self._store is None:
-                self._store = Store.open(self._location, statement_seconds=_STATEMENT_SECONDS)
-            written = self._store.write(self._cluster, documents)
-        except StoreError as error:
-            self.close()
-            raise StoreUnavailable(str(error)) from None
-        return ResultsWritten(
+            if store is None:
+                store = Store.open(self._location, statement_seconds=_STATEMENT_SECONDS)
+            written = store.write(self._cluster, documents)
+        except BaseException as error:
+            if store is not None:
+                store.close()
+            if isinstance(error, StoreError):
+                raise StoreUnavailable(str(error)) from None
+            raise
+        if left.is_set():
+            store.close()
+        return store, ResultsWritten(
             added=written.added,
             known=written.updated + written.unchanged + written.refused,
             unreadable=tuple(f"{entry.name}: {entry.problem}" for entry in written.unreadable),

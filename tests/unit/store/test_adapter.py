@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 
+import psycopg
 import pytest
 from support.ledger_documents import document
 from support.postgresql import PASSWORD, PostgresServer
@@ -68,6 +69,28 @@ async def test_a_server_that_dies_and_comes_back(own_postgresql: PostgresServer,
     own_postgresql.serve()
     written = await adapter.write([document(run_uid="a"), document(run_uid="b")])
     assert (written.added, written.known) == (1, 1)
+
+
+async def test_a_database_that_hangs_is_left_and_asked_anew(
+    own_postgresql: PostgresServer, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = own_postgresql.make_database("hangs")
+    engine = connect(parse_location(url))
+    migrate(engine, parse_location(url))
+    engine.dispose()
+    adapter = opened(parse_location(url))
+    assert (await adapter.write([document(run_uid="a")])).added == 1
+    monkeypatch.setattr("vidbench_operator.adapters.store._ANSWER_SECONDS", 0.5)
+    with psycopg.connect(url) as other:
+        other.execute("LOCK TABLE results IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(StoreUnavailable, match=r"no answer within 0\.5 s from PostgreSQL hangs at"):
+            await adapter.write([document(run_uid="b")])
+    monkeypatch.undo()
+    written = await adapter.write([document(run_uid="a"), document(run_uid="b")])
+    # What was left may have been stored after all; writing again changes nothing.
+    assert written.added + written.known == 2
+    while any(thread.name == "vidbench-store" for thread in threading.enumerate()):
+        await asyncio.sleep(0.01)
 
 
 async def test_a_database_that_hangs_does_not_hold_up_the_loop_nor_who_gives_up() -> None:
