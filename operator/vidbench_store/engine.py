@@ -72,12 +72,13 @@ def _make_folder(path: Path) -> None:
 def _set_up_sqlite(connection: Any, _record: object) -> None:
     cursor = connection.cursor()
     for pragma in (
+        # First: the next one waits for others too.
+        f"busy_timeout={_BUSY_MILLISECONDS}",
         "journal_mode=WAL",
         "synchronous=NORMAL",
         # What is erased is overwritten, not just forgotten.
         "secure_delete=ON",
         "foreign_keys=ON",
-        f"busy_timeout={_BUSY_MILLISECONDS}",
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()

@@ -16,7 +16,7 @@ from .location import Location, StoreError
 from .tables import METADATA
 
 _ADVISORY_LOCK = 0x76696462
-"""Held while tables are made, so that two who start at once do not make them twice."""
+"""Held on PostgreSQL while tables are made, so that two who start at once do not make them twice."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,10 @@ def version_of(connection: Connection) -> str | None:
 def migrate(engine: Engine, location: Location, target: str = "head") -> Migration:
     """Bring the tables to a version. Raises StoreError if they are of a version that this code does not know."""
     with engine.begin() as connection:
-        if not location.is_sqlite:
+        if location.is_sqlite:
+            # The driver begins no transaction before DDL: half of a migration that was interrupted would stay.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
         before = version_of(connection)
         configuration = _configuration()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import stat
 import sys
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from sqlalchemy import inspect, text
+from sqlalchemy.exc import SQLAlchemyError
 from support.ledger_documents import document
 from support.postgresql import PASSWORD, PostgresServer
 
@@ -38,6 +40,33 @@ def test_down_and_up_again(location: Location) -> None:
     with engine.connect() as connection:
         assert differences(connection) == []
     engine.dispose()
+
+
+def test_a_migration_that_was_interrupted_leaves_nothing(location: Location) -> None:
+    engine = connect(location)
+    with engine.begin() as connection:
+        # The last table that it makes.
+        connection.execute(text("CREATE TABLE horizons (x INTEGER)"))
+    with pytest.raises(SQLAlchemyError, match="already exists"):
+        migrate(engine, location)
+    assert inspect(engine).get_table_names() == ["horizons"]
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE horizons"))
+    assert migrate(engine, location) == Migration(None, newest_version())
+    engine.dispose()
+
+
+def test_two_who_make_the_tables_at_once(location: Location) -> None:
+    def make() -> Migration:
+        engine = connect(location)
+        try:
+            return migrate(engine, location)
+        finally:
+            engine.dispose()
+
+    with ThreadPoolExecutor(4) as threads:
+        made = [made.result() for made in [threads.submit(make) for _ in range(4)]]
+    assert sorted(str(entry.before) for entry in made) == sorted(["None", *[newest_version()] * 3])
 
 
 def test_a_store_without_tables_says_what_to_do(location: Location) -> None:
