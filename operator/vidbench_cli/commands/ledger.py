@@ -146,7 +146,14 @@ def prune(
     yes: Yes = False,
 ) -> None:
     """Delete old results from the store, but none that is labelled to be kept."""
+    from datetime import UTC, datetime
+
     before = parse_when(older_than, "--older-than")
+    if before > datetime.now(UTC):
+        # The store remembers the date: it would take no result any more until then.
+        raise UsageError(
+            _("--older-than: {text} is still to come").format(text=older_than), _("write 90d, or a date in the past")
+        )
     with open_store(store) as opened:
         number = opened.prune(before, cluster, rehearse=True)
         what = _("{number} results measured before {before:%Y-%m-%d %H:%M} UTC").format(number=number, before=before)

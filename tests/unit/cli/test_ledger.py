@@ -141,11 +141,11 @@ def test_one_context_that_fails_does_not_keep_the_others(ready: Any, server: Led
 
 def test_prune_asks_and_what_went_stays_away(ready: Any) -> None:
     ready("sync", "-A")
-    refused = ready("prune", "--older-than", "2030-01-01")
+    refused = ready("prune", "--older-than", "2026-06-01")
     assert refused.exit_code == 2
     assert "add --yes" in refused.stderr
-    assert "would delete 30 results" in ready("prune", "--older-than", "2030-01-01", "--dry-run").stdout
-    assert "deleted 30 results" in ready("prune", "--older-than", "2030-01-01", "--yes").stdout
+    assert "would delete 30 results" in ready("prune", "--older-than", "2026-06-01", "--dry-run").stdout
+    assert "deleted 30 results" in ready("prune", "--older-than", "2026-06-01", "--yes").stdout
     row = row_of(ready("sync", "-A", "-o", "json"))
     assert (row["added"], row["refused"]) == (0, 30)
 
@@ -166,6 +166,7 @@ def test_trends(ready: Any) -> None:
         (["trends", "--by", "moon"], "there are: day, week"),
         (["trends", "--metric", "beauty"], "there are of: latency"),
         (["trends", "--since", "yesterday"], "write 2026-11-28"),
+        (["prune", "--older-than", "2999-01-01", "--yes"], "2999-01-01 is still to come"),
         (["export", "results.xlsx"], "say --format json, csv or parquet"),
         (["export", "--rows", "pixels"], "there are: series, samples"),
         (["export", "-A"], "add --from-cluster"),
