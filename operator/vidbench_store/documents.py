@@ -26,7 +26,10 @@ _KEPT_METADATA: Final = ("name", "namespace", "uid", "labels", "creationTimestam
 
 def _in_utc(value: datetime) -> datetime:
     # Times of the API are RFC 3339, which always has a zone.
-    return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+    try:
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+    except OverflowError:
+        raise ValueError("a time beyond the calendar") from None
 
 
 _Moment = Annotated[datetime, AfterValidator(_in_utc)]

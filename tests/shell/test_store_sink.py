@@ -165,3 +165,25 @@ async def test_results_that_keep_coming_do_not_put_the_hourly_reading_off() -> N
         running.cancel()
     assert "uid-1" in scene.stored
     assert scene.reads == 4
+
+
+@in_virtual_time
+async def test_an_error_that_nobody_expected_is_told_and_retried_as_slowly(
+    logs: list[MutableMapping[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = Scene(ledger=1)
+    asked = 0
+
+    async def fail(_documents: Sequence[Any]) -> ResultsWritten:
+        nonlocal asked
+        asked += 1
+        raise RuntimeError("a bug")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(scene, "write", fail)
+        await scene.for_seconds(3600)
+    assert 60 <= asked <= 70
+    assert {entry["error"] for entry in logs if entry["log_level"] == "warning"} == {"RuntimeError('a bug')"}
+    assert not scene.told["complete"]
+    await scene.for_seconds(100)
+    assert len(scene.stored) == 1

@@ -50,7 +50,7 @@ class Gauges(Protocol):
 
 
 class StoreSink:
-    """Offer results to it from the loop; `run` writes them for as long as `may_act` says so."""
+    """Offer results to it from the loop; `run` writes them for as long as `may_act` says so, whatever fails."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class StoreSink:
         self._wake.set()
 
     async def run(self) -> None:
-        """Write until cancelled; raises what reading the ledger raises."""
+        """Write until cancelled."""
         try:
             await self._write_for_ever()
         finally:
@@ -109,8 +109,11 @@ class StoreSink:
             await self._wait_for_work()
             try:
                 await self._work()
-            except StoreUnavailable as error:
-                self._say_down(error)
+            except Exception as error:  # noqa: BLE001 - the ledger may be out of reach too; all of it comes again
+                if isinstance(error, StoreUnavailable):
+                    self._say_down(error)
+                else:
+                    _log.warning("results are not copied into the store", error=repr(error), retry_seconds=retry)
                 # Half of the wait is by chance, so that operators of many clusters do not come back at once.
                 await asyncio.sleep(retry * (1.0 - self._jitter() / 2))
                 retry = min(_LONGEST_RETRY_SECONDS, retry * 2)

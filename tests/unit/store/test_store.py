@@ -105,6 +105,16 @@ def test_a_number_that_is_none_is_refused(store: Store) -> None:
     assert "not finite" in store.write("east", [given]).unreadable[0].problem
 
 
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00"])
+def test_a_time_that_there_is_not_is_named_and_the_rest_is_stored(store: Store, time: str) -> None:
+    broken = document(run_uid="run-2")
+    broken["spec"]["origin"]["finishedAt"] = time
+    written = store.write("east", [broken, document()])
+    assert written.added == 1
+    assert "spec.origin.finishedAt" in written.unreadable[0].problem
+    assert "beyond the calendar" in written.unreadable[0].problem
+
+
 def test_filters(store: Store) -> None:
     store.write(
         "east",
