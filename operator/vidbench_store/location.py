@@ -14,7 +14,9 @@ from sqlalchemy.exc import ArgumentError
 
 ENV_STORE_URL: Final = "VIDBENCH_STORE_URL"
 _FILE_NAME: Final = "ledger.sqlite"
-_MEANT_FOR_POSTGRESQL: Final = re.compile(r"^(postgres|sqlite|jdbc:)[\w+]*:|\b(host|hostaddr|user|password|dbname)\s*=|:[^/]*@", re.I)
+_MEANT_FOR_POSTGRESQL: Final = re.compile(
+    r"^(postgres|sqlite|jdbc:)[\w+]*:|\b(host|hostaddr|user|password|dbname)\s*=|:[^/]*@", re.IGNORECASE
+)
 """A URL that lost a slash, libpq's words and values, a user with a password: what is no path, but may hold a password."""
 
 _POSTGRESQL: Final = frozenset({"postgresql", "postgres", "postgresql+psycopg"})

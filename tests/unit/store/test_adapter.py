@@ -89,8 +89,9 @@ async def test_a_database_that_hangs_is_left_and_asked_anew(
     written = await adapter.write([document(run_uid="a"), document(run_uid="b")])
     # What was left may have been stored after all; writing again changes nothing.
     assert written.added + written.known == 2
-    while any(thread.name == "vidbench-store" for thread in threading.enumerate()):
-        await asyncio.sleep(0.01)
+    for thread in threading.enumerate():
+        if thread.name == "vidbench-store":
+            await asyncio.to_thread(thread.join, 20)
 
 
 async def test_a_database_that_hangs_does_not_hold_up_the_loop_nor_who_gives_up() -> None:
