@@ -134,10 +134,17 @@ def make_console(*, stderr: bool = False) -> Console:
 def write(page: Page, output: Format) -> None:
     """Write a page to standard output."""
     if output.for_people:
-        make_console().print(render(page, wide=output is Format.WIDE))
+        print_whole(make_console(), render(page, wide=output is Format.WIDE))
         return
     writers = {Format.JSON: as_json, Format.YAML: as_yaml, Format.CSV: as_csv, Format.MARKDOWN: as_markdown}
     typer.echo(writers[output](page), nl=False)
+
+
+def print_whole(console: Console, shown: RenderableType) -> None:
+    """Print with no figure or name cut: what a terminal is too narrow for, the terminal wraps, as with kubectl."""
+    unbounded = console.options.update(max_width=WIDTH_OF_A_FILE)
+    console.width = max(console.width, console.measure(shown, options=unbounded).minimum)
+    console.print(shown)
 
 
 def render(page: Page, *, wide: bool = False) -> RenderableType:
@@ -157,6 +164,7 @@ def render(page: Page, *, wide: bool = False) -> RenderableType:
 
 
 def _rich_table(table: Table, wide: bool) -> RenderableType:
+    from rich.cells import cell_len
     from rich.table import Table as RichTable
     from rich.text import Text
 
@@ -164,7 +172,9 @@ def _rich_table(table: Table, wide: bool) -> RenderableType:
     drawn = RichTable(box=None, header_style="bold", pad_edge=False)
     for number in shown:
         column = table.columns[number]
-        drawn.add_column(Text(column.title), no_wrap=not column.folds, overflow="fold" if column.folds else "ellipsis")
+        texts = (column.title, *(printable(row[number].text) for row in table.rows))
+        widest = None if column.folds else max(map(cell_len, texts))
+        drawn.add_column(Text(column.title), no_wrap=not column.folds, overflow="fold", min_width=widest)
     for row in table.rows:
         drawn.add_row(*(Text(printable(row[number].text), style=row[number].style) for number in shown))
     return drawn

@@ -15,7 +15,20 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from vidbench_cli.escaping import csv_text, is_unprintable, markdown_text, printable
-from vidbench_cli.output import Column, Format, Line, Page, Table, as_csv, as_json, as_markdown, as_yaml, cell, render
+from vidbench_cli.output import (
+    Column,
+    Format,
+    Line,
+    Page,
+    Table,
+    as_csv,
+    as_json,
+    as_markdown,
+    as_yaml,
+    cell,
+    render,
+    write,
+)
 
 COLUMNS = (Column("name", "NAME"), Column("latencySeconds", "LATENCY"), Column("node", "NODE", wide=True))
 PAGE = Page(
@@ -51,6 +64,21 @@ def test_table_hides_wide_columns() -> None:
     assert [line.split() for line in shown.splitlines()] == [
         ["two", "runs"], ["NAME", "LATENCY", "NODE"], ["a", "1.500", "s", "-"], ["b", "-2", "True"], ["a", "note"],
     ]  # fmt: skip
+
+
+def test_narrow_terminal_cuts_no_name_and_no_figure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = (*(Column(f"c{number}", f"TITLE{number}") for number in range(4)), Column("why", "WHY", folds=True))
+    figures = [f"figure{number}-{'日' * 12}1.5 s" for number in range(4)]
+    row = (*(cell(figure) for figure in figures), cell("few words of a reason"))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    write(Page((Table(columns, (row,)),)), Format.TABLE)
+    shown = capsys.readouterr().out
+    assert all(text in shown for text in (*figures, "TITLE3", "WHY", "reason"))
+    write(Page(notes=(Line("word " * 40),)), Format.TABLE)
+    assert max(len(line) for line in capsys.readouterr().out.splitlines()) < 90
 
 
 def test_json_and_yaml_show_values_by_key() -> None:
@@ -148,8 +176,6 @@ def test_only_tables_are_for_people(name: str, for_people: bool) -> None:
 
 
 def test_colours_only_on_terminals(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from vidbench_cli.output import write
-
     table = Table((Column("s", "S"),), ((cell("x" * 500, style="red"),),))
     write(Page((table,)), Format.TABLE)
     assert capsys.readouterr().out == f"{'S':500}\n{'x' * 500}\n"
