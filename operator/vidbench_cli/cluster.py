@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode
 
 from kubernetes import client, config
 from urllib3.exceptions import HTTPError, MaxRetryError
+from yaml import YAMLError
 
 from vidbench_api.names import GROUP, VERSION
 
@@ -46,6 +47,16 @@ _APPLY: Final = "application/apply-patch+yaml"
 
 Object = dict[str, Any]
 T = TypeVar("T")
+UNUSABLE: Final = (
+    config.ConfigException,
+    OSError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    KeyError,
+    YAMLError,
+)
+"""What the client raises for a kubeconfig that is none: it looks at no types."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +72,7 @@ def list_contexts(kubeconfig: str | None = None) -> list[str]:
     """Return the names of the contexts of a kubeconfig; raises ClusterError."""
     try:
         contexts, _active = config.list_kube_config_contexts(config_file=kubeconfig)  # type: ignore[no-untyped-call]
-    except (config.ConfigException, OSError, ValueError) as error:
+    except UNUSABLE as error:
         raise _no_kubeconfig(error) from error
     return [str(entry["name"]) for entry in contexts]
 
@@ -287,7 +298,7 @@ def ask_patiently(ask: Callable[[], T], patience_seconds: float = PATIENCE_SECON
 def _connect(where: Where) -> tuple[Any, str | None]:
     try:
         contexts, active = config.list_kube_config_contexts(config_file=where.kubeconfig)  # type: ignore[no-untyped-call]
-    except (config.ConfigException, OSError, ValueError) as error:
+    except UNUSABLE as error:
         if where.kubeconfig or where.context or "KUBERNETES_SERVICE_HOST" not in os.environ:
             raise _no_kubeconfig(error) from error
         return _connect_from_pod()
@@ -300,7 +311,7 @@ def _connect(where: Where) -> tuple[Any, str | None]:
     chosen = next((entry for entry in contexts if entry["name"] == where.context), active)
     try:
         api = config.new_client_from_config(config_file=where.kubeconfig, context=where.context)  # type: ignore[no-untyped-call]
-    except (config.ConfigException, OSError, ValueError) as error:
+    except UNUSABLE as error:
         raise _no_kubeconfig(error) from error
     return api, chosen["context"].get("namespace")
 

@@ -11,7 +11,7 @@ from vidbench_store.documents import Unreadable, read_document
 from vidbench_store.store import Filter
 from vidbench_store.sync import Chunk, ListExpired
 
-from .cluster import RESULTS, Cluster, ask_patiently
+from .cluster import RESULTS, UNUSABLE, Cluster, ask_patiently
 from .errors import ListExpiredError
 
 _PATIENCE_SECONDS = 20.0
@@ -65,7 +65,7 @@ def cluster_name(kubeconfig: str | None, context: str | None) -> str | None:
     """Return what the kubeconfig calls the cluster of a context; None without a kubeconfig."""
     try:
         contexts, active = config.list_kube_config_contexts(config_file=kubeconfig)  # type: ignore[no-untyped-call]
-    except (config.ConfigException, OSError, ValueError):
+    except UNUSABLE:
         return None
     chosen = next((entry for entry in contexts if entry["name"] == context), active)
     return str(chosen["context"]["cluster"])

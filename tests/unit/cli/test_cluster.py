@@ -25,6 +25,7 @@ from vidbench_cli.errors import (
     NotServedError,
     UsageError,
 )
+from vidbench_cli.ledger_source import cluster_name
 
 ASK = Ask("get", RUNS, "lab", "nightly")
 
@@ -48,6 +49,18 @@ def test_get_without_a_kubeconfig_names_it(tmp_path: Path) -> None:
     assert result.exit_code == Exit.CLUSTER
     assert "--kubeconfig" in result.stderr
     assert not result.stdout
+
+
+@pytest.mark.parametrize("text", ["[]", "foo", "a: [", "contexts: [{}]", "contexts: 1\ncurrent-context: x"])
+def test_kubeconfig_that_is_none_is_told_with_what_to_do(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config"
+    path.write_text(text)
+    for words in (["get", "nightly"], ["sync", "--all-contexts", "--store", f"sqlite:///{tmp_path}/s.db"]):
+        done = CliRunner().invoke(app, [*words, "--kubeconfig", str(path)])
+        assert done.exit_code == Exit.CLUSTER, done.output
+        assert "no usable kubeconfig" in done.stderr
+        assert "--kubeconfig" in done.stderr
+    assert cluster_name(str(path), None) is None
 
 
 def test_unknown_context_names_those_that_there_are(kubeconfig: str) -> None:
