@@ -58,7 +58,7 @@ def check_schemas(bodies: Sequence[Mapping[str, Any]]) -> list[Finding]:
     for body in bodies:
         name = name_of(body)
         group = str(body.get("apiVersion") or "").partition("/")[0]
-        if body.get("kind") not in OURS and group != "vidbench.io" and body.get("kind"):
+        if str(body.get("kind")) not in OURS and group != "vidbench.io" and body.get("kind"):
             findings.append(Finding(name, "kind", _("is of no kind of vidbench's and was not looked at"), level="Note"))
             continue
         answer = admit(body)

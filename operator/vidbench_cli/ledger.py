@@ -255,7 +255,7 @@ def read_objects(paths: Iterable[str], kind: str) -> Iterator[Any]:
         for text, name in _texts(path):
             # A folder holds logs and records as well, perhaps half written: only what speaks of the kind is parsed.
             if name == path or kind in text:
-                yield from _objects_in(_parse(text, name), kind)
+                yield from (_shaped(body, name) for body in _objects_in(_parse(text, name), kind))
 
 
 def read_documents(paths: Iterable[str]) -> Iterator[str]:
@@ -301,9 +301,26 @@ def _parse(text: str, name: str) -> list[Any]:
         if lines:
             return [json.loads(line) for line in lines]
         return list(yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         first = str(error).splitlines()[0]
         raise UsageError(_("{file} is neither JSON nor YAML: {error}").format(file=name, error=first)) from error
+
+
+def _shaped(body: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return an object whose metadata, labels and data can be looked at; raises UsageError."""
+    metadata = body.get("metadata")
+    parts = {"metadata": metadata, "data": body.get("data")}
+    if isinstance(metadata, dict):
+        parts["metadata.labels"] = metadata.get("labels")
+    for where, value in parts.items():
+        if value is not None and not isinstance(value, dict):
+            raise UsageError(
+                _("a {kind} in {file} does not fit: {field}: must be an object").format(
+                    kind=body["kind"], file=name, field=where
+                ),
+                _("take what `kubectl get -o json` or vidbench export wrote"),
+            )
+    return body
 
 
 def _objects_in(value: Any, kind: str) -> Iterator[Any]:

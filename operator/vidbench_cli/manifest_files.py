@@ -48,7 +48,7 @@ def parse_objects(text: str, file: str) -> list[Object]:
     """Return the objects of a text; `file` stands in errors. Raises UsageError."""
     try:
         documents = [entry for entry in yaml.load_all(text, Loader=_Loader) if entry is not None]
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UsageError(
             _("{file} is not YAML: {error}").format(file=file, error=" ".join(str(error).split())),
             _(
@@ -80,7 +80,8 @@ def only_run(bodies: Sequence[Object], files: Sequence[str]) -> Object:
     runs = [body for body in bodies if body.get("kind") == "BenchmarkRun"]
     if len(runs) == 1:
         return runs[0]
-    names = ", ".join(str((body.get("metadata") or {}).get("name")) for body in runs)
+    metadata = [body.get("metadata") for body in runs]
+    names = ", ".join(str(entry.get("name")) if isinstance(entry, dict) else "?" for entry in metadata)
     raise UsageError(
         _("{files}: one BenchmarkRun is wanted, {count} are there").format(files=", ".join(files), count=len(runs)),
         _("they are {names}: put each in a file of its own").format(names=names)

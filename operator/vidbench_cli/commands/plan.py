@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from vidbench_cli.commands.validate import Files, Offline
-from vidbench_cli.errors import Exit, UsageError
+from vidbench_cli.errors import ClusterError, Exit, UsageError
 from vidbench_cli.options import Context, Kubeconfig, Namespace, Output
 from vidbench_cli.output import Format, write
 from vidbench_cli.texts import _
@@ -74,6 +74,10 @@ def _plan(
     if offline:
         run = observed_run(body, namespace or "default", now, uid)
         return plan_run(run, ask_nobody(run, bodies))
-    cluster = Cluster(Where(kubeconfig, context, namespace))
-    run = observed_run(body, cluster.namespace, now, uid)
-    return plan_run(run, ask_cluster(cluster, run, bodies, run.namespace))
+    try:
+        cluster = Cluster(Where(kubeconfig, context, namespace))
+        run = observed_run(body, cluster.namespace, now, uid)
+        return plan_run(run, ask_cluster(cluster, run, bodies, run.namespace))
+    except ClusterError as error:
+        error.remedy += "\n" + _("cells and shards alone need no cluster: vidbench plan --offline -f FILE")
+        raise

@@ -163,6 +163,9 @@ class TestValidate:
             ("", "holds no object"),
             ("- 1", "is no object"),
             ("kind: BenchmarkRun\nspec: {}", "apiVersion"),
+            ("x: 2024-13-45", "is not YAML"),
+            ("[" * 5000, "is not YAML"),
+            ("apiVersion: vidbench.io/v1alpha1\nkind: [1]", "kind"),
             ("apiVersion: vidbench.io/v1alpha1\nkind: BenchmarkRuns", "no kind of vidbench.io"),
         ],
     )
@@ -189,6 +192,7 @@ class TestPlan:
     def test_without_a_cluster_it_names_the_ways(self, manifest: str) -> None:
         result = run("plan", "-f", manifest)
         assert result.exit_code == Exit.CLUSTER
+        assert "--offline" in result.stderr
         assert "--kubeconfig" in result.stderr
 
     def test_a_wrong_file_is_told_by_field(self, manifest: str) -> None:
@@ -199,6 +203,11 @@ class TestPlan:
 
     def test_two_runs_are_one_too_many(self, manifest: str) -> None:
         result = run("plan", "-f", manifest, "-f", manifest, "--offline")
+        assert result.exit_code == Exit.USAGE
+        assert "one BenchmarkRun is wanted, 2 are there" in result.stderr
+
+    def test_a_run_whose_metadata_is_no_object_is_one_too_many(self, manifest: str) -> None:
+        result = run("plan", "-f", manifest, "-f", "-", "--offline", stdin="kind: BenchmarkRun\nmetadata: text")
         assert result.exit_code == Exit.USAGE
         assert "one BenchmarkRun is wanted, 2 are there" in result.stderr
 

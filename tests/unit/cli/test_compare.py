@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -207,6 +209,11 @@ def test_what_is_wrong_is_said_with_what_to_do(ledger: str, words: tuple[str, ..
     [
         ("{", "is neither JSON nor YAML"),
         ("{}", "there is no BenchmarkResult"),
+        ("x: 2024-13-45", "is neither JSON nor YAML"),
+        ("[" * 100_000, "is neither JSON nor YAML"),
+        ("a: " + "[" * 5000, "is neither JSON nor YAML"),
+        ('{"kind": "BenchmarkResult", "metadata": "x"}', "metadata: must be an object"),
+        ('{"kind": "BenchmarkResult", "metadata": {"labels": ["x"]}}', "metadata.labels: must be an object"),
         ('{"kind": "BenchmarkResult", "metadata": {"name": "x"}, "spec": {"shard": 0}}', "'x' does not fit: spec."),
     ],
 )
@@ -236,6 +243,14 @@ def test_every_format_shows_the_same_figures(ledger: str, output: str) -> None:
     done = CliRunner().invoke(app, ["compare", "before", "after", "--from", ledger, "-o", output])
     assert done.exit_code == 0
     assert "Worse" in done.stdout
+
+
+def test_a_figure_in_a_sheet_has_its_unit(ledger: str) -> None:
+    done = CliRunner().invoke(app, ["compare", "before", "after", "-m", "latency", "--from", ledger, "-o", "csv"])
+    [row] = csv.DictReader(io.StringIO(done.stdout))
+    [figure] = compare(ledger, "before", "after", "-m", "latency")
+    assert row["unit"] == figure["unit"]
+    assert row["unit"]
 
 
 def test_a_store_gives_what_its_file_gives(ledger: str, tmp_path: Path) -> None:
