@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from pathlib import Path
 
-from .app import app
+from .errors import INTERRUPTED, Exit
 
 PLUGIN = "kubectl-vidbench"
 
@@ -13,7 +15,31 @@ PLUGIN = "kubectl-vidbench"
 def main() -> None:
     """Run the command line under the name by which it was called."""
     called_as_plugin = Path(sys.argv[0]).name.removesuffix(".exe") == PLUGIN
-    app(prog_name="kubectl vidbench" if called_as_plugin else "vidbench")
+    try:
+        # Takes a moment in which somebody may press Ctrl-C.
+        from .app import app
+
+        app(prog_name="kubectl vidbench" if called_as_plugin else "vidbench")
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _say_full(error)
+        sys.exit(Exit.USAGE)
+
+
+def _say_full(error: OSError) -> None:
+    from .app import say_error
+    from .texts import _
+
+    # What is left in the buffer has no place either; the interpreter's own flush would complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    place = error.filename or _("what is written to")
+    say_error(
+        _("{place}: {error}").format(place=place, error=error.strerror),
+        _("make room, or write to another place; what was written is not whole"),
+    )
 
 
 if __name__ == "__main__":

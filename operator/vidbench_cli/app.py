@@ -13,6 +13,7 @@ To add a command `plan`:
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Any
@@ -85,6 +86,8 @@ class Commands(TyperGroup):
         except (typer.Exit, typer.Abort):
             raise
         except Exception as error:
+            if getattr(error, "errno", None) == errno.ENOSPC:
+                raise  # `__main__` says so: help is written outside of any command.
             if type(error).__module__.startswith("typer.") or os.environ.get("VIDBENCH_DEBUG"):
                 raise
             say_error(

@@ -75,13 +75,19 @@ def benchmark(
     from vidbench_cli.cluster import Cluster, Where
     from vidbench_cli.manifest_files import read_objects
 
+    if local:
+        if dry_run or follow or namespace or context or kubeconfig:
+            raise UsageError(
+                _("--local asks no cluster, and follows its run by itself"),
+                _("leave out --dry-run, --follow, --namespace, --context and --kubeconfig, or --local"),
+            )
+    elif directory or mount or runner_class or parallel != 1:
+        raise UsageError(
+            _("--parallel, --directory, --mount and --runner-class are of a run on this machine"),
+            _("add --local to measure here; on a cluster spec.parallelism and spec.runnerClassName say it"),
+        )
     bodies = prepare(read_objects(file), name)
     if local:
-        if dry_run or namespace or context or kubeconfig:
-            raise UsageError(
-                _("--local asks no cluster"),
-                _("leave out --dry-run, --namespace, --context and --kubeconfig, or --local"),
-            )
         from vidbench_cli.local.command import benchmark_here
 
         benchmark_here(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -107,6 +108,46 @@ def test_usage_speaks_of_the_name_that_was_called(
         start.main()
     assert ended.value.code == 0
     assert f"Usage: {name} " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["--help"], ["init", "--model", "tiny-wan"]])
+def test_full_disk_is_told(words: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "vidbench_cli", *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == Exit.USAGE
+    assert done.stderr.startswith("vidbench: what is written to: No space left on device\n  make room")
+    assert "Exception" not in done.stderr
+
+
+def test_interrupt_while_the_command_is_read_is_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupts:
+        def find_spec(self, name: str, *_rest: Any) -> None:
+            if name == "vidbench_cli.app":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "vidbench_cli.app")
+    monkeypatch.setattr(sys, "meta_path", [Interrupts(), *sys.meta_path])
+    with pytest.raises(SystemExit) as ended:
+        start.main()
+    assert ended.value.code == 130
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--parallel", "4"], "add --local"),
+        (["--directory", "here"], "add --local"),
+        (["--mount", "/weights=/data"], "add --local"),
+        (["--runner-class", "class.yaml"], "add --local"),
+        (["--local", "--follow"], "leave out --dry-run, --follow"),
+    ],
+)
+def test_options_of_the_other_kind_of_run_are_refused_before_anything(words: list[str], said: str) -> None:
+    done = CliRunner().invoke(app, ["benchmark", "-f", "none.yaml", *words])
+    assert done.exit_code == Exit.USAGE
+    assert said in done.stderr
 
 
 def test_pipe_that_closes_is_no_error() -> None:
