@@ -110,7 +110,7 @@ def test_usage_speaks_of_the_name_that_was_called(
     assert f"Usage: {name} " in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("words", [["--help"], ["init", "--model", "tiny-wan"]])
+@pytest.mark.parametrize("words", [["--help"], ["list-models", "--offline"]])
 def test_full_disk_is_told(words: list[str]) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
