@@ -55,12 +55,9 @@ images: setup ## Build the images and load them into the local cluster
 
 ## -- check
 
-# Failed once in a whole run beside other work, and in no run since; its words were lost. `make integration` has it.
-UNEXPLAINED := --deselect tests/integration/test_operator_store.py::test_results_reach_the_store_and_leave_it
-
 .PHONY: test
 test: verify ## The whole ladder, in one pytest run: unit, property, shell, integration, e2e. CI runs this
-	$(PYTEST) tests/unit tests/conformance tests/property tests/simulator tests/shell tests/bench tests/integration tests/faults tests/e2e -m "not bench and not faults and not conformance" $(UNEXPLAINED)
+	$(PYTEST) tests/unit tests/conformance tests/property tests/simulator tests/shell tests/bench tests/integration tests/faults tests/e2e -m "not bench and not faults and not conformance"
 
 .PHONY: verify
 verify: lint typecheck generate-check ## Format, lint, types, layers, generated files

@@ -83,7 +83,9 @@ def test_results_reach_the_store_and_leave_it(
         assert planned["BenchmarkRun"] == "WouldBeErased"
         assert api.get(run).accepted
         done = findings(vidbench("erase", name, *cluster, "--results", "--yes", "-o", "json"))
-        assert done["BenchmarkRun"] == done["ConfigMap"] == done["BenchmarkResult"] == "Erased"
+        assert done["BenchmarkRun"] == done["BenchmarkResult"] == "Erased"
+        # The garbage collector may have been there before: the run owns its request document.
+        assert done["ConfigMap"] in {"Erased", "NotThere"}
         assert api.get(run).status == 404
         text = json.dumps([listed(api, namespace, kind) for kind in ("benchmarkruns", "benchmarkresults")])
         text += json.dumps(api.request("GET", f"/api/v1/namespaces/{namespace}/configmaps").body)
