@@ -79,7 +79,7 @@ def opened(target: str) -> Iterator[BinaryIO]:
         return
     import fsspec
 
-    where = target.split("?", 1)[0]
+    where = _shown(target)
     try:
         # Inside a transaction a file appears when all of it is written.
         system, path = fsspec.core.url_to_fs(target)
@@ -92,6 +92,12 @@ def opened(target: str) -> Iterator[BinaryIO]:
         ) from error
     except OSError as error:
         raise UsageError(_("{target} cannot be written: {error}").format(target=where, error=error)) from error
+
+
+def _shown(target: str) -> str:
+    """A URL without what may be secret in it: user, password and query."""
+    parts = urlsplit(target)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 @contextmanager

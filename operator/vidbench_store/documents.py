@@ -176,7 +176,10 @@ def read_document(raw: Mapping[str, Any]) -> Entry | Unreadable:
 
 
 def read_documents(documents: Sequence[Mapping[str, Any]]) -> tuple[list[Entry], list[Unreadable]]:
-    """Return the rows of those that can be read, each UID once, and what is wrong with the others."""
+    """Return the rows of those that can be read, each UID once, and what is wrong with the others.
+
+    They are in the order of their UIDs: two writers that update the same rows in two orders would wait for each other.
+    """
     entries: dict[str, Entry] = {}
     unreadable: list[Unreadable] = []
     for raw in documents:
@@ -185,7 +188,7 @@ def read_documents(documents: Sequence[Mapping[str, Any]]) -> tuple[list[Entry],
             entries[read.uid] = read
         else:
             unreadable.append(read)
-    return list(entries.values()), unreadable
+    return sorted(entries.values(), key=lambda entry: entry.uid), unreadable
 
 
 def _row_of(result: _Result, document: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +23,7 @@ from vidbench_cli.app import app
 from vidbench_cli.commands import ledger
 from vidbench_cli.commands.ledger import parse_when
 from vidbench_cli.errors import UsageError
+from vidbench_cli.ledger_export import opened
 
 
 @pytest.fixture
@@ -246,3 +248,10 @@ def test_moments() -> None:
     for wrong in ("30", "d", "-1d", "999999w", "2026-13-01"):
         with pytest.raises(UsageError):
             parse_when(wrong, "-")
+
+
+def test_an_export_that_fails_shows_no_password() -> None:
+    with pytest.raises(UsageError) as caught, opened("nosuchscheme://user:hunter2@host/folder/x.csv?key=secret"):
+        pass
+    assert "nosuchscheme://host/folder/x.csv" in caught.value.message
+    assert not {"hunter2", "secret"} & set(re.split(r"\W+", caught.value.message))

@@ -11,6 +11,7 @@ from sqlalchemy import Select, select
 from support.ledger_documents import EPOCH, document, many, series
 
 from vidbench_api.measured import SeriesName
+from vidbench_store.documents import read_documents
 from vidbench_store.store import Filter, Place, Store, Written
 from vidbench_store.tables import METADATA
 
@@ -32,6 +33,13 @@ def test_a_document_comes_back_as_it_was_given_without_what_is_no_result(store: 
     (found,) = store.find_documents()
     assert found["spec"] == given["spec"]
     assert set(found["metadata"]) == {"name", "namespace", "uid", "labels", "creationTimestamp"}
+
+
+def test_rows_are_written_in_one_order_whatever_the_order_of_the_documents() -> None:
+    """Two writers that update the same rows in two orders would wait for each other."""
+    documents = list(many(5))
+    orders = [[entry.uid for entry in read_documents(given)[0]] for given in (documents, documents[::-1])]
+    assert orders[0] == orders[1]
 
 
 def test_numbers_of_a_post_and_of_a_list_are_the_same(store: Store) -> None:
