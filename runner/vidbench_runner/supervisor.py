@@ -237,6 +237,7 @@ class Supervisor:
         self._started = time.monotonic()
         self._ending: Ending | None = None
         self._kill_at: float | None = None
+        self._said_final = False
         self._write_pace = WriteAhead(pace.write_phase, pace.write_share, pace.write_burst)
         self._host = CgroupMeter()
         self._watched_at = float("-inf")
@@ -356,6 +357,10 @@ class Supervisor:
     def _write_ahead(self, pulse: Pulse) -> None:
         """Write the message if a new verdict came, or if the worker is in another phase, and it is worth it by now."""
         if self.latest.final:
+            if not self._said_final and self._ending is None:
+                # At once: a worker may take long to leave, and the pod may be killed meanwhile.
+                self._said_final = True
+                _write(self._message, self.latest)
             return
         beat, now = pulse.read(), time.monotonic()
         place = (beat.stage, beat.phase)

@@ -49,6 +49,15 @@ sys.exit(supervise(os.environ, (sys.executable, sys.argv[1]), pace))
 """
 
 
+LINGERING_WORKER = f"""
+import contextlib, runpy, sys, time
+sys.argv[0] = {scripted_model.__file__!r}
+with contextlib.suppress(SystemExit):
+    runpy.run_path(sys.argv[0], run_name="__main__")
+time.sleep(20)
+"""
+
+
 @dataclass
 class Attempt:
     """One supervised attempt in a process of its own, as in a pod."""
@@ -297,6 +306,16 @@ def test_supervisor_all_processes_killed_after_the_third_sample_leave_its_eviden
     assert len(latency.values) == 3
     assert verdict.validity is not None
     assert verdict.validity.state is Validity.PARTIAL
+
+
+def test_supervisor_writes_the_final_verdict_before_its_worker_has_left(attempt: Attempt, tmp_path: Path) -> None:
+    """A teardown may hang, and the pod be killed meanwhile."""
+    attempt.worker_script = tmp_path / "lingering_worker.py"
+    attempt.worker_script.write_text(LINGERING_WORKER)
+    process = attempt.start("clip clip clip")
+    verdict = attempt.wait_for(lambda verdict: verdict.final)
+    assert attempt.worker(process).is_running()
+    assert verdict.outcome is Outcome.SUCCEEDED
 
 
 def test_supervisor_writes_a_new_phase_at_once_since_memory_may_run_out_in_it(attempt: Attempt) -> None:
