@@ -271,7 +271,9 @@ def _versions() -> dict[str, str]:
 
 
 def _check_same(directory: RunDirectory, bodies: Sequence[Object]) -> None:
-    """Raise UsageError if the directory's run came from a manifest that says something else."""
+    """Raise UsageError if the directory's run came from a manifest that says something else, or has none any more."""
+    if not directory.manifest.exists():
+        raise _damaged(directory.path, FileNotFoundError(_("{file} is missing").format(file=directory.manifest.name)))
     if read_objects([str(directory.manifest)]) != list(bodies):
         raise UsageError(
             _("{path} holds a run of another manifest ({file})").format(path=directory.path, file=directory.manifest),

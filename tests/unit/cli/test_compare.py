@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -241,6 +243,13 @@ def test_every_format_shows_the_same_figures(ledger: str, output: str) -> None:
     done = CliRunner().invoke(app, ["compare", "before", "after", "--from", ledger, "-o", output])
     assert done.exit_code == 0
     assert "Worse" in done.stdout
+
+
+def test_a_figure_in_a_sheet_has_its_unit(ledger: str) -> None:
+    done = CliRunner().invoke(app, ["compare", "before", "after", "-m", "latency", "--from", ledger, "-o", "csv"])
+    units = [row["unit"] for row in csv.DictReader(io.StringIO(done.stdout))]
+    assert units == [figure["unit"] for figure in compare(ledger, "before", "after", "-m", "latency")]
+    assert all(units)
 
 
 def test_a_store_gives_what_its_file_gives(ledger: str, tmp_path: Path) -> None:

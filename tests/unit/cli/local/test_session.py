@@ -268,7 +268,12 @@ def test_a_failing_cell_is_explained_and_touches_no_other(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [("another", "another manifest"), ("suspended", "spec.suspend is true"), ("damaged", r"run\.json")],
+    [
+        ("another", "another manifest"),
+        ("suspended", "spec.suspend is true"),
+        ("damaged", r"run\.json"),
+        ("missing", r"damaged: run\.yaml is missing"),
+    ],
 )
 def test_what_cannot_be_measured_is_refused_before_anything_starts(tmp_path: Path, change: str, said: str) -> None:
     from vidbench_cli.errors import UsageError
@@ -279,6 +284,8 @@ def test_what_cannot_be_measured_is_refused_before_anything_starts(tmp_path: Pat
         directory.path.mkdir()
         directory.write_run({"kind": "BenchmarkRun"})
         directory.manifest.write_text("kind: BenchmarkRun\n" if change == "another" else path.read_text())
+    if change == "missing":
+        directory.manifest.unlink()
     with pytest.raises(UsageError, match=said) as caught:
         measure(path)
     assert caught.value.remedy
