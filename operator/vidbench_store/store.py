@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import Enum
 from typing import Any, Final, Self
 
 from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, bindparam, delete, func, insert, select, update
@@ -22,6 +23,9 @@ from .tables import ERASURES, HORIZONS, RESULTS, SERIES, SYNC_STATES
 
 EVERYTHING: Final = ""
 """Of clusters or namespaces: all of them."""
+
+_REMOVAL_LOCK: Final = 0x76696463
+"""On PostgreSQL: writers share it, and who prunes or erases has it alone, so that nothing is stored past an erasure."""
 
 BATCH: Final = 500
 """Rows of one statement: far below the number of parameters that SQLite takes."""
@@ -122,6 +126,14 @@ class Filter:
         )
 
 
+class _Kind(Enum):
+    """What a transaction does with results."""
+
+    READS = "reads"
+    ADDS = "adds"
+    REMOVES = "removes"
+
+
 class Store:
     """One store, of which the tables are there."""
 
@@ -165,7 +177,7 @@ class Store:
         """
         entries, unreadable = read_documents(documents)
         now = datetime.now(UTC)
-        with self._begin("results cannot be written") as connection:
+        with self._begin("results cannot be written", _Kind.ADDS) as connection:
             written = Written(unreadable=tuple(unreadable))
             for start in range(0, len(entries), BATCH):
                 written += _write(connection, cluster, entries[start : start + BATCH], now)
@@ -214,28 +226,44 @@ class Store:
         old = and_(columns.measured_at < before, columns.kept.is_(False))
         if cluster != EVERYTHING:
             old = and_(old, columns.cluster == cluster)
-        with self._begin("results cannot be pruned") as connection:
+        with self._begin("results cannot be pruned", _Kind.READS if rehearse else _Kind.REMOVES) as connection:
             if rehearse:
                 return connection.execute(select(func.count()).select_from(RESULTS).where(old)).scalar_one()
             stored = connection.execute(
                 select(HORIZONS.c.measured_before).where(HORIZONS.c.cluster == cluster)
             ).scalar_one_or_none()
             _upsert(connection, HORIZONS, {"cluster": cluster, "measured_before": max(before, stored or before)})
-            return connection.execute(delete(RESULTS).where(old)).rowcount
+            gone = connection.execute(delete(RESULTS).where(old)).rowcount
+        self._empty_log()
+        return gone
 
     def erase_runs(self, run_uids: Sequence[str], *, rehearse: bool = False) -> int:
         """Delete the results of runs, kept ones too, and never store them again; returns how many that is."""
         theirs = RESULTS.c.run_uid.in_(run_uids)
-        with self._begin("results cannot be erased") as connection:
+        with self._begin("results cannot be erased", _Kind.READS if rehearse else _Kind.REMOVES) as connection:
             if rehearse:
                 return connection.execute(select(func.count()).select_from(RESULTS).where(theirs)).scalar_one()
             for uid in run_uids:
                 _upsert(connection, ERASURES, {"run_uid": uid, "erased_at": datetime.now(UTC)})
-            return connection.execute(delete(RESULTS).where(theirs)).rowcount
+            gone = connection.execute(delete(RESULTS).where(theirs)).rowcount
+        self._empty_log()
+        return gone
+
+    def _empty_log(self) -> None:
+        """Take what was deleted out of SQLite's log of writes too, where it stays for as long as any connection is open."""
+        if self.location.is_sqlite:
+            with explained(self.location, "the log of writes cannot be emptied"), self._engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
     @contextmanager
-    def _begin(self, doing: str) -> Iterator[Connection]:
+    def _begin(self, doing: str, kind: _Kind = _Kind.READS) -> Iterator[Connection]:
+        """Begin a transaction. What a writer looked up holds until it has written: nobody removes in between."""
         with explained(self.location, doing), self._engine.begin() as connection:
+            if kind is not _Kind.READS and self.location.is_sqlite:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            elif kind is not _Kind.READS:
+                lock = func.pg_advisory_xact_lock if kind is _Kind.REMOVES else func.pg_advisory_xact_lock_shared
+                connection.execute(select(lock(_REMOVAL_LOCK)))
             yield connection
 
 
@@ -281,11 +309,18 @@ def _without_refused(connection: Connection, cluster: str, entries: Sequence[Ent
     ).scalar_one()
     uids = {entry.row["run_uid"] for entry in entries}
     erased = set(connection.execute(select(ERASURES.c.run_uid).where(ERASURES.c.run_uid.in_(uids))).scalars())
+    # One that was kept until now is written once more: that its label is gone has to be known, or no prune deletes it.
+    columns = RESULTS.c
+    kept = set(
+        connection.execute(
+            select(columns.uid).where(columns.uid.in_([entry.uid for entry in entries]), columns.kept.is_(True))
+        ).scalars()
+    )
     return [
         entry
         for entry in entries
         if entry.row["run_uid"] not in erased
-        and (before is None or entry.row["kept"] or entry.row["measured_at"] >= before)
+        and (before is None or entry.row["kept"] or entry.row["measured_at"] >= before or entry.uid in kept)
     ]
 
 

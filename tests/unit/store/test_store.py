@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +15,10 @@ from support.ledger_documents import EPOCH, document, many, series
 
 from vidbench_api.measured import SeriesName
 from vidbench_store.documents import read_documents
-from vidbench_store.store import Filter, Place, Store, Written
+from vidbench_store.engine import connect
+from vidbench_store.location import parse_location
+from vidbench_store.schema import migrate
+from vidbench_store.store import Filter, Place, Store, Written, _without_refused
 from vidbench_store.tables import METADATA
 
 
@@ -173,6 +179,52 @@ def test_pruned_results_do_not_come_back_and_kept_ones_stay(store: Store) -> Non
     assert store.write("east", [old]) == Written(refused=1)
     owners = {row.result_id for row in store.rows(_all_of("series"))}
     assert owners == {row.id for row in store.rows(_all_of("results"))}
+
+
+def test_a_kept_result_whose_label_was_taken_off_goes_with_the_next_prune(store: Store) -> None:
+    horizon = EPOCH + timedelta(days=1)
+    store.write("east", [document(labels={"vidbench.io/keep": "true"})])
+    assert store.prune(horizon) == 0
+    assert store.write("east", [document()]) == Written(updated=1)
+    assert store.prune(horizon) == 1
+    assert store.write("east", [document()]) == Written(refused=1)
+
+
+def test_nothing_is_stored_past_an_erasure(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked, go = threading.Event(), threading.Event()
+
+    def look(*given: Any) -> Any:
+        wanted = _without_refused(*given)
+        looked.set()
+        # An erasure that does not wait for the writer is done by then.
+        go.wait(1)
+        return wanted
+
+    monkeypatch.setattr("vidbench_store.store._without_refused", look)
+    with ThreadPoolExecutor(2) as threads:
+        writing = threads.submit(store.write, "east", [document(run_uid="a")])
+        assert looked.wait(20)
+        erasing = threads.submit(store.erase_runs, ["a"])
+        erasing.add_done_callback(lambda _done: go.set())
+        assert writing.result() == Written(added=1)
+        assert erasing.result() == 1
+    assert store.count() == 0
+
+
+def test_what_was_erased_is_not_in_the_files_of_sqlite(tmp_path: Path) -> None:
+    location = parse_location(str(tmp_path / "ledger.sqlite"))
+    engine = connect(location)
+    migrate(engine, location)
+
+    def holders() -> list[str]:
+        return [path.name for path in tmp_path.iterdir() if b"named-after-alice" in path.read_bytes()]
+
+    with Store.open(location) as store:
+        store.write("east", [document(run="named-after-alice", run_uid="a")])
+        assert holders()
+        store.erase_runs(["a"])
+        assert holders() == []
+    engine.dispose()
 
 
 def test_pruning_one_cluster_leaves_the_others(store: Store) -> None:
