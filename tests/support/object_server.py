@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -23,6 +23,8 @@ class ObjectServer(ThreadingHTTPServer):
         self.objects = {plural: list(entries) for plural, entries in objects.items()}
         self.refused: set[str] = set()
         self.deleted: list[str] = []
+        self.before_deleting: Callable[[str], None] = lambda plural: None
+        """Called with the plural of what is about to go: what others do meanwhile."""
 
     @property
     def url(self) -> str:
@@ -67,6 +69,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._missing(name)
         if plural in self.server.refused:
             return self._answer(403, {"message": f"{plural} {name} is forbidden: User me cannot delete"})
+        self.server.before_deleting(plural)
         self.server.objects[plural].remove(found)
         self.server.deleted.append(f"{plural}/{name}")
         return self._answer(200, {"kind": "Status", "status": "Success"})

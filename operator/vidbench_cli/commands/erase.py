@@ -142,7 +142,24 @@ def _erase_objects(cluster: Cluster, subject: Subject, results: bool, dry_run: b
     if not results:
         findings.append(Finding(what, f"{where}: BenchmarkResults", Ending.KEPT, _("erase them too with --results")))
         return findings
-    return findings + [_delete(cluster, RESULTS, name, _("a result"), where, dry_run) for name in subject.results]
+    names = set(subject.results)
+    if not dry_run:
+        try:
+            names |= _results_by_now(cluster, subject)
+        except CommandError as error:
+            findings.append(
+                Finding(_("later results"), f"{where}: BenchmarkResults", Ending.FAILED, error.message, error.remedy)
+            )
+    return findings + [_delete(cluster, RESULTS, name, _("a result"), where, dry_run) for name in sorted(names)]
+
+
+def _results_by_now(cluster: Cluster, subject: Subject) -> set[str]:
+    """Return the names of a run's results: more may have come while somebody was asked, and until the run was gone."""
+    from vidbench_api.names import LABEL_RUN_UID
+    from vidbench_cli.cluster import RESULTS
+
+    found = cluster.find(RESULTS, namespace=subject.namespace, labels=f"{LABEL_RUN_UID}={subject.uid}")
+    return {str(result["metadata"]["name"]) for result in found}
 
 
 def _delete(

@@ -106,6 +106,16 @@ def test_all_of_a_run_goes_and_nothing_of_another(erase: Any, server: ObjectServ
     assert "/claim/alice/aaaaaaaa" in claim["remedy"]
 
 
+def test_a_result_that_comes_while_its_run_goes_is_erased_too(erase: Any, server: ObjectServer) -> None:
+    late = result_of("alice")
+    late["metadata"]["name"] = "alice-late"
+    late["metadata"]["labels"]["vidbench.io/run-uid"] = "uid-alice"
+    results = server.objects["benchmarkresults"]
+    server.before_deleting = lambda plural: results.append(late) if plural == "benchmarkruns" else None
+    assert erase("alice", "--results", "--yes").exit_code == 0
+    assert [entry["spec"]["run"]["name"] for entry in results] == ["bob"]
+
+
 def test_selector(erase: Any, server: ObjectServer) -> None:
     assert erase("-l", "subject=bob", "--yes").exit_code == 0
     assert server.names("benchmarkruns") == ["alice"]
