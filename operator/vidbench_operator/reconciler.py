@@ -192,8 +192,9 @@ class Reconciler:
         baselines: dict[str, tuple[BenchmarkResultSpec, ...]] = {}
         unread: dict[str, str] = {}
         for name, selector in selectors_of(run.spec).items():
+            most = MOST_BASELINE_RESULTS - sum(len(each) for each in baselines.values())
             try:
-                baselines[name] = await self._cluster.list_selected(run, selector, MOST_BASELINE_RESULTS)
+                found = await self._cluster.list_selected(run, selector, most)
             except Refused:
                 # A run ends whatever may not be read: its gates are then inconclusive.
                 unread[name] = "NotReadable"
@@ -203,8 +204,10 @@ class Reconciler:
                     raise
                 unread[name] = "NotReadable"
             else:
-                if len(baselines[name]) > MOST_BASELINE_RESULTS:
+                if len(found) > most:
                     unread[name] = "TooManyResults"
+                else:
+                    baselines[name] = found
         return Ledger(results, baselines, unread)
 
     async def _start(self, run: ObservedRun, status: BenchmarkRunStatus, document: RequestDocument) -> float | None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from vidbench_analysis import gates as analysis
 
 MOST_BASELINE_RESULTS: Final = 1_000
-"""Results of a baseline that are read; one with more is Inconclusive, as what is left out would decide."""
+"""Results that are read for all baselines of a run; one that does not fit is Inconclusive, as what is left out would decide."""
 
 BASELINE_PATIENCE_SECONDS: Final = 600.0
 """So long after runSeconds a run waits for a server that cannot list its baselines now; then it ends without them."""

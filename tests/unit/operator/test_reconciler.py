@@ -616,6 +616,17 @@ class TestGates:
         assert bench.condition(ConditionType.GATES_PASSED) == ("False", "GateInconclusive")
         assert bench.status.gates[0].reason == "NotReadable"
 
+    async def test_all_baselines_of_a_run_share_what_is_read(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("vidbench_operator.reconciler.MOST_BASELINE_RESULTS", 3)
+        gates = [self.GATE | {"name": name, "against": {"baseline": name}} for name in ("one", "two")]
+        labels = {"matchLabels": {"vidbench.io/baseline": "old"}}
+        bench = self.bench(gates=gates, baselines=[{"name": name, "selector": labels} for name in ("one", "two")])
+        await bench.run_to_end()
+        assert [(gate.verdict, gate.reason) for gate in bench.status.gates] == [
+            ("Pass", None),
+            ("Inconclusive", "TooManyResults"),
+        ]
+
     async def test_results_are_stored_while_baselines_cannot_be_read_and_the_run_ends_all_the_same(self) -> None:
         async def away(*_: Any) -> Any:
             raise Unavailable("503 Service Unavailable")
