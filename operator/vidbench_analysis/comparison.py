@@ -1,14 +1,6 @@
 """Two cells, one metric: ratio and difference with intervals, p, effect size, and a verdict with its reason.
 
-What is compared with what follows from the metric's pairing and from where shards ran, never from the figures:
-
-| method | when |
-|---|---|
-| `PairedByPrompt` | the metric is of quality: means of the same prompts |
-| `PairedByDevice` | pairing Node: shards of the same number on the same node (on the same GPU, where nodes are not known) |
-| `WithinDevices` | both sides ran on the same two devices or more: differences within devices |
-| `WelchOnShards` | every shard on a device of its own, or all shards of both sides on one |
-| `WelchOnDevices` | anything else: means of devices |
+Which units stand against which is said in `sides`, the words for what came of it in `verdicts`.
 
 Ratios are compared as logarithms of units, so that a ratio is one of geometric means; its interval is asymmetrical.
 """
@@ -16,95 +8,21 @@ Ratios are compared as logarithms of units, so that a ratio is one of geometric 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 from . import power
-from .contrasts import Contrast, blocked, paired, ratio_bounds, welch
+from .contrasts import Contrast, ratio_bounds
 from .distributions import t_quantile, t_two_sided, t_upper
 from .effects import cliffs_delta, hedges_correction, hedges_g
 from .intervals import CONFIDENCE, Estimate, estimate
 from .metrics import Direction, Margin, Metric, Pairing, Scale
-from .moments import mean_of
-from .observations import CellObservations, ShardObservation
-from .units import Scope, device_of, prompt_means, scope_of
+from .observations import CellObservations
+from .sides import Blocked, Sides, sides_of
+from .units import Scope
+from .verdicts import Method, Reason, Verdict
 
-FEWEST_UNITS = 2
 _ROUNDING = 1e-12
-UNITS_TO_START = 3
-"""Shards each to ask for where the spread between processes is not known yet."""
-
-
-class Verdict(StrEnum):
-    """What came of a comparison, for the subject."""
-
-    BETTER = "Better"
-    WORSE = "Worse"
-    EQUIVALENT = "Equivalent"
-    """Whatever the difference is, it is below the margin."""
-
-    IDENTICAL = "Identical"
-    """Not a bit differs."""
-
-    INCONCLUSIVE = "Inconclusive"
-
-
-class Reason(StrEnum):
-    """Why a comparison is inconclusive, or identical."""
-
-    NO_RESULTS = "NoResults"
-    """A side has nothing that counts; `message` says what was left out and why."""
-
-    NOT_MEASURED = "NotMeasured"
-    """A side has results, but not this metric."""
-
-    ONE_SHARD = "OneShard"
-    """A side has one process: nobody knows how much another one differs."""
-
-    ONE_DEVICE = "OneDevice"
-    """A side ran on one device and the other on others: GPUs were compared as much as cells."""
-
-    ONE_PROMPT = "OnePrompt"
-    PROMPTS_UNKNOWN = "PromptsUnknown"
-    NO_PAIRS = "NoPairs"
-    """Pairing was asked for, and fewer than two pairs ran on the same node."""
-
-    DIFFERENT_KIND = "DifferentKind"
-    """A device against a service."""
-
-    DIFFERENT_BASIS = "DifferentBasis"
-    """Two currencies, or device memory against host memory."""
-
-    NOT_POSITIVE = "NotPositive"
-    """A ratio of figures that are not all above zero."""
-
-    WIDE_INTERVAL = "WideInterval"
-    """The interval holds both what matters and what does not."""
-
-    NO_DIRECTION = "NoDirection"
-    """They differ, and this metric knows no better."""
-
-    SAME_OUTPUT = "SameOutput"
-    """Identical: digests of all latents and frames are the same."""
-
-    SAME_RESULTS = "SameResults"
-    """Identical: both sides are the same results."""
-
-    SAME_VALUES = "SameValues"
-    """Identical: all values of both sides are the same."""
-
-
-class Method(StrEnum):
-    """How the two were compared."""
-
-    NONE = "None"
-    WELCH_ON_SHARDS = "WelchOnShards"
-    WELCH_ON_DEVICES = "WelchOnDevices"
-    WITHIN_DEVICES = "WithinDevices"
-    PAIRED_BY_DEVICE = "PairedByDevice"
-    PAIRED_BY_PROMPT = "PairedByPrompt"
 
 
 @dataclass(frozen=True)
@@ -203,8 +121,8 @@ def compare(
     obstacle = _obstacle(start, subject, reference, metric)
     if obstacle is not None:
         return obstacle
-    sides = _sides(subject, reference, metric, paired_by)
-    if isinstance(sides, _Blocked):
+    sides = sides_of(subject, reference, metric, paired_by)
+    if isinstance(sides, Blocked):
         return _inconclusive(start, sides.reason, sides.message, sides.decides, sides.more_shards)
     return _concluded(replace(start, method=sides.method, units=sides.units, scope=sides.scope), sides, metric)
 
@@ -270,171 +188,6 @@ _DECIDES: Mapping[Reason, str] = {
 }
 
 
-# -- which units stand against which
-
-
-@dataclass(frozen=True)
-class _Sides:
-    method: Method
-    units: tuple[int, int]
-    scope: Scope
-    subject: Sequence[float]
-    reference: Sequence[float]
-    contrast: Callable[[Callable[[float], float]], Contrast]
-    """The contrast of the units, each transformed first."""
-
-
-@dataclass(frozen=True)
-class _Blocked:
-    reason: Reason
-    message: str | None = None
-    decides: str | None = None
-    more_shards: int | None = None
-
-
-def _sides(
-    subject: CellObservations, reference: CellObservations, metric: Metric, pairing: Pairing
-) -> _Sides | _Blocked:
-    if pairing == Pairing.PROMPT:
-        return _by_prompt(subject, reference, metric)
-    mine, other = _means(subject, metric), _means(reference, metric)
-    fewest = min(len(mine), len(other))
-    if fewest < FEWEST_UNITS:
-        more = UNITS_TO_START - fewest
-        return _Blocked(
-            Reason.ONE_SHARD,
-            "the spread between processes is not known from one",
-            f"{more} more shards each, to begin with",
-            more,
-        )
-    if pairing == Pairing.NODE:
-        return _by_node(mine, other)
-    return _by_placement(mine, other)
-
-
-_Mean = tuple[ShardObservation, float]
-
-
-def _means(cell: CellObservations, metric: Metric) -> list[_Mean]:
-    return [(shard, reading.mean) for shard, reading in cell.reading(metric)]
-
-
-def _by_prompt(subject: CellObservations, reference: CellObservations, metric: Metric) -> _Sides | _Blocked:
-    mine, other = prompt_means(subject, metric), prompt_means(reference, metric)
-    shared = [prompt for prompt in mine if prompt in other]
-    if len(shared) < FEWEST_UNITS:
-        text = f"{len(shared)} prompts are in both"
-        return _Blocked(Reason.ONE_PROMPT, text, "more prompts that both sides have")
-    first, second = [mine[prompt] for prompt in shared], [other[prompt] for prompt in shared]
-    return _paired(Method.PAIRED_BY_PROMPT, Scope.PROMPTS, first, second)
-
-
-def _by_node(mine: list[_Mean], other: list[_Mean]) -> _Sides | _Blocked:
-    runs = {shard.run_uid for shard, _ in mine} | {shard.run_uid for shard, _ in other}
-    if len(runs) > 1:
-        return _Blocked(Reason.NO_PAIRS, "the sides are of different runs", "pairing None, or one run with both cells")
-    by_number = {shard.shard: (shard, value) for shard, value in other}
-    pairs = [
-        (shard, value, by_number[shard.shard][1])
-        for shard, value in mine
-        if shard.shard in by_number and _share_a_node(shard, by_number[shard.shard][0])
-    ]
-    if len(pairs) < FEWEST_UNITS:
-        more = UNITS_TO_START - len(pairs)
-        text = f"{len(pairs)} shards of both ran on the same node"
-        return _Blocked(Reason.NO_PAIRS, text, f"{more} more shards each that share a node", more)
-    scope = scope_of(tuple(shard for shard, _, _ in pairs))
-    return _paired(Method.PAIRED_BY_DEVICE, scope, [a for _, a, _ in pairs], [b for _, _, b in pairs])
-
-
-def _share_a_node(mine: ShardObservation, other: ShardObservation) -> bool:
-    """Whether two shards ran on one node, whichever of its GPUs each had; where a node is not known, on one GPU."""
-    if mine.node is not None and other.node is not None:
-        return mine.node == other.node
-    return mine.device is not None and mine.device == other.device
-
-
-def _paired(method: Method, scope: Scope, mine: Sequence[float], other: Sequence[float]) -> _Sides:
-    return _Sides(
-        method,
-        (len(mine), len(other)),
-        scope,
-        mine,
-        other,
-        lambda scaled: paired([scaled(value) for value in mine], [scaled(value) for value in other]),
-    )
-
-
-def _by_placement(mine: list[_Mean], other: list[_Mean]) -> _Sides | _Blocked:
-    first, second = _by_device(mine, "subject"), _by_device(other, "reference")
-    scope = min(scope_of(tuple(s for s, _ in mine)), scope_of(tuple(s for s, _ in other)), key=_WIDTH.index)
-    if first.keys() == second.keys() and len(first) > 1:
-        within = _within_devices(first, second, scope)
-        if within is not None:
-            return within
-    alone = len(first) == len(mine) and len(second) == len(other)
-    if alone or (first.keys() == second.keys() and len(first) == 1):
-        values, others = [value for _, value in mine], [value for _, value in other]
-        return _welch(Method.WELCH_ON_SHARDS, scope, values, others)
-    if min(len(first), len(second)) < FEWEST_UNITS:
-        return _Blocked(
-            Reason.ONE_DEVICE,
-            "one side ran on one device alone, the other on others",
-            "measurement.pairing: Node, or shards on more devices",
-        )
-    values, others = _means_of(first), _means_of(second)
-    return _welch(Method.WELCH_ON_DEVICES, scope, values, others)
-
-
-_WIDTH = (Scope.PROCESS, Scope.PROMPT, Scope.DEVICES, Scope.PROMPTS, Scope.PRODUCT)
-
-
-def _by_device(means: list[_Mean], side: str) -> dict[str, list[float]]:
-    """A shard whose device nobody knows shares it with no other, of neither side."""
-    found: dict[str, list[float]] = defaultdict(list)
-    for shard, value in means:
-        found[shard.device or f"unknown, {side} {device_of(shard)}"].append(value)
-    return dict(found)
-
-
-def _means_of(by_device: Mapping[str, Sequence[float]]) -> list[float]:
-    return [mean_of(values) for values in by_device.values()]
-
-
-def _within_devices(
-    mine: Mapping[str, Sequence[float]], other: Mapping[str, Sequence[float]], scope: Scope
-) -> _Sides | None:
-    def contrast(scaled: Callable[[float], float]) -> Contrast | None:
-        return blocked(
-            {device: [scaled(value) for value in values] for device, values in mine.items()},
-            {device: [scaled(value) for value in values] for device, values in other.items()},
-        )
-
-    if contrast(float) is None:
-        return None
-    counts = sum(map(len, mine.values())), sum(map(len, other.values()))
-
-    def known(scaled: Callable[[float], float]) -> Contrast:
-        found = contrast(scaled)
-        assert found is not None  # noqa: S101  (degrees of freedom do not depend on the values)
-        return found
-
-    firsts = [value for values in mine.values() for value in values]
-    seconds = [value for values in other.values() for value in values]
-    return _Sides(Method.WITHIN_DEVICES, counts, scope, firsts, seconds, known)
-
-
-def _welch(method: Method, scope: Scope, mine: Sequence[float], other: Sequence[float]) -> _Sides:
-    return _Sides(
-        method,
-        (len(mine), len(other)),
-        scope,
-        mine,
-        other,
-        lambda scaled: welch([scaled(value) for value in mine], [scaled(value) for value in other]),
-    )
-
-
 # -- what follows
 
 
@@ -447,7 +200,7 @@ def _with_points(start: Comparison, metric: Metric) -> Comparison:
     return _with_worsening(replace(start, ratio=ratio, difference=Interval(mine - other)), metric)
 
 
-def _concluded(start: Comparison, sides: _Sides, metric: Metric) -> Comparison:
+def _concluded(start: Comparison, sides: Sides, metric: Metric) -> Comparison:
     everything = [*sides.subject, *sides.reference]
     if metric.scale == Scale.RATIO and min(everything) <= 0:
         return _inconclusive(start, Reason.NOT_POSITIVE, "a ratio needs figures above zero")
@@ -510,7 +263,7 @@ def _with_worsening(start: Comparison, metric: Metric) -> Comparison:
     return replace(start, worsening=worst)
 
 
-def _with_tests(start: Comparison, sides: _Sides, contrast: Contrast, plain: Contrast, metric: Metric) -> Comparison:
+def _with_tests(start: Comparison, sides: Sides, contrast: Contrast, plain: Contrast, metric: Metric) -> Comparison:
     spread = _spread(start, contrast)
     if contrast.error == 0:
         # Every unit of a side is the same, and the sides differ: there is nothing that a test could estimate.
@@ -544,7 +297,7 @@ def _spread(start: Comparison, contrast: Contrast) -> float:
     return contrast.error / math.sqrt(1 / first + 1 / second)
 
 
-def _effect(start: Comparison, sides: _Sides, contrast: Contrast, metric: Metric) -> Effect | None:
+def _effect(start: Comparison, sides: Sides, contrast: Contrast, metric: Metric) -> Effect | None:
     if start.method == Method.WITHIN_DEVICES:
         g: float | None = hedges_correction(contrast.freedom) * contrast.difference / _spread(start, contrast)
     elif metric.scale == Scale.RATIO:

@@ -18,14 +18,15 @@ from typing import Final
 from vidbench_api.gates import Analysis, Baseline, Gate, Hypothesis, Statement, in_metric_unit
 from vidbench_api.result import BenchmarkResultSpec
 
-from .comparison import Comparison, Interval, Method, Reason, compare
-from .comparison import Verdict as Outcome
+from .comparison import Comparison, Interval, compare
 from .distributions import t_quantile, t_upper
 from .intervals import CONFIDENCE, Estimate, IntervalMethod, estimate
 from .metrics import Margin, Metric, Pairing, Scale, find_metric
 from .multiplicity import holm
 from .observations import CellObservations, LeftOutReason, PromptAndSeed, counts, observe
 from .units import Scope, device_of
+from .verdicts import Method, Reason
+from .verdicts import Verdict as Outcome
 
 SIGNIFICANCE: Final = 0.05
 _MOST_MORE = 60

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 from vidbench_api.result import BenchmarkResultSpec
 
-from .comparison import Comparison, Verdict, compare
+from .comparison import Comparison, compare
 from .metrics import Margin, Metric, Scale
 from .observations import observe
 from .power import needed, power_of_difference
+from .verdicts import Verdict
 
 EFFECTS = (0.01, 0.02, 0.05, 0.10)
 """Shares for which the number of shards is said."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
-from vidbench_analysis.comparison import Comparison, Verdict
+from vidbench_analysis.comparison import Comparison
 from vidbench_analysis.intervals import Estimate
 from vidbench_analysis.reports.figures import (
     change_share,
@@ -18,6 +18,7 @@ from vidbench_analysis.reports.figures import (
     why_text,
 )
 from vidbench_analysis.side_by_side import Pair, Row
+from vidbench_analysis.verdicts import Verdict
 
 from .output import Cell, Column, Line, Page, Table, cell
 from .texts import _

@@ -26,7 +26,7 @@ from support.measured_results import shards_of
 from bench import report
 from bench.statistics_worlds import World, mean_of_seen, quality_cells
 from vidbench_analysis import power
-from vidbench_analysis.comparison import Comparison, Method, Verdict, compare
+from vidbench_analysis.comparison import Comparison, compare
 from vidbench_analysis.contrasts import welch
 from vidbench_analysis.distributions import t_two_sided
 from vidbench_analysis.fleet import standing_of_nodes, variance_components
@@ -40,6 +40,7 @@ from vidbench_analysis.pareto import frontier
 from vidbench_analysis.percentiles import percentile
 from vidbench_analysis.ranks import mann_whitney
 from vidbench_analysis.stopping import is_precise
+from vidbench_analysis.verdicts import Method, Verdict
 from vidbench_api.gates import Gate
 
 REPEATS = 2_000

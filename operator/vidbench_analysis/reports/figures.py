@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 
-from vidbench_analysis.comparison import Comparison, Verdict
+from vidbench_analysis.comparison import Comparison
 from vidbench_analysis.intervals import Estimate
+from vidbench_analysis.verdicts import Verdict
 
 NOT_KNOWN = "-"
 _SCALES = {

@@ -14,11 +14,12 @@ from statsmodels.stats.weightstats import ttost_ind
 from support.cells import cell_of
 
 from vidbench_analysis import power
-from vidbench_analysis.comparison import Method, Reason, Verdict, compare
+from vidbench_analysis.comparison import compare
 from vidbench_analysis.effects import hedges_g
 from vidbench_analysis.metrics import Margin, Pairing, Reading, find_metric
 from vidbench_analysis.observations import CellObservations, LeftOut, LeftOutReason
 from vidbench_analysis.units import Scope
+from vidbench_analysis.verdicts import Method, Reason, Verdict
 from vidbench_api.names import Comparability
 
 LATENCY = find_metric("latency")
