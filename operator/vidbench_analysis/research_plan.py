@@ -18,10 +18,11 @@ from vidbench_api.gates import Hypothesis, in_metric_unit
 from vidbench_api.result import BenchmarkResultSpec
 from vidbench_api.run_spec import BenchmarkRunSpec
 
-from .gates import SIGNIFICANCE, Cell, margin_of, select
+from .gates import SIGNIFICANCE, margin_of, select
 from .metrics import Metric, Pairing, Scale, find_metric
 from .observations import observe
 from .power import POWER, Design, needed, power_of_difference, power_of_equivalence, power_of_pass
+from .references import Cell
 
 MOST_SHARDS: Final = 64
 """A run's limit for a cell."""

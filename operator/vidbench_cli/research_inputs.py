@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from vidbench_analysis.gates import Cell
+from vidbench_analysis.references import Cell
 from vidbench_api.gates import Baseline
 from vidbench_api.identity import cell_id
 from vidbench_api.names import LABEL_BASELINE

@@ -30,8 +30,8 @@ from vidbench_analysis.comparison import Comparison, compare
 from vidbench_analysis.contrasts import welch
 from vidbench_analysis.distributions import t_two_sided
 from vidbench_analysis.fleet import standing_of_nodes, variance_components
-from vidbench_analysis.gates import Cell, Seen, evaluate_gate
 from vidbench_analysis.gates import Verdict as GateOutcome
+from vidbench_analysis.gates import evaluate_gate
 from vidbench_analysis.intervals import Estimate, estimate
 from vidbench_analysis.metrics import Margin, Pairing, find_metric
 from vidbench_analysis.multiplicity import holm
@@ -39,6 +39,7 @@ from vidbench_analysis.observations import CellObservations
 from vidbench_analysis.pareto import frontier
 from vidbench_analysis.percentiles import percentile
 from vidbench_analysis.ranks import mann_whitney
+from vidbench_analysis.references import Cell, Seen
 from vidbench_analysis.stopping import is_precise
 from vidbench_analysis.verdicts import Method, Verdict
 from vidbench_api.gates import Gate

@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from vidbench_analysis.gates import Cell, Evidence, HypothesisVerdict, Seen, evaluate_hypotheses
+from vidbench_analysis.gates import Evidence, HypothesisVerdict, evaluate_hypotheses
 from vidbench_analysis.intervals import CONFIDENCE, Doubt, Estimate, estimate
 from vidbench_analysis.metrics import METRICS, Metric, Pairing
 from vidbench_analysis.multiplicity import holm
 from vidbench_analysis.observations import CellObservations, PromptAndSeed, observe
+from vidbench_analysis.references import Cell, Seen
 from vidbench_analysis.side_by_side import Axis, Row, compare_pairs, has_metric, line_up, split
 from vidbench_analysis.units import Scope
 from vidbench_api.gates import Hypothesis, Statement

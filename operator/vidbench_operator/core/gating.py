@@ -116,12 +116,13 @@ def judgement_of(
 def judge(spec: BenchmarkRunSpec, document: RequestDocument, rows: Sequence[CellRow], ledger: Ledger) -> Judgement:
     """Return the verdicts of a run that has ended."""
     from vidbench_analysis import gates as analysis
+    from vidbench_analysis import references
     from vidbench_analysis.metrics import Pairing
 
     content = {cell.id: cell.generation_hash for cell in document.cells}
-    seen = analysis.Seen(
+    seen = references.Seen(
         cells=tuple(
-            analysis.Cell(
+            references.Cell(
                 row.id, row.model, row.hardware, row.variant, content[row.id], _results_of(row, ledger.results)
             )
             for row in rows

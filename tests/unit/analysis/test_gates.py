@@ -16,10 +16,8 @@ from support.manifests import DIGEST
 from support.measured_results import measured_result, shards_of
 
 from vidbench_analysis.gates import (
-    Cell,
     GateVerdict,
     HypothesisVerdict,
-    Seen,
     Support,
     Verdict,
     evaluate_gate,
@@ -28,6 +26,7 @@ from vidbench_analysis.gates import (
     more_shards,
 )
 from vidbench_analysis.metrics import METRICS, Direction, Margin, Pairing
+from vidbench_analysis.references import Cell, Seen
 from vidbench_api.gates import ENERGIES, MEMORIES, TIMES, UNDIRECTED, Analysis, Baseline, Gate, Metric, in_metric_unit
 from vidbench_api.measured import Environment, QualityFacts, Series, SeriesName, Statistics
 from vidbench_api.result import BenchmarkResultSpec
