@@ -7,9 +7,10 @@ import itertools
 import pytest
 from support.e2e_cluster import RunView
 from support.e2e_quickstart import FAILED_CELLS, MEASURED_CELLS, Quickstart
+from support.shared_cores import is_valid_but_for_the_machine
 
 from vidbench_api.measured import SeriesName
-from vidbench_api.names import Outcome, RunPhase, Validity
+from vidbench_api.names import Outcome, RunPhase
 from vidbench_api.result import BenchmarkResultSpec
 
 PHASES = (
@@ -68,7 +69,7 @@ def test_quickstart_figures_of_every_row_are_those_of_its_result(quickstart: Qui
 def test_quickstart_results_are_valid_and_complete(quickstart: Quickstart) -> None:
     for name in MEASURED_CELLS:
         result = quickstart.view.results[name]
-        assert result.validity.state is Validity.VALID, result.validity
+        assert is_valid_but_for_the_machine(result.validity), result.validity
         latency = result.find_series(SeriesName.LATENCY)
         assert latency is not None
         assert (latency.statistics.count, len(latency.values), result.samples_done) == (SAMPLES, SAMPLES, SAMPLES)
