@@ -44,11 +44,7 @@ def frontier(
     Raises:
         ValueError: no objective, more than three, or one without a better direction.
     """
-    if not 1 <= len(objectives) <= MOST_OBJECTIVES:
-        raise ValueError(f"a frontier has 1 to {MOST_OBJECTIVES} objectives, not {len(objectives)}")
-    for metric in objectives:
-        if metric.better == Direction.NEITHER:
-            raise ValueError(f"{metric.name} has no better direction and is no objective")
+    check_objectives(objectives)
     import numpy as np
 
     signs = np.array([1.0 if metric.better == Direction.LOWER else -1.0 for metric in objectives])
@@ -57,6 +53,19 @@ def frontier(
     means = {number: table.mean(axis=0) for number, table in complete.items()}
     shares = _memberships(complete, signs, cells, repeats) if complete else {}
     return tuple(_place(number, cell, tables[number], means, shares, signs, cells) for number, cell in enumerate(cells))
+
+
+def check_objectives(objectives: Sequence[Metric]) -> None:
+    """Refuse what no frontier is over.
+
+    Raises:
+        ValueError: no objective, more than three, or one without a better direction.
+    """
+    if not 1 <= len(objectives) <= MOST_OBJECTIVES:
+        raise ValueError(f"a frontier has 1 to {MOST_OBJECTIVES} objectives, not {len(objectives)}")
+    for metric in objectives:
+        if metric.better == Direction.NEITHER:
+            raise ValueError(f"{metric.name} has no better direction and is no objective")
 
 
 def _table(cell: CellObservations, objectives: Sequence[Metric]) -> list[list[float]] | str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vidbench_analysis.metrics import METRICS, Margin, Metric, find_metric
+from vidbench_analysis.pareto import check_objectives
 from vidbench_analysis.side_by_side import NAMES, Axis, Side, split
 
 from .errors import UsageError
@@ -81,15 +82,28 @@ def _in_common(found: Sequence[Found], axis: Axis | None, sides: Sequence[Side])
     return (*first, *(name for name in NAMES if name != axis))
 
 
-def parse_metrics(text: str) -> tuple[Metric, ...]:
+def parse_metrics(text: str, option: str = "--metric") -> tuple[Metric, ...]:
     """Read names of metrics between commas; raises UsageError with those that there are."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     try:
         return tuple(find_metric(name) for name in dict.fromkeys(names or [""]))
     except ValueError as error:
         raise UsageError(
-            _("--metric: {error}").format(error=error), _("for example --metric latency,denoise")
+            _("{option}: {error}").format(option=option, error=error),
+            _("for example {option} latency,memory").format(option=option),
         ) from error
+
+
+def parse_objectives(text: str) -> tuple[Metric, ...]:
+    """Read what a frontier is over; raises UsageError where there are too many, or one has no better direction."""
+    found = parse_metrics(text, "--objectives")
+    try:
+        check_objectives(found)
+    except ValueError as error:
+        raise UsageError(
+            _("--objectives: {error}").format(error=error), _("for example --objectives latency,memory")
+        ) from error
+    return found
 
 
 def parse_margins(texts: Sequence[str], metrics: Sequence[Metric]) -> dict[str, Margin]:

@@ -24,6 +24,7 @@ from vidbench_api.names import Comparability
 from vidbench_api.result import BenchmarkResultSpec
 from vidbench_api.run_spec import BenchmarkRunSpec
 
+from .beyond_means import OBJECTIVES, fleet_blocks, frontier_blocks, percentile_blocks
 from .document import Block, Bullet, Bullets, Column, Document, Heading, Paragraph, Table
 from .figures import NOT_KNOWN, change_share, change_text, effect_text, estimate_text, figure_text, p_text, share_text
 
@@ -43,6 +44,8 @@ class Study:
     baselines: Mapping[str, tuple[BenchmarkResultSpec, ...]] = field(default_factory=dict)
     samples: Sequence[PromptAndSeed] = ()
     metrics: tuple[Metric, ...] = tuple(METRICS.values())
+    objectives: tuple[Metric, ...] = OBJECTIVES
+    """At most three, each with a better direction: what the frontier is over."""
 
     @property
     def results(self) -> tuple[BenchmarkResultSpec, ...]:
@@ -61,6 +64,8 @@ def research_report(study: Study) -> Document:
             *_results(study, observed),
             *_tests(study),
             *_exploration(study),
+            *frontier_blocks(_by_label(study), _samples(study), study.objectives),
+            *fleet_blocks(tuple(observed.values())),
             *_validity(study, observed),
             *_limits(study, observed),
             *_provenance(study),
@@ -95,10 +100,16 @@ def statement_text(statement: Statement) -> str:
 
 
 def _observed(study: Study, cell: Cell) -> CellObservations:
-    digests = {result.request_digest for result in cell.results}
-    return observe(
-        cell.results, samples=dict.fromkeys(digests, study.samples) if study.samples else None, label=cell.label
-    )
+    return observe(cell.results, samples=_samples(study), label=cell.label)
+
+
+def _samples(study: Study) -> dict[str, Sequence[PromptAndSeed]] | None:
+    digests = {result.request_digest for result in study.results}
+    return dict.fromkeys(digests, study.samples) if study.samples else None
+
+
+def _by_label(study: Study) -> dict[str, tuple[BenchmarkResultSpec, ...]]:
+    return {cell.label: cell.results for cell in study.cells}
 
 
 def _question(study: Study) -> Iterable[Block]:
@@ -195,6 +206,7 @@ def _results(study: Study, observed: Mapping[str, CellObservations]) -> Iterable
     for metric in shown:
         rows = tuple(_result_row(observed[cell.id], metric) for cell in study.cells)
         yield Table(f"{metric.name}: {metric.description}", columns, rows)
+    yield from percentile_blocks([observed[cell.id] for cell in study.cells])
 
 
 def _result_row(cell: CellObservations, metric: Metric) -> tuple[str, ...]:

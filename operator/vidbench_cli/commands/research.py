@@ -1,4 +1,7 @@
-"""`vidbench research plan|report`: whether a run can answer its hypotheses, and what it answered, as a document."""
+"""`vidbench research plan|report`: whether a run can answer its hypotheses, and what it answered, as a document.
+
+`frontier` and `fleet` of the same group are in files of their own.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vidbench_cli.commands.fleet import fleet
+from vidbench_cli.commands.frontier import frontier
 from vidbench_cli.errors import UsageError
 from vidbench_cli.options import Context, Files, FromStore, Kubeconfig, Namespace, Output
 from vidbench_cli.output import Format, write
@@ -44,6 +49,10 @@ def register(app: typer.Typer) -> None:
     group.command(
         "report", help=_("Write a run's methods, results, tests, limits and provenance as Markdown or LaTeX.")
     )(report)
+    group.command("frontier", help=_("Show which cells no other beats in latency, memory and energy at once."))(
+        frontier
+    )
+    group.command("fleet", help=_("Show what nodes and GPUs add to the spread, and which nodes stand out."))(fleet)
     app.add_typer(group, name="research", help=_("Plan and report runs that ask a question (spec.analysis)."))
 
 
@@ -88,6 +97,9 @@ def report(
     metric: Annotated[
         str, typer.Option("--metric", "-m", help=_("Metrics between commas; `all` is every one that was measured."))
     ] = "all",
+    objectives: Annotated[
+        str, typer.Option(help=_("One to three metrics that the frontier is over, between commas."))
+    ] = "latency,memory,energy",
     from_files: Files = None,
     namespace: Namespace = None,
     context: Context = None,
@@ -101,7 +113,7 @@ def report(
     from vidbench_cli.ledger import open_ledger
     from vidbench_cli.research_inputs import baselines_of, cells_of
     from vidbench_cli.selectors import Selector
-    from vidbench_cli.sides import parse_metrics
+    from vidbench_cli.sides import parse_metrics, parse_objectives
 
     metrics = tuple(METRICS.values()) if metric == "all" else parse_metrics(metric)
     connect = _connect(kubeconfig, context, namespace)
@@ -118,6 +130,7 @@ def report(
         baselines_of(wanted, others),
         _samples(found.specs, _documents(wanted, from_files, connect)),
         metrics,
+        parse_objectives(objectives),
     )
     rendered = (render_latex if text is Text.LATEX else render_markdown)(research_report(study))
     if to is None:
