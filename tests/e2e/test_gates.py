@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+from pathlib import Path
 from typing import Any
 
-import pytest
+import yaml
+from support.documented_pipelines import github_script, gitlab_script
 from support.e2e_cluster import E2ECluster, Manifest
 from support.e2e_runs import folder_model, real_run
 
@@ -39,13 +43,34 @@ def states(status: BenchmarkRunStatus) -> dict[str, tuple[str, str]]:
     return {entry.type: (entry.status, entry.reason) for entry in status.conditions}
 
 
-def test_half_the_steps_are_no_slower_than_all(cluster: E2ECluster, namespace: str) -> None:
+def run_script(cluster: E2ECluster, namespace: str, folder: Path, script: str, run: Manifest) -> tuple[int, str, str]:
+    """Run a pipeline's script as its runner would: from a checkout, with a kubeconfig of the namespace."""
+    (folder / "examples").mkdir(parents=True)
+    (folder / "examples" / "gates.yaml").write_text(yaml.safe_dump(run, sort_keys=False))
+    kubeconfig = folder / "kubeconfig"
+    kubeconfig.write_bytes(cluster.kubeconfig.read_bytes())
+    told = os.environ | {
+        "KUBECONFIG": str(kubeconfig), "GITHUB_STEP_SUMMARY": str(folder / "summary"), "CI_PIPELINE_ID": "7",
+    }  # fmt: skip
+    script = f"set -eo pipefail\nkubectl config set-context --current --namespace={namespace}\n{script}"
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=folder, env=told, capture_output=True, text=True, check=False, timeout=500
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_half_the_steps_are_no_slower_than_all(cluster: E2ECluster, namespace: str, tmp_path: Path) -> None:
+    """By the step that docs/gates.md shows for GitHub Actions."""
     few = gate("half-is-no-slower", "once", "twice")
     bound = {"name": "in-minutes", "metric": "latency", "against": {"bound": "300s"}, "test": "AtMost"}
-    good = real_run(namespace, "good", "cpu", **SPEC, gates=[few, bound])
-    cluster.apply(folder_model(namespace, "mid-wan", "/models/mid-wan"), good)
-    cluster.kubectl("wait", "br/good", "-n", namespace, "--for=condition=GatesPassed", "--timeout=380s")
-    status = status_of(cluster, namespace, "good")
+    good = real_run(namespace, "gated", "cpu", **SPEC, gates=[few, bound])
+    cluster.apply(folder_model(namespace, "mid-wan", "/models/mid-wan"))
+    code, said, error = run_script(cluster, namespace, tmp_path, github_script(), good)
+    assert code == 0, error
+    assert "benchmarkrun.vidbench.io/ci-1-1 condition met" in said
+    summary = (tmp_path / "summary").read_text().splitlines()
+    assert [line.partition("\t")[0] for line in summary] == ["Pass", "Pass"]
+    status = status_of(cluster, namespace, "ci-1-1")
     assert states(status)["Ready"][0] == "True"
     assert status.gates_text == "2/2"
     measured = next(entry for entry in status.gates if entry.name == "half-is-no-slower")
@@ -53,15 +78,18 @@ def test_half_the_steps_are_no_slower_than_all(cluster: E2ECluster, namespace: s
     assert (measured.verdict, measured.evidence[0].shards) == ("Pass", 3)
 
 
-def test_the_opposite_gate_fails_as_kubectl_wait_sees(cluster: E2ECluster, namespace: str) -> None:
+def test_the_opposite_gate_fails_as_kubectl_wait_sees(cluster: E2ECluster, namespace: str, tmp_path: Path) -> None:
+    """By the job that docs/gates.md shows for GitLab."""
     many = gate("twice-is-no-slower", "twice", "once")
-    bad = real_run(namespace, "bad", "cpu", **SPEC, gates=[many])
-    cluster.apply(folder_model(namespace, "mid-wan", "/models/mid-wan"), bad)
-    cluster.kubectl("wait", "br/bad", "-n", namespace, "--for=condition=Complete", "--timeout=380s")
-    with pytest.raises(AssertionError, match="timed out"):
-        cluster.kubectl("wait", "br/bad", "-n", namespace, "--for=condition=GatesPassed", "--timeout=2s")
-    cluster.kubectl("wait", "br/bad", "-n", namespace, "--for=condition=GatesPassed=False", "--timeout=5s")
-    status = status_of(cluster, namespace, "bad")
+    bad = real_run(namespace, "gated", "cpu", **SPEC, gates=[many])
+    cluster.apply(folder_model(namespace, "mid-wan", "/models/mid-wan"))
+    script, _, after = gitlab_script().rpartition("\n")
+    code, _, error = run_script(cluster, namespace, tmp_path, script, bad)
+    assert (code, "timed out" in error) == (1, True), error
+    assert after == "kubectl get br/ci-$CI_PIPELINE_ID -o yaml > run.yaml"
+    cluster.kubectl("wait", "br/ci-7", "-n", namespace, "--for=condition=Complete", "--timeout=5s")
+    cluster.kubectl("wait", "br/ci-7", "-n", namespace, "--for=condition=GatesPassed=False", "--timeout=5s")
+    status = status_of(cluster, namespace, "ci-7")
     found = states(status)
     assert found["GatesPassed"] == ("False", "GateFailed")
     assert (found["Ready"], found["Stalled"]) == (("False", "GateFailed"), ("True", "GateFailed"))
@@ -71,4 +99,4 @@ def test_the_opposite_gate_fails_as_kubectl_wait_sees(cluster: E2ECluster, names
     assert failed.verdict == "Fail"
     assert evidence.low is not None
     assert evidence.low > 0.10
-    assert "0/1" in cluster.kubectl("get", "br", "bad", "-n", namespace)
+    assert "0/1" in cluster.kubectl("get", "br", "ci-7", "-n", namespace)

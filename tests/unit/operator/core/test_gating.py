@@ -8,7 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from lupa.luajit21 import LuaRuntime
 from support.builders import NOW, Scene, latencies, observed_run, run_spec
+from support.documented_pipelines import argo_health
 
 from vidbench_api.figures import Figures
 from vidbench_api.identity import result_name
@@ -296,3 +298,27 @@ def test_a_supported_hypothesis_counts_the_cells_that_support_it() -> None:
     assert (found.verdict, found.supported, found.cells) == ("Supported", 1, 1)
     assert "1 of 1 cells pass" in found.message
     assert [entry.verdict for entry in found.evidence] == ["Pass"]
+
+
+def argo_says(status: BenchmarkRunStatus | None) -> tuple[str, str]:
+    """What Argo CD would show of a run, by the Lua of docs/gates.md."""
+    lua = LuaRuntime()
+    body = {} if status is None else {"status": json.loads(json.dumps(status.to_wire()))}
+    health = lua.eval(f"function(obj) {argo_health()} end")(lua.table_from(body, recursive=True))
+    return health["status"], health["message"]
+
+
+def test_argo_cd_sees_what_the_conditions_say() -> None:
+    assert argo_says(None) == ("Progressing", "waiting for the operator")
+    scene, results = measured(stage(), base=STEADY[:2])
+    running = scene.decide_live(at=70, results=results).status
+    assert running is not None
+    assert argo_says(running)[0] == "Progressing"
+    passed = end(*measured(stage(), base=STEADY, fast=STEADY))
+    assert argo_says(passed) == ("Healthy", condition(passed, "Ready").message)
+    failed = end(*measured(stage(), base=STEADY, fast=SLOW))
+    assert argo_says(failed) == ("Degraded", condition(failed, "Stalled").message)
+    scene, results = measured(stage(suspend=True), base=STEADY[:2])
+    held = scene.decide_live(at=70, results=results).status
+    assert held is not None
+    assert argo_says(held)[0] == "Suspended"
