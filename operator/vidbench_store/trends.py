@@ -7,13 +7,13 @@ are `vidbench_analysis`'s, over the means of shards; what does not count is coun
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import and_, select
+from sqlalchemy import ColumnElement, Select, and_, null, select
 
 from vidbench_analysis.intervals import Estimate, estimate
 from vidbench_analysis.metrics import METRICS, Metric, Pairing, Reading
@@ -79,10 +79,16 @@ def find_trends(store: Store, metric: Metric, axis: Axis, which: Filter | None =
     """
     if not is_series(metric):
         raise NotASeriesError(f"{metric.name} is no column of samples")
-    groups: dict[tuple[Subject, str], list[Any]] = defaultdict(list)
-    for row in store.rows(_query(metric, which or Filter())):
-        groups[_subject_of(row), _place_of(row, axis)].append(row)
-    points = [_point(subject, at, rows, metric) for (subject, at), rows in groups.items()]
+    found: dict[Subject, dict[str, list[_Row]]] = {}
+    # By the columns as they are stored first: to make and to compare a Subject for each of many rows costs more than to read them.
+    by_columns: dict[tuple[object, ...], dict[str, list[_Row]]] = {}
+    for row in map(_Row._make, store.rows(_query(metric, axis, which or Filter()))):
+        columns = row[:_SUBJECT_COLUMNS]
+        places = by_columns.get(columns)
+        if places is None:
+            places = by_columns[columns] = found.setdefault(_subject_of(row), defaultdict(list))
+        places[_place_of(row, axis)].append(row)
+    points = [_point(subject, at, rows, metric) for subject, places in found.items() for at, rows in places.items()]
     return sorted(points, key=lambda point: (point.subject, point.at))
 
 
@@ -96,82 +102,112 @@ def series_metrics() -> list[str]:
     return [name for name, metric in METRICS.items() if is_series(metric)]
 
 
-def _query(metric: Metric, which: Filter) -> Any:
+class _Row(NamedTuple):
+    """What a point is made of and no more: the subject's columns, the place, the shard and its mean, whether it counts."""
+
+    model: str
+    hardware: str
+    variant: str
+    device: str | None
+    generation_hash: str
+    rung: str | None
+    weights: str | None
+    comparability: str
+    place: str | None
+    measured_at: datetime
+    uid: str
+    counts: bool
+    run_uid: str
+    cell: str
+    shard: int
+    node: str | None
+    gpu_uuid: str | None
+    mean: float
+    """None where `counts` is not."""
+
+    samples: int
+
+
+_SUBJECT_COLUMNS: Final = _Row._fields.index("comparability") + 1
+
+
+def _query(metric: Metric, axis: Axis, which: Filter) -> Select[Any]:
+    """Return the query of the rows, in the order in which the database finds them: to sort them there takes longer."""
     columns = RESULTS.c
     joined = RESULTS.outerjoin(SERIES, and_(SERIES.c.result_id == columns.id, SERIES.c.name == metric.name))
-    return (
-        select(
-            columns.cluster, columns.namespace, columns.run, columns.run_uid, columns.cell, columns.shard,
-            columns.attempts, columns.model, columns.hardware, columns.variant, columns.device, columns.driver,
-            columns.node, columns.gpu_uuid, columns.generation_hash, columns.rung, columns.weights,
-            columns.comparability, columns.outcome, columns.validity, columns.superseded, columns.measured_at,
-            SERIES.c.mean, SERIES.c["count"].label("samples"),
-        )
-        .select_from(joined)
-        .where(which.to_clause())
-        .order_by(columns.measured_at, columns.uid)
-    )  # fmt: skip
+    named = {"place": _place_column(axis), "counts": _counts(), "mean": SERIES.c.mean, "samples": SERIES.c["count"]}
+    wanted = [named[name] if name in named else columns[name] for name in _Row._fields]
+    return select(*wanted).select_from(joined).where(which.to_clause())
 
 
-def _subject_of(row: Any) -> Subject:
+def _counts() -> ColumnElement[bool]:
+    """Return the condition that a result counts, by the same rules as `vidbench_analysis.observations`."""
+    columns = RESULTS.c
+    return and_(
+        columns.outcome == Outcome.SUCCEEDED.value,
+        columns.validity == Validity.VALID.value,
+        columns.superseded.is_(False),
+        columns.comparability != Comparability.MOCK.value,
+        SERIES.c.mean.is_not(None),
+    )
+
+
+def _place_column(axis: Axis) -> ColumnElement[Any]:
+    if axis in _FORMATS:
+        return null()
+    if axis is Axis.RUN:
+        return RESULTS.c.namespace + "/" + RESULTS.c.run
+    return RESULTS.c[axis.value]
+
+
+def _place_of(row: _Row, axis: Axis) -> str:
+    form = _FORMATS.get(axis)
+    return row.place or NOT_SEEN if form is None else row.measured_at.strftime(form)
+
+
+_FORMATS: Final[Mapping[Axis, str]] = {Axis.DAY: "%Y-%m-%d", Axis.WEEK: "%G-W%V", Axis.MONTH: "%Y-%m"}
+"""Of places that are a part of the moment; the others are a column."""
+
+
+def _subject_of(row: _Row) -> Subject:
     return Subject(
         row.model, row.hardware, row.variant, row.device or NOT_SEEN, row.generation_hash, row.rung or "",
         row.weights or "", row.comparability,
     )  # fmt: skip
 
 
-def _place_of(row: Any, axis: Axis) -> str:
-    moment: datetime = row.measured_at
-    if axis is Axis.DAY:
-        return f"{moment:%Y-%m-%d}"
-    if axis is Axis.WEEK:
-        return f"{moment:%G-W%V}"
-    if axis is Axis.MONTH:
-        return f"{moment:%Y-%m}"
-    if axis is Axis.RUN:
-        return f"{row.namespace}/{row.run}"
-    return str(getattr(row, axis.value) or NOT_SEEN)
-
-
-def _counts(row: Any) -> bool:
-    """Whether a result counts, by the same rules as `vidbench_analysis.observations`."""
-    return (
-        row.outcome == Outcome.SUCCEEDED
-        and row.validity == Validity.VALID
-        and not row.superseded
-        and row.comparability != Comparability.MOCK
-        and row.mean is not None
-    )
-
-
-def _point(subject: Subject, at: str, rows: Iterable[Any], metric: Metric) -> Point:
-    rows = list(rows)
-    # The same shard of the same run is one process, also where a backup brought its result back under another UID.
-    counted: Mapping[tuple[str, str, int], Any] = {
-        (row.run_uid, row.cell, row.shard): row for row in reversed(rows) if _counts(row)
-    }
-    kept = sorted(counted.values(), key=lambda row: (row.run_uid, row.cell, row.shard))
+def _point(subject: Subject, at: str, rows: Sequence[_Row], metric: Metric) -> Point:
+    counted: dict[tuple[str, str, int], _Row] = {}
+    for row in rows:
+        if row.counts:
+            # The same shard of the same run is one process, also where a backup brought its result back under another UID.
+            first = counted.setdefault((row.run_uid, row.cell, row.shard), row)
+            if first is not row and _order(row) < _order(first):
+                counted[row.run_uid, row.cell, row.shard] = row
     cell = CellObservations(
         label=f"{subject.model}/{subject.hardware}/{subject.variant}",
-        shards=tuple(
-            ShardObservation(
-                run_uid=row.run_uid,
-                shard=row.shard,
-                readings={metric.name: Reading(row.mean, row.samples)},
-                node=row.node,
-                gpu_uuid=row.gpu_uuid,
-                product=row.device,
-                weights_random=row.weights == "Random",
-                run_name=row.run,
-                attempt=row.attempts,
-            )
-            for row in kept
-        ),
-        comparability=Comparability(subject.comparability) if kept else None,
+        shards=tuple(_observed(counted[key], metric) for key in sorted(counted)),
+        comparability=Comparability(subject.comparability) if counted else None,
         results=len(rows),
     )
     moments = [row.measured_at for row in rows]
-    return Point(subject, at, min(moments), max(moments), estimate(cell, metric), len(rows) - len(kept))
+    return Point(subject, at, min(moments), max(moments), estimate(cell, metric), len(rows) - len(counted))
+
+
+def _order(row: _Row) -> tuple[datetime, str]:
+    return row.measured_at, row.uid
+
+
+def _observed(row: _Row, metric: Metric) -> ShardObservation:
+    """Return what the interval of a mean over shards asks of a shard."""
+    return ShardObservation(
+        run_uid=row.run_uid,
+        shard=row.shard,
+        readings={metric.name: Reading(row.mean, row.samples)},
+        node=row.node,
+        gpu_uuid=row.gpu_uuid,
+        product=row.device,
+    )
 
 
 def contents_by_names(points: Iterable[Point]) -> Counter[tuple[str, str, str]]:

@@ -69,6 +69,26 @@ def test_what_does_not_count_is_counted(store: Store) -> None:
     assert (point.at, point.estimate.shards, point.left_out) == ("2026-01", 1, 3)
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_of_a_shard_that_is_there_twice_the_first_measurement_counts(store: Store, order: tuple[int, int]) -> None:
+    twice = [
+        document(run_uid="a", uid="z", latencies=(100,)),
+        document(run_uid="a", uid="b", latencies=(200,), measured_at=EPOCH + timedelta(hours=1)),
+    ]
+    for index in order:
+        store.write("east", [twice[index]])
+    (point,) = find_trends(store, LATENCY, Axis.MONTH)
+    assert (point.estimate.mean, point.left_out) == (100, 1)
+    assert (point.first, point.last) == (EPOCH, EPOCH + timedelta(hours=1))
+
+
+def test_a_device_that_nobody_saw_is_one_subject(store: Store) -> None:
+    unseen = [document(run_uid=uid, environment=None, uid=uid) for uid in ("a", "b")]
+    store.write("east", unseen)
+    (point,) = find_trends(store, LATENCY, Axis.MONTH)
+    assert (point.subject.device, point.estimate.products, point.estimate.shards) == ("(not seen)", (), 2)
+
+
 def test_unlike_is_kept_apart(store: Store) -> None:
     store.write(
         "east",
