@@ -31,8 +31,7 @@ class ClassSupport:
     attention: bool = True
     """Whether the denoiser's attention can be chosen; of other classes it is fixed, and a choice would be ignored."""
 
-    compile: bool | None = None
-    """None: not shown yet, and so not refused."""
+    compile: bool = True
 
     vae_of_own_type: bool = True
     """Whether the VAE may have another type than the denoiser; other classes hand latents over as they are, and fail on them."""
@@ -45,16 +44,16 @@ PIPELINE_CLASSES: Final[Mapping[str, ClassSupport]] = MappingProxyType(
         "AllegroPipeline": ClassSupport(tiles_only=True, attention=False),
         "AnimateDiffPipeline": ClassSupport(attention=False, vae_of_own_type=False),
         "CogVideoXImageToVideoPipeline": ClassSupport(_LED_BY_A_PICTURE, attention=False, vae_of_own_type=False),
-        "CogVideoXPipeline": ClassSupport(attention=False, compile=True, vae_of_own_type=False),
+        "CogVideoXPipeline": ClassSupport(attention=False, vae_of_own_type=False),
         "ConsisIDPipeline": ClassSupport(_LED_BY_A_PICTURE, attention=False, vae_of_own_type=False),
         "HeliosPipeline": ClassSupport(),
         "HunyuanVideo15Pipeline": ClassSupport(),
         "HunyuanVideoFramepackPipeline": ClassSupport(_LED_BY_A_PICTURE, offloads=("Model", "Group")),
-        "HunyuanVideoPipeline": ClassSupport(compile=True),
+        "HunyuanVideoPipeline": ClassSupport(),
         "LTX2Pipeline": ClassSupport(),
         "LTXConditionPipeline": ClassSupport(vae_of_own_type=False),
         "LTXImageToVideoPipeline": ClassSupport(_LED_BY_A_PICTURE, vae_of_own_type=False),
-        "LTXPipeline": ClassSupport(compile=True),
+        "LTXPipeline": ClassSupport(),
         "LattePipeline": ClassSupport(attention=False, vae_of_own_type=False),
         "MochiPipeline": ClassSupport(attention=False, vae_of_own_type=False),
         "SanaVideoPipeline": ClassSupport(),
@@ -66,7 +65,7 @@ PIPELINE_CLASSES: Final[Mapping[str, ClassSupport]] = MappingProxyType(
         ),
         "TextToVideoSDPipeline": ClassSupport(attention=False, vae_of_own_type=False),
         "WanImageToVideoPipeline": ClassSupport(_LED_BY_A_PICTURE),
-        "WanPipeline": ClassSupport(compile=True),
+        "WanPipeline": ClassSupport(),
     }
 )
 
@@ -137,14 +136,12 @@ def why_unsupported(pipeline_class: str | None, options: ClassOptions) -> str | 
         (options.offload != "None", f"offload: {options.offload}", lambda each: options.offload in each.offloads),
         (options.vae_tiling, "vaeTiling", lambda each: each.vae_tiling),
         (options.attention != "Default", f"attention: {options.attention}", lambda each: each.attention),
-        (options.compile != "None", f"compile: {options.compile}", lambda each: each.compile is not False),
+        (options.compile != "None", f"compile: {options.compile}", lambda each: each.compile),
         (options.vae_of_own_type, "componentDtypes[vae]", lambda each: each.vae_of_own_type),
     )
     for asked, option, honours in wanted:
         if asked and not honours(support):
             others = [name for name, each in PIPELINE_CLASSES.items() if honours(each)]
-            if option.startswith("compile"):
-                others = [name for name in others if PIPELINE_CLASSES[name].compile]
             what = "a VAE of another type than its denoiser" if option.endswith("[vae]") else "it"
             return f"{option}: {pipeline_class} does not support {what}; of the supported classes {_listed(others)}"
     return None

@@ -8,7 +8,7 @@ from vidbench_api.request import Cell
 from vidbench_api.rungs import Rung, rungs_of
 
 NOTHING = ClassSupport(offloads=(), vae_tiling=False, attention=False, compile=False, vae_of_own_type=False)
-EVERYTHING = ClassSupport(compile=True)
+EVERYTHING = ClassSupport()
 
 
 @pytest.fixture
@@ -44,13 +44,6 @@ def test_a_vae_of_another_type_is_refused_where_the_latents_are_not_converted(ta
         " classes these do: AlsoPipeline, RichPipeline"
     )
     assert why_unsupported("RichPipeline", ClassOptions(vae_of_own_type=True)) is None
-
-
-def test_a_class_of_which_compiling_was_not_shown_is_neither_refused_nor_named_as_one_that_can(monkeypatch):
-    table = {"PlainPipeline": NOTHING, "RichPipeline": EVERYTHING, "UnseenPipeline": ClassSupport()}
-    monkeypatch.setattr(pipeline_classes, "PIPELINE_CLASSES", table)
-    assert why_unsupported("UnseenPipeline", ClassOptions(compile="Default")) is None
-    assert str(why_unsupported("PlainPipeline", ClassOptions(compile="Default"))).endswith("these do: RichPipeline")
 
 
 def test_nothing_is_said_against_a_class_that_is_not_known_nor_against_no_option(table):
