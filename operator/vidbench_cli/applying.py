@@ -66,7 +66,8 @@ def apply_all(cluster: Cluster, bodies: Sequence[Object], *, dry_run: bool, say:
         if key not in known:
             known[key] = cluster.discover(*key)
         cluster.apply(known[key], body, namespace=body["metadata"].get("namespace"), dry_run=dry_run)
-        say(_("{kind} {name} applied").format(kind=body["kind"], name=body["metadata"]["name"]))
+        said = _("{kind} {name} would be applied") if dry_run else _("{kind} {name} applied")
+        say(said.format(kind=body["kind"], name=body["metadata"].get("name") or body["metadata"]["generateName"]))
     return _apply_run(cluster, bodies[-1], dry_run=dry_run)
 
 

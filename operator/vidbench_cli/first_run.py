@@ -91,7 +91,7 @@ def _rest(choices: Choices) -> list[str]:
         "  measurement:",
         f"    shards: {choices.shards}    # {_('processes a cell; from 3 on an interval speaks of more than one process')}",
         f"    warmup: {{min: 2}}    # {_('samples before the measured ones')}",
-        f"  parallelism: 4    # {_('at most so many pods at once; kubectl scale changes it')}",
+        f"  parallelism: {1 if choices.cpu else 4}    # {_('at most so many pods at once; on one CPU two would disturb each other')}",
         "  reuse:",
         f"    policy: Never    # {_('IfIdentical: do not measure again what the ledger holds')}",
         f"  # {_('artifacts: {storageUri: claim://NAME/PATH, keepVideos: First}   raw samples and videos go to a claim')}",

@@ -99,7 +99,9 @@ def _check_operator(entry: OperatorState, client: str | None, now: float) -> lis
             "" if state == "OK" else look,
         )
     ]
-    if entry.version and client and entry.version != client:
+    if entry.version and entry.version == client:
+        checks.append(Check("operator version", "OK", _("{version}, as this command").format(version=client)))
+    elif entry.version and client:
         checks.append(
             Check(
                 "operator version",
@@ -126,7 +128,8 @@ def _check_operator(entry: OperatorState, client: str | None, now: float) -> lis
             )
         )
     else:
-        checks.append(Check("leader", "OK", entry.holder))
+        text = _("{holder}, Lease renewed {age:.0f} s ago").format(holder=entry.holder, age=max(0.0, age))
+        checks.append(Check("leader", "OK", text))
     return checks
 
 
@@ -267,19 +270,28 @@ def check_nodes(nodes: Mapping[str, ObservedNode], resource: str = "nvidia.com/g
             ),
         )
     )
-    bare = [node.name for node in holders if _PRODUCT not in node.labels or MEMORY_LABEL not in node.labels]
-    if bare:
-        checks.append(
-            Check(
-                "GPU labels",
-                "Warning",
-                _(
-                    "{count} nodes show neither product nor memory of their GPUs, e.g. {name}: no reuse, and no check of memory ahead"
-                ).format(count=len(bare), name=bare[0]),
-                _("install GPU feature discovery (part of the NVIDIA GPU operator)"),
-            )
+    return [*checks, *_check_labels(holders)]
+
+
+def _check_labels(holders: Sequence[ObservedNode]) -> list[Check]:
+    """Say which labels nodes with GPUs lack, and what cannot be done without each."""
+    lacking = (
+        (_PRODUCT, _("no entry can select them by product, and no result of theirs is reused")),
+        (MEMORY_LABEL, _("no check of memory ahead")),
+    )
+    bare = ((label, why, [node.name for node in holders if label not in node.labels]) for label, why in lacking)
+    return [
+        Check(
+            "GPU labels",
+            "Warning",
+            _("nodes without the label {label}: {count}, e.g. {name}: {why}").format(
+                label=label, count=len(names), name=names[0], why=why
+            ),
+            _("install GPU feature discovery (part of the NVIDIA GPU operator)"),
         )
-    return checks
+        for label, why, names in bare
+        if names
+    ]
 
 
 def check_classes(

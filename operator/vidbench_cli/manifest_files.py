@@ -5,6 +5,7 @@ Strict as kubectl is about keys that are given twice. Says where a text is no YA
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,14 @@ from .texts import _
 
 STANDARD_INPUT = "-"
 Object = dict[str, Any]
+
+
+class _Named(io.StringIO):
+    """A text under its file's name, which PyYAML tells in errors."""
+
+    def __init__(self, text: str, name: str) -> None:
+        super().__init__(text)
+        self.name = name
 
 
 class _Loader(yaml.SafeLoader):
@@ -47,7 +56,12 @@ def read_objects(files: Sequence[str]) -> list[Object]:
 def parse_objects(text: str, file: str) -> list[Object]:
     """Return the objects of a text; `file` stands in errors. Raises UsageError."""
     try:
-        documents = [entry for entry in yaml.load_all(text, Loader=_Loader) if entry is not None]
+        documents = [entry for entry in yaml.load_all(_Named(text, file), Loader=_Loader) if entry is not None]
+    except yaml.constructor.ConstructorError as error:
+        problem = " ".join(str(error).split())
+        raise UsageError(
+            _("{file}: {error}").format(file=file, error=problem), _("leave one of them, or write it as plain YAML")
+        ) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UsageError(
             _("{file} is not YAML: {error}").format(file=file, error=" ".join(str(error).split())),
@@ -97,5 +111,12 @@ def _text(file: str) -> str:
         raise UsageError(
             _("there is no file {file}").format(file=file), _("write one with: vidbench init, or name it with -f")
         ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(_("{file} cannot be read: {error}").format(file=file, error=error)) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            _("{file} is no text").format(file=file), _("a manifest is YAML or JSON in UTF-8: vidbench init writes one")
+        ) from error
+    except OSError as error:
+        raise UsageError(
+            _("{file} cannot be read: {error}").format(file=file, error=error.strerror or error),
+            _("name a file that you may read; several: -f ONE -f OTHER"),
+        ) from error

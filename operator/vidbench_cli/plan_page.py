@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .output import Cell, Column, Line, Page, Table, cell
+from .output import NOT_KNOWN, Cell, Column, Line, Page, Table, cell
 from .planning import CellPlan, DiskPlan, Figure, HardwarePlan, RunPlan
 from .texts import _
 
@@ -104,7 +104,7 @@ def _cell_row(entry: CellPlan) -> tuple[Cell, ...]:
         cell(entry.cost.value, f"{price} {entry.currency}" if entry.cost.value is not None else price),
         cell(entry.currency),
         cell(entry.memory_mebibytes.value, _number(entry.memory_mebibytes.value, 0)),
-        cell(width, _("unknown") if width is None else f"±{100 * width:.2f} %"),
+        cell(width, None if width is None else f"±{100 * width:.2f} %"),
     )
 
 
@@ -133,7 +133,7 @@ def _of(cells: list[str], all_cells: int) -> str:
 def _hardware(plan: RunPlan) -> Table:
     columns = (
         Column("hardware", _("HARDWARE")), Column("gpus", _("GPUS")), Column("resource", _("RESOURCE"), wide=True),
-        Column("matchingNodes", _("NODES")), Column("usableNodes", _("USABLE")), Column("slots", _("SLOTS")),
+        Column("matchingNodes", _("NODES")), Column("usableNodes", _("USABLE")), Column("slots", _("SLOTS IF EMPTY")),
         Column("nodes", _("NAMES"), folds=True), Column("note", _("NOTE"), folds=True),
     )  # fmt: skip
     return Table(columns, tuple(_hardware_row(entry) for entry in plan.hardware), _("Nodes"))
@@ -170,7 +170,7 @@ def _disk_row(entry: DiskPlan) -> tuple[Cell, ...]:
 def size_text(size: Figure) -> str:
     """Return bytes for people."""
     if size.value is None:
-        return _("unknown")
+        return NOT_KNOWN
     amount = size.value
     for unit in _UNITS:
         if amount < 1024 or unit == _UNITS[-1]:
@@ -180,4 +180,4 @@ def size_text(size: Figure) -> str:
 
 
 def _number(value: float | None, digits: int) -> str:
-    return _("unknown") if value is None else f"{value:.{digits}f}"
+    return NOT_KNOWN if value is None else f"{value:.{digits}f}"

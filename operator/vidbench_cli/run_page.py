@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vidbench_api.measured import SeriesName
-from vidbench_api.names import Comparability, ConditionType, RunPhase
+from vidbench_api.names import Comparability, ConditionType, Outcome, RunPhase
 from vidbench_api.result import BenchmarkResultSpec
 from vidbench_api.run_status import BenchmarkRunStatus, CellRow, GateStatus, HypothesisStatus
 
@@ -19,6 +19,9 @@ from .errors import Exit
 from .output import NOT_KNOWN, Cell, Column, Line, Page, Table, cell
 from .runs import RunView
 from .texts import _
+
+_SMALLEST_SHOWN = 10_000
+"""Microseconds of which three decimals of a second show two digits."""
 
 GATES_PASSED = ConditionType.GATES_PASSED
 STYLES = {
@@ -209,7 +212,7 @@ def _cell_cells(row: CellRow, results: Sequence[BenchmarkResultSpec]) -> tuple[C
         cell(cell_name(row), cell_name(row) + marked),
         cell(state, style=STYLES.get(state.split(" ")[0], "")),
         cell(None if row.latency_microseconds is None else row.latency_microseconds / 1e6, _latency(row)),
-        _figure(None if spread is None else spread / 1e6, "{:.3f} s"),
+        cell(None if spread is None else spread / 1e6, None if spread is None else f"{spread_text(spread)} s"),
         cell(row.samples),
         _figure(_mean_of(results, lambda result: _seconds_of(result, SeriesName.DENOISE)), "{:.3f} s"),
         _figure(_mean_of(results, lambda result: _seconds_of(result, SeriesName.VAE_DECODE)), "{:.3f} s"),
@@ -259,8 +262,17 @@ def _latency(row: CellRow) -> str:
         return NOT_KNOWN
     text = f"{row.latency_microseconds / 1e6:.3f} s"
     if row.spread_microseconds is not None:
-        text += f" ± {row.spread_microseconds / 1e6:.3f}"
+        text += f" ± {spread_text(row.spread_microseconds)}"
+    if row.spread_of == "Shards":
+        counted = sum(shard.outcome is Outcome.SUCCEEDED for shard in row.shards)
+        return _("{text} ({count} shards)").format(text=text, count=counted)
     return f"{text} ({row.samples})"
+
+
+def spread_text(microseconds: int) -> str:
+    """Return a spread in seconds: three decimals, or two digits where these are fewer."""
+    seconds = microseconds / 1e6
+    return f"{seconds:.3f}" if not microseconds or microseconds >= _SMALLEST_SHOWN else f"{seconds:.2g}"
 
 
 def _memory(row: CellRow) -> Cell:

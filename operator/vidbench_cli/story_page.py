@@ -219,6 +219,10 @@ def _attempts(
             cell(there, _("gone") if there is None else None), cell(job),
         )  # fmt: skip
 
+    told = {failure.attempt for failure in shard.failures}
+    for attempt in range(1, shard.attempt):
+        if attempt not in told:
+            yield line(attempt, _("Ended, not counted"), None, None, None)
     for failure in shard.failures:
         if failure.attempt != shard.attempt or shard.phase is not RowPhase.FINISHED:
             yield line(failure.attempt, failure.reason, failure.node, None, failure.ended_at)

@@ -13,6 +13,7 @@ from support.e2e_runs import scripted_run
 
 from demo import steps
 from vidbench_api.names import LABEL_RUN_UID, RunPhase
+from vidbench_cli.run_page import spread_text
 
 
 def _table(text: str) -> list[dict[str, str]]:
@@ -104,7 +105,7 @@ def test_vidbench_get_shows_every_cell_with_the_figures_of_its_result(quickstart
         row = quickstart.view.row(name)
         assert row.latency_microseconds is not None
         assert row.spread_microseconds is not None
-        seconds = f"{row.latency_microseconds / 1e6:.3f} s ± {row.spread_microseconds / 1e6:.3f} (5)"
+        seconds = f"{row.latency_microseconds / 1e6:.3f} s ± {spread_text(row.spread_microseconds)} (5)"
         assert seconds in lines[name]
         assert f"{row.memory_mebibytes} MiB host" in lines[name]
     for name in FAILED_CELLS:

@@ -245,6 +245,7 @@ def test_benchmark_follows_to_the_end_and_exits_by_it(
     file.write_text(yaml.safe_dump_all([run, model]))
     code, shown, said = vidbench("benchmark", "-f", str(file), "-n", lab, "--dry-run")
     assert (code, shown) == (0, "good would be accepted by the API server\n"), said
+    assert said == "VideoModel tiny-wan would be applied\n"
     assert not api.request("GET", f"/apis/vidbench.io/v1alpha1/namespaces/{lab}/benchmarkruns").body["items"]
 
     code, shown, said = vidbench("benchmark", "-f", str(file), "-n", lab, "--follow")
@@ -303,10 +304,13 @@ def test_ctrl_c_leaves_the_run_going(
     assert "shards that run are stopped" in shown
     wait_until(api, run, has_ended)
     assert vidbench("get", "run", "-n", lab)[0] == 4
-    for words in (["cancel", "run", "--yes"], ["suspend", "run"], ["resume", "run"]):
+    for words in (["cancel", "run", "--yes"], ["suspend", "run"]):
         code, shown, _ = vidbench(*words, "-n", lab)
         assert code == 0
         assert "ended as Cancelled" in shown
+    code, _, said = vidbench("resume", "run", "-n", lab)
+    assert code == 2
+    assert "ended as Cancelled: it cannot go on" in said
 
 
 def test_logs_are_followed_to_the_end_of_the_pod_each_line_once(

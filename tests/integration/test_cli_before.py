@@ -345,6 +345,9 @@ class TestTestModel:
         assert len(runs) == 1
 
     def test_a_model_that_nobody_knows(self, vidbench: Vidbench, operated: PlayedKubelet) -> None:
-        answer = vidbench("test-model", "no-such-model", "--runner-class", CLASS, "--timeout", "30")
-        assert answer.exit_code == Exit.RUN_FAILED, answer.output
+        answer = vidbench("test-model", "no-such-model", "--runner-class", CLASS)
+        assert answer.exit_code == Exit.USAGE, answer.output
         assert "list-models" in answer.stderr
+        answer = vidbench("test-model", "tiny-wn", "--runner-class", CLASS)
+        assert answer.exit_code == Exit.USAGE, answer.output
+        assert "did you mean tiny-wan" in answer.stderr

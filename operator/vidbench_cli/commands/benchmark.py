@@ -33,7 +33,14 @@ def register(app: typer.Typer) -> None:
 
 def benchmark(
     file: Annotated[
-        list[str], typer.Option("--file", "-f", help=_("YAML or JSON; `-` is standard input. May be repeated."))
+        list[str],
+        typer.Option(
+            "--filename",
+            "--file",
+            "-f",
+            metavar="FILE",
+            help=_("YAML or JSON; `-` is standard input. May be repeated."),
+        ),
     ],
     follow: Annotated[
         bool,

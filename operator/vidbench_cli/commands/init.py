@@ -55,8 +55,8 @@ def init(
     from vidbench_cli.manifest_files import STANDARD_INPUT, parse_objects
 
     chosen = models or ["tiny-wan"]
-    # A model that nobody named is for a look at the whole: it needs no GPU.
-    on_cpu = cpu or (models is None and not gpus)
+    # Models that are for a look at the whole need no GPU.
+    on_cpu = cpu or (not gpus and all(_is_small(entry) for entry in chosen))
     own = [entry for entry in chosen if not _in_catalogue(entry)]
     choices = Choices(
         name=name or default_name(chosen),
@@ -87,6 +87,14 @@ def init(
             _("{model} is not in the catalogue: the namespace needs a VideoModel of that name").format(model=entry),
             err=True,
         )
+
+
+def _is_small(name: str) -> bool:
+    """Whether it is an entry of the catalogue that is made in the pod, or none that computes."""
+    from vidbench_api.catalogue import CATALOGUE
+
+    source = CATALOGUE[name].source if name in CATALOGUE else None
+    return source is not None and (source.tiny is not None or source.mock is not None)
 
 
 def _in_catalogue(name: str) -> bool:

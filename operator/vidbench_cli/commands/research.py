@@ -29,7 +29,13 @@ if TYPE_CHECKING:
 RunName = Annotated[str | None, typer.Argument(metavar="RUN", help=_("A run of the cluster."))]
 Manifest = Annotated[
     str | None,
-    typer.Option("--file", "-f", help=_("Take the run from this manifest (YAML or JSON; - is standard input).")),
+    typer.Option(
+        "--filename",
+        "--file",
+        "-f",
+        metavar="FILE",
+        help=_("Take the run from this manifest (YAML or JSON; - is standard input)."),
+    ),
 ]
 
 

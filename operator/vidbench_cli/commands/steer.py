@@ -65,11 +65,11 @@ def resume(name: RunName, namespace: Namespace = None, context: Context = None, 
     cluster, view = _read(name, namespace, context, kubeconfig)
     spec = view.body.get("spec", {})
     if view.ended:
-        _say(
-            _("{run} has ended as {phase}: it cannot go on; measure what failed with a new run (reuse: IfIdentical)"),
-            view,
+        phase = view.status.phase.value if view.status.phase else "-"
+        raise UsageError(
+            _("{run} has ended as {phase}: it cannot go on").format(run=view.name, phase=phase),
+            _("measure what failed with a new run (reuse: IfIdentical)"),
         )
-        return
     if not spec.get("suspend"):
         _say(_("{run} is not suspended; what it waits for: vidbench describe {run}{flags}"), view)
         return

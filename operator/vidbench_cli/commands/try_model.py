@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidbench_cli.errors import ClusterError, RunFailedError, UsageError
+from vidbench_cli.errors import ClusterAwayError, ClusterError, RunFailedError, UsageError
 from vidbench_cli.options import Context, Kubeconfig, Namespace, Output
 from vidbench_cli.output import Format, Line, make_console, write
 from vidbench_cli.texts import _
@@ -117,6 +117,7 @@ def _on_cluster(
 
     namespace, context, kubeconfig = where
     cluster = Cluster(Where(kubeconfig, context, namespace))
+    _require_model(cluster, body["spec"]["models"][0]["name"])
     stored = cluster.create(RUNS, body)
     name, uid = stored["metadata"]["name"], stored["metadata"]["uid"]
     try:
@@ -124,6 +125,32 @@ def _on_cluster(
     finally:
         if not keep:
             _delete(cluster, name, uid)
+
+
+def _require_model(cluster: Cluster, name: str) -> None:
+    """Refuse a model that nobody knows: its run would only wait for somebody to make it. Raises UsageError."""
+    from difflib import get_close_matches
+
+    from vidbench_api.catalogue import CATALOGUE
+    from vidbench_cli.cluster import MODELS
+
+    if name in CATALOGUE:
+        return
+    try:
+        own = [str(body["metadata"]["name"]) for body in cluster.find(MODELS)]
+    except ClusterAwayError:
+        raise
+    except ClusterError:
+        return
+    if name in own:
+        return
+    near = get_close_matches(name, [*own, *CATALOGUE], n=3)
+    raise UsageError(
+        _("there is no model {name!r}, neither in the catalogue nor as a VideoModel of namespace {namespace!r}").format(
+            name=name, namespace=cluster.namespace
+        ),
+        _("did you mean {names}?").format(names=_(" or ").join(near)) if near else "vidbench list-models",
+    )
 
 
 def _here(body: dict[str, Any], files: list[str], keep: bool) -> RunView:

@@ -131,12 +131,17 @@ def _has_errors(findings: Sequence[Finding]) -> bool:
 
 
 def _page(bodies: Sequence[dict[str, object]], findings: Sequence[Finding], server: str | None) -> Page:
+    from vidbench_cli.checking import OURS
+
     errors = sum(finding.level == "Error" for finding in findings)
+    looked_at = sum(str(body.get("kind")) in OURS for body in bodies)
     where = _("the API server at {server} agrees").format(server=server) if server else _("no API server was asked")
     heading = (
         Line(_("errors: {count} (objects: {objects})").format(count=errors, objects=len(bodies)), "red")
         if errors
-        else Line(_("all is right (objects: {objects}); {where}").format(objects=len(bodies), where=where), "green")
+        else Line(_("all is right (objects: {objects}); {where}").format(objects=looked_at, where=where), "green")
+        if looked_at
+        else Line(_("no object is of a kind of vidbench's: nothing was looked at"), "yellow")
     )
     rows = tuple(
         (

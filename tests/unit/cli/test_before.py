@@ -76,6 +76,12 @@ class TestInit:
         assert admit(yaml.safe_load(text)).errors == ()
         assert text.count("#") > 8
 
+    @pytest.mark.parametrize(("model", "gpus"), [("tiny-wan", 0), ("mock", 0), ("wan21-1-3b", 1), ("my-own", 1)])
+    def test_what_needs_no_gpu_asks_for_none_and_runs_one_at_a_time(self, model: str, gpus: int) -> None:
+        spec = yaml.safe_load(run("init", "-f", "-", "--model", model).stdout)["spec"]
+        assert [entry["gpus"] for entry in spec["hardware"]] == [gpus]
+        assert spec["parallelism"] == (4 if gpus else 1)
+
     def test_what_is_chosen_stands_in_it(self) -> None:
         result = run("init", "-f", "-", "--model", "wan21-1-3b", "--gpu", "NVIDIA-L40S", "--cpu", "--shards", "4")
         spec = yaml.safe_load(result.stdout)["spec"]
@@ -159,7 +165,7 @@ class TestValidate:
         ("text", "words"),
         [
             ("a: [", "is not YAML"),
-            ("a: 1\na: 2", "stands twice"),
+            ("a: 1\na: 2", "the key 'a' stands twice in \"-\", line 2"),
             ("", "holds no object"),
             ("- 1", "is no object"),
             ("kind: BenchmarkRun\nspec: {}", "apiVersion"),
@@ -173,6 +179,19 @@ class TestValidate:
         result = run("validate", "-f", "-", "--offline", stdin=text)
         assert result.exit_code == Exit.USAGE
         assert words in result.output
+
+    def test_objects_of_other_kinds_alone_are_not_called_right(self) -> None:
+        text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}"
+        result = run("validate", "-f", "-", "--offline", stdin=text)
+        assert "nothing was looked at" in result.stdout
+        assert "all is right" not in result.stdout
+
+    def test_what_is_no_text_is_told_with_a_remedy(self, tmp_path: Path) -> None:
+        (tmp_path / "picture").write_bytes(b"\xff\xfe\x00")
+        for name, said in (("picture", "is no text"), ("", "Is a directory")):
+            result = run("validate", "-f", str(tmp_path / name))
+            assert (result.exit_code, said in result.stderr) == (Exit.USAGE, True), result.stderr
+            assert "Errno" not in result.stderr
 
     def test_a_file_that_is_not_there(self) -> None:
         result = run("validate", "-f", "nowhere.yaml")
@@ -196,7 +215,7 @@ class TestPlan:
         assert "--kubeconfig" in result.stderr
 
     def test_a_wrong_file_is_told_by_field(self, manifest: str) -> None:
-        text = Path(manifest).read_text().replace("parallelism: 4", "parallelism: many")
+        text = Path(manifest).read_text().replace("parallelism: 1", "parallelism: many")
         result = run("plan", "-f", "-", "--offline", stdin=text)
         assert result.exit_code == Exit.USAGE
         assert "spec.parallelism: must be an integer" in result.stderr

@@ -21,7 +21,7 @@ from vidbench_api.run_status import BenchmarkRunStatus, CellRow, Condition, Shar
 from vidbench_cli.app import app
 from vidbench_cli.errors import ClusterAwayError, ClusterError, Exit
 from vidbench_cli.output import as_csv
-from vidbench_cli.run_page import age_text, exit_of, run_page, runs_page
+from vidbench_cli.run_page import age_text, exit_of, run_page, runs_page, spread_text
 from vidbench_cli.runs import RunReader, RunView, run_view
 
 ENDED = Condition(type="Complete", status="True", reason="SomeCellsFailed", last_transition_time="2026-01-02T03:04:05Z")
@@ -123,6 +123,24 @@ def test_get_shows_row_and_phases_and_cuts_nothing_in_a_pipe(answers: list[RunVi
     for figure in ("1.681 s ± 0.153 (5)", "1.202 s", "1.00 %", "1978 MiB host"):
         assert figure in line
     assert next(line for line in shown.splitlines() if "ModelLoadFailed" in line).rstrip().endswith("at all")
+
+
+@pytest.mark.parametrize(
+    ("microseconds", "text"),
+    [(0, "0.000"), (452, "0.00045"), (1_234, "0.0012"), (9_999, "0.01"), (10_000, "0.010"), (153_400, "0.153")],
+)
+def test_a_spread_is_never_rounded_away(microseconds: int, text: str) -> None:
+    assert spread_text(microseconds) == text
+
+
+def test_a_spread_of_shards_says_of_how_many(answers: list[RunView | ClusterError]) -> None:
+    shards = tuple(
+        ShardStatus(index=index, phase=RowPhase.FINISHED, outcome=outcome)
+        for index, outcome in ((1, Outcome.SUCCEEDED), (2, Outcome.SUCCEEDED), (3, Outcome.FAILED))
+    )
+    row = MEASURED.model_copy(update={"spread_of": "Shards", "shards": shards})
+    answers.append(_view(RunPhase.SUCCEEDED, row))
+    assert "1.681 s ± 0.153 (2 shards)" in _get()[1]
 
 
 def test_get_wide_shows_figures_energy_and_cost(answers: list[RunView | ClusterError]) -> None:

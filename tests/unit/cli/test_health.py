@@ -95,9 +95,17 @@ def test_states(checks: list[Check], part: str, state: str) -> None:
     assert all(check.remedy for check in checks if check.state != "OK"), checks
 
 
+def test_each_label_that_a_node_lacks_is_named_with_what_it_is_for() -> None:
+    nodes = {"a": ObservedNode("a", {"nvidia.com/gpu.product": "H100"}, ready=True, allocatable=GPU)}
+    (found,) = [check for check in health.check_nodes(nodes) if check.part == "GPU labels"]
+    assert found.detail == "nodes without the label nvidia.com/gpu.memory: 1, e.g. a: no check of memory ahead"
+
+
 def test_no_replica_leads() -> None:
     lone = replace(OPERATOR, ready=0, holder="", renewed=None)
-    assert states(health.check_operators([lone], "0.1.0", NOW)) == {"operator": "Failed", "leader": "Failed"}
+    assert states(health.check_operators([lone], "0.1.0", NOW)) == {
+        "operator": "Failed", "operator version": "OK", "leader": "Failed",
+    }  # fmt: skip
     hidden = replace(OPERATOR, holder=None, renewed=None, lease_note="you may not get leases")
     assert states(health.check_operators([hidden], "0.1.0", NOW))["leader"] == "Unknown"
 

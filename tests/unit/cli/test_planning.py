@@ -272,4 +272,4 @@ def test_page_says_where_every_figure_is_from() -> None:
     texts = [row[2].text for row in sources.rows]
     assert any(text.startswith("ledger: median of 1 results") for text in texts)
     assert any(text.startswith("unknown: no earlier result") for text in texts)
-    assert "GPU-hours: unknown" in page.heading[0].text
+    assert "GPU-hours: -" in page.heading[0].text

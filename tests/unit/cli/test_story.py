@@ -55,7 +55,9 @@ def test_attempts_are_told_with_node_reason_and_pod() -> None:
 def test_last_failed_attempt_is_told_once() -> None:
     failures = [{"attempt": 2, "reason": "ModelLoadFailed", "node": "node-b", "endedAt": T2}]
     shard = _shard(phase="Finished", outcome="Failed", reason="ModelLoadFailed", failures=failures, endedAt=T2)
-    assert _attempts(_cell(_view(shard))) == [(2, "Failed (ModelLoadFailed)", "node-b", f"{JOB}-abcde")]
+    failed = (2, "Failed (ModelLoadFailed)", "node-b", f"{JOB}-abcde")
+    suspended = (1, "Ended, not counted", None, None)
+    assert _attempts(_cell(_view(shard))) == [suspended, failed], "one that was not charged left no failure"
 
 
 def test_attempt_that_failed_and_waits_for_the_next_is_told_once() -> None:
