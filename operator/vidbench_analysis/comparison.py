@@ -147,14 +147,17 @@ def _obstacle(
     bases = {reading.basis for cell in (subject, reference) for _, reading in cell.reading(metric)}
     if len(bases) > 1:
         return _inconclusive(start, Reason.DIFFERENT_BASIS, " against ".join(sorted(bases)))
-    if {shard.key for shard in subject.shards} == {shard.key for shard in reference.shards} and (
-        subject.label == reference.label
-    ):
+    if _are_the_same(subject, reference):
         return replace(start, verdict=Verdict.IDENTICAL, reason=Reason.SAME_RESULTS)
     digests = subject.output_digests | reference.output_digests
     if metric.is_quality and len(digests) == 1 and None not in digests:
         return replace(start, verdict=Verdict.IDENTICAL, reason=Reason.SAME_OUTPUT)
     return None
+
+
+def _are_the_same(subject: CellObservations, reference: CellObservations) -> bool:
+    known = all(shard.process for shard in (*subject.shards, *reference.shards))
+    return subject.processes == reference.processes and (known or subject.label == reference.label)
 
 
 def _left(cell: CellObservations) -> str:

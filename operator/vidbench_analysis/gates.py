@@ -17,12 +17,14 @@ from typing import Final
 from vidbench_api.gates import Analysis, Baseline, Gate, Hypothesis, Statement, in_metric_unit
 
 from .comparison import Comparison, Interval, compare
+from .confounding import shards_failed, unpaired_devices
 from .distributions import t_quantile, t_upper
 from .intervals import CONFIDENCE, Estimate, IntervalMethod, estimate
 from .metrics import Margin, Metric, Pairing, Scale, find_metric
 from .multiplicity import holm
-from .observations import CellObservations, LeftOutReason
-from .references import Cell, Missing, Obstacle, Seen, either, reference_of
+from .observations import CellObservations
+from .references import Cell, Missing, Obstacle, Seen, reference_of
+from .sides import Blocked
 from .units import Scope, device_of
 from .verdicts import Method, Reason
 from .verdicts import Verdict as Outcome
@@ -214,51 +216,26 @@ def _look_at(statement: Statement, cell: Cell, seen: Seen, baselines: Mapping[st
     pairing = seen.pairing if statement.against.variant is not None else Pairing.NONE
     compared = compare(mine, found, metric, margin_of(statement), pairing)
     evidence = _against_results(statement, cell, mine, found, metric, compared)
-    if statement.against.variant is not None and compared.method in _UNPAIRED:
-        evidence = _of_one_product(evidence, mine, found, metric)
-    return _of_survivors(evidence, mine, found)
-
-
-_UNPAIRED: Final = (Method.WELCH_ON_SHARDS, Method.WELCH_ON_DEVICES)
+    apart = unpaired_devices(compared, mine, found, metric) if statement.against.variant is not None else None
+    return _of_survivors(evidence if apart is None else _refused(evidence, apart), mine, found)
 
 
 def _of_survivors(evidence: Evidence, *sides: CellObservations) -> Evidence:
-    """Refuse a Pass by shards that survived where others did not: who fails is not left to chance."""
-    if evidence.verdict == Verdict.FAIL:
+    """Refuse a Pass by shards that survived where others did not; a Fail is as bad with those that are missing."""
+    failed = shards_failed(*sides)
+    if failed is None or evidence.verdict == Verdict.FAIL:
         return evidence
-    failed = (LeftOutReason.OUT_OF_MEMORY, LeftOutReason.FAILED)
-    lost = [
-        f"{left.count} of {side.results} shards of {side.label}: {left.reason.value}"
-        for side in sides
-        for left in side.left_out
-        if left.reason in failed
-    ]
-    if not lost:
-        return evidence
-    if evidence.verdict == Verdict.INCONCLUSIVE:
-        return replace(evidence, p=None)
+    return replace(evidence, p=None) if evidence.verdict == Verdict.INCONCLUSIVE else _refused(evidence, failed)
+
+
+def _refused(evidence: Evidence, why: Blocked) -> Evidence:
     return replace(
         evidence,
         verdict=Verdict.INCONCLUSIVE,
         p=None,
-        reason=Obstacle.SHARDS_FAILED.value,
-        message="; ".join(lost),
-        decides="a run in which these shards succeed",
-    )
-
-
-def _of_one_product(evidence: Evidence, mine: CellObservations, other: CellObservations, metric: Metric) -> Evidence:
-    """Refuse variants of which each ran on GPUs of its own product: the products were compared as much as the variants."""
-    products = [{shard.product for shard, _ in side.reading(metric)} for side in (mine, other)]
-    if None in products[0] | products[1] or products[0] == products[1]:
-        return evidence
-    return replace(
-        evidence,
-        verdict=Verdict.INCONCLUSIVE,
-        p=None,
-        reason=Obstacle.OTHER_DEVICE.value,
-        message=f"it ran on {either(products[0])}, what it is compared with on {either(products[1])}",
-        decides="a nodeSelector of one product, or measurement.pairing: Node",
+        reason=why.reason.value,
+        message=why.message,
+        decides=why.decides,
     )
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -47,6 +48,9 @@ class LeftOutReason(StrEnum):
     OTHER_KIND = "OtherKind"
     """A service among results of devices, or the other way round."""
 
+    SHARED = "Shared"
+    """The other side of the comparison has the very same result: it counts there, and not twice."""
+
 
 @dataclass(frozen=True)
 class LeftOut:
@@ -63,7 +67,9 @@ class ShardObservation:
 
     `readings` and `absent` are by metric name and together hold every metric. `prompts` has the prompt id of each sample,
     in their order, or is None where the request is not known. `gpu_uuid` and `node` are None where nobody saw them;
-    `product` is the GPU's name as its driver says it (or `cpu`).
+    `product` is the GPU's name as its driver says it (or `cpu`), `gpus` how many of them the shard had. `request` is the
+    digest of the request that it was measured for: what a run reused has that of an earlier run. `process` names the process
+    that was measured, whichever run shows it.
     """
 
     run_uid: str
@@ -78,6 +84,10 @@ class ShardObservation:
     weights_random: bool = False
     run_name: str = ""
     attempt: int = 0
+    request: str = ""
+    process: tuple[str, ...] = ()
+    gpus: int | None = None
+    clip: str | None = None
 
     @property
     def device(self) -> str | None:
@@ -85,9 +95,15 @@ class ShardObservation:
         return self.gpu_uuid or self.node
 
     @property
-    def key(self) -> tuple[str, int]:
-        """Which process it was, within the cell."""
-        return (self.run_uid, self.shard)
+    def key(self) -> tuple[str, ...]:
+        """Which process it was; where that is not known, which one within the cell."""
+        return self.process or (self.run_uid, str(self.shard))
+
+    @property
+    def hardware(self) -> str | None:
+        """The product that it ran on, and how many of it where they were several, for people."""
+        several = self.product is not None and self.gpus is not None and self.gpus > 1
+        return f"{self.gpus} x {self.product}" if several else self.product
 
 
 @dataclass(frozen=True)
@@ -128,24 +144,45 @@ class CellObservations:
         """The digests of what the shards generated."""
         return frozenset(shard.output_digest for shard in self.shards)
 
+    @property
+    def processes(self) -> frozenset[tuple[str, ...]]:
+        """The processes that count."""
+        return frozenset(shard.key for shard in self.shards)
+
+    @property
+    def planned(self) -> int:
+        """How many shards there are results of, whatever came of them."""
+        again = (LeftOutReason.SUPERSEDED, LeftOutReason.DUPLICATE)
+        return self.results - sum(left.count for left in self.left_out if left.reason in again)
+
+    def without(self, processes: AbstractSet[tuple[str, ...]]) -> CellObservations:
+        """Return the cell without what the other side of a comparison has as well."""
+        kept = tuple(shard for shard in self.shards if shard.key not in processes)
+        if len(kept) == len(self.shards):
+            return self
+        shared = LeftOut(LeftOutReason.SHARED, len(self.shards) - len(kept))
+        return replace(self, shards=kept, left_out=(*self.left_out, shared))
+
 
 def observe(
     results: Iterable[BenchmarkResultSpec],
     *,
     samples: Mapping[str, Sequence[PromptAndSeed]] | None = None,
     label: str | None = None,
+    run_uid: str | None = None,
 ) -> CellObservations:
     """Return what counts of the results of one cell (or of cells that a baseline makes one).
 
     `samples` has the samples of requests by their digests (`RequestDocument.samples()`): from there prompts are known.
-    Reused results are given like measured ones: they are the same objects.
+    Reused results are given like measured ones: they are the same objects. `run_uid` is of the run whose cell it is, where it
+    is one run's: what it reused is of this run as well.
     """
     ordered = sorted(results, key=lambda result: (result.run.uid, result.shard, -result.origin.attempt))
-    counted: dict[tuple[str, str, int], BenchmarkResultSpec] = {}
+    counted: dict[tuple[str, str, str, int], BenchmarkResultSpec] = {}
     left_out: dict[LeftOutReason, list[str]] = {}
     for result in ordered:
         verdict = _why_not(result)
-        key = (result.run.uid, result.cell.id, result.shard)
+        key = (result.run.uid, result.request_digest, result.cell.id, result.shard)
         if verdict is None and key in counted:
             verdict = (LeftOutReason.DUPLICATE, ())
         if verdict is None:
@@ -158,7 +195,7 @@ def observe(
         left_out.setdefault(LeftOutReason.OTHER_KIND, []).append(counted.pop(key).comparability.value)
     return CellObservations(
         label=label if label is not None else _label(ordered),
-        shards=tuple(_observed(result, samples or {}) for result in counted.values()),
+        shards=tuple(_observed(result, samples or {}, run_uid or result.run.uid) for result in counted.values()),
         left_out=tuple(
             LeftOut(reason, len(details), tuple(sorted({detail for detail in details if detail})))
             for reason, details in sorted(left_out.items())
@@ -171,6 +208,15 @@ def observe(
 def counts(result: BenchmarkResultSpec) -> bool:
     """Return whether a result counts by itself: it succeeded, is Valid, timed something, and was not measured again."""
     return _why_not(result) is None
+
+
+def process_of(result: BenchmarkResultSpec) -> tuple[str, ...]:
+    """Return which process a result is of: the same for a result and for what another run shows of it."""
+    if result.origin.job_uid is not None:
+        return (result.origin.job_uid,)
+    cell = result.cell
+    names = cell.model, cell.hardware, cell.variant, result.rung or ""
+    return (result.run.uid, cell.id, *names, str(result.shard))
 
 
 _OUTCOMES: Mapping[Outcome, LeftOutReason] = {
@@ -206,7 +252,9 @@ def _label(results: Sequence[BenchmarkResultSpec]) -> str:
     return ", ".join(cells)
 
 
-def _observed(result: BenchmarkResultSpec, samples: Mapping[str, Sequence[PromptAndSeed]]) -> ShardObservation:
+def _observed(
+    result: BenchmarkResultSpec, samples: Mapping[str, Sequence[PromptAndSeed]], run_uid: str
+) -> ShardObservation:
     readings: dict[str, Reading] = {}
     absent: dict[str, str] = {}
     for metric in METRICS.values():
@@ -218,7 +266,7 @@ def _observed(result: BenchmarkResultSpec, samples: Mapping[str, Sequence[Prompt
     environment = result.environment
     asked = samples.get(result.request_digest)
     return ShardObservation(
-        run_uid=result.run.uid,
+        run_uid=run_uid,
         run_name=result.run.name,
         shard=result.shard,
         attempt=result.origin.attempt,
@@ -230,7 +278,17 @@ def _observed(result: BenchmarkResultSpec, samples: Mapping[str, Sequence[Prompt
         product=environment.device if environment else None,
         output_digest=result.output_digest,
         weights_random=_has_random_weights(result),
+        request=result.request_digest,
+        process=process_of(result),
+        gpus=environment.device_count if environment else None,
+        clip=clip_text(result),
     )
+
+
+def clip_text(result: BenchmarkResultSpec) -> str | None:
+    """Return size and steps of a result's clips, for people; None where it does not say."""
+    clip = result.clip
+    return None if clip is None else f"{clip.width}x{clip.height}x{clip.frames_requested} in {clip.steps} steps"
 
 
 def _has_random_weights(result: BenchmarkResultSpec) -> bool:

@@ -13,8 +13,10 @@ from functools import cached_property
 from vidbench_api.gates import Baseline, Statement
 from vidbench_api.result import BenchmarkResultSpec
 
-from .metrics import Pairing
-from .observations import CellObservations, PromptAndSeed, counts, observe
+from .confounding import clips_apart, devices_apart
+from .metrics import Metric, Pairing, find_metric
+from .observations import CellObservations, PromptAndSeed, counts, observe, process_of
+from .verdicts import Reason
 
 
 class Obstacle(StrEnum):
@@ -29,20 +31,11 @@ class Obstacle(StrEnum):
     AMBIGUOUS_BASELINE = "AmbiguousBaseline"
     """Results of several names match, where one may differ."""
 
-    OTHER_CLIP = "OtherClip"
-    """The baseline made clips of another size, or in another number of steps."""
-
-    OTHER_DEVICE = "OtherDevice"
-    """The baseline ran on another product, or on more GPUs a shard, and `across` does not say that it may; or variants of the run did, unpaired."""
-
     TOO_MANY_RESULTS = "TooManyResults"
     """The baseline's labels match more than is read."""
 
     NOT_READABLE = "NotReadable"
     """The API server would not list the baseline's results."""
-
-    SHARDS_FAILED = "ShardsFailed"
-    """It holds for the shards that survived, and others ran out of memory or failed."""
 
     NO_VARIANT = "NoVariant"
     """The run has no cell of that variant for this model and hardware."""
@@ -87,14 +80,14 @@ class Seen:
     @cached_property
     def observed(self) -> Mapping[str, CellObservations]:
         """Return what counts of each cell, by its id: once for all statements."""
-        return {cell.id: _observed(cell, cell.results, self) for cell in self.cells}
+        return {cell.id: _observed(cell, cell.results, self, run_uid=self.run_uid) for cell in self.cells}
 
 
 @dataclass(frozen=True)
 class Missing:
     """Why there is nothing to hold a cell against, and what would be."""
 
-    reason: Obstacle
+    reason: Obstacle | Reason
     message: str
     decides: str
 
@@ -120,7 +113,7 @@ def reference_of(
     name = statement.against.baseline or ""
     if name in seen.unread:
         return _unread(name, Obstacle(seen.unread[name]))
-    return _matching(baselines[name], cell, seen)
+    return _matching(baselines[name], cell, seen, find_metric(statement.metric))
 
 
 def _unread(name: str, why: Obstacle) -> Missing:
@@ -130,7 +123,7 @@ def _unread(name: str, why: Obstacle) -> Missing:
     return Missing(why, f"the results of baseline {name} may not be listed", "the operator's right to list results")
 
 
-def _matching(baseline: Baseline, cell: Cell, seen: Seen) -> CellObservations | Missing:
+def _matching(baseline: Baseline, cell: Cell, seen: Seen, metric: Metric) -> CellObservations | Missing:
     """Return what a baseline has for a cell: results of its names, but for the one that `across` lets differ.
 
     What the cell reused from the baseline stands on one side only; a cell that is the baseline is compared with itself.
@@ -139,15 +132,16 @@ def _matching(baseline: Baseline, cell: Cell, seen: Seen) -> CellObservations | 
     matches = [
         result
         for result in seen.baselines.get(baseline.name, ())
-        if result.rung is None
+        if counts(result)
+        and result.rung is None
         and result.run.uid != seen.run_uid
         and _names(baseline, result.cell.model, result.cell.hardware, result.cell.variant) == names
     ]
     label = f"baseline {baseline.name} of {cell.label}"
-    mine = {_process_of(result) for result in cell.results if counts(result)}
-    found = [result for result in matches if _process_of(result) not in mine]
+    mine = {process_of(result) for result in cell.results if counts(result)}
+    found = [result for result in matches if process_of(result) not in mine]
     if matches and not found:
-        if seen.run_uid is not None and mine == {_process_of(result) for result in matches}:
+        if seen.run_uid is not None and mine == {process_of(result) for result in matches}:
             return seen.observed[cell.id]
         text = f"{label}: what matches are results that this cell has reused, and nothing else"
         return Missing(Obstacle.NO_BASELINE, text, "reuse.policy: Never, or more results in the baseline")
@@ -158,11 +152,8 @@ def _matching(baseline: Baseline, cell: Cell, seen: Seen) -> CellObservations | 
     if len(others) > 1:
         text = f"{label}: {', '.join(others[:3])} match"
         return Missing(Obstacle.AMBIGUOUS_BASELINE, text, "a selector that matches one of them")
-    return _same_kind(baseline, cell, found, label) or _observed(cell, found, seen, label)
-
-
-def _process_of(result: BenchmarkResultSpec) -> tuple[str, str, int]:
-    return result.run.uid, result.cell.id, result.shard
+    reference = _observed(cell, found, seen, label)
+    return _of_another_kind(baseline, seen.observed[cell.id], reference, metric) or reference
 
 
 def _names(baseline: Baseline, model: str, hardware: str, variant: str) -> tuple[str, ...]:
@@ -170,43 +161,30 @@ def _names(baseline: Baseline, model: str, hardware: str, variant: str) -> tuple
     return tuple(value for part, value in parts.items() if part != baseline.across)
 
 
-def _same_kind(baseline: Baseline, cell: Cell, found: Sequence[BenchmarkResultSpec], label: str) -> Missing | None:
+def _of_another_kind(
+    baseline: Baseline, mine: CellObservations, reference: CellObservations, metric: Metric
+) -> Missing | None:
     """Refuse a baseline that differs in what no name says."""
-    sides = [[result for result in side if counts(result)] for side in (cell.results, found)]
-    clips = [{_clip(result) for result in side if result.clip is not None} for side in sides]
-    if baseline.across != "Variant" and all(clips) and len(clips[0] | clips[1]) > 1:
-        text = f"{label}: its clips are {either(clips[1])}, not {either(clips[0])}"
-        return Missing(Obstacle.OTHER_CLIP, text, "a baseline of clips of this size in as many steps")
-    devices = [{_devices(result) for result in side if result.environment is not None} for side in sides]
-    if baseline.across != "Hardware" and all(devices) and devices[0] != devices[1]:
-        text = f"{label}: it ran on {either(devices[1])}, not on {either(devices[0])}"
-        return Missing(Obstacle.OTHER_DEVICE, text, "a baseline on this product, or across: Hardware")
+    clips = clips_apart(mine, reference, metric) if baseline.across != "Variant" else None
+    if clips is not None:
+        text = f"{reference.label}: its clips are {clips[1]}, not {clips[0]}"
+        return Missing(Reason.OTHER_CLIP, text, "a baseline of clips of this size in as many steps")
+    devices = devices_apart(mine, reference, metric) if baseline.across != "Hardware" else None
+    if devices is not None:
+        text = f"{reference.label}: it ran on {devices[1]}, not on {devices[0]}"
+        return Missing(Reason.OTHER_DEVICE, text, "a baseline on this product, or across: Hardware")
     return None
 
 
-def _clip(result: BenchmarkResultSpec) -> str:
-    clip = result.clip
-    return f"{clip.width}x{clip.height}x{clip.frames_requested} in {clip.steps} steps" if clip is not None else ""
-
-
-def _devices(result: BenchmarkResultSpec) -> str:
-    """Return the product that a shard had, and how many of them."""
-    found = result.environment
-    if found is None:
-        return ""
-    return f"{found.device_count} x {found.device}" if found.device_count > 1 else found.device
-
-
-def either(words: Iterable[str | None]) -> str:
-    """Join alternatives for a sentence."""
-    return " or ".join(sorted(word for word in words if word is not None))
-
-
 def _observed(
-    cell: Cell, results: Iterable[BenchmarkResultSpec], seen: Seen, label: str | None = None
+    cell: Cell,
+    results: Iterable[BenchmarkResultSpec],
+    seen: Seen,
+    label: str | None = None,
+    run_uid: str | None = None,
 ) -> CellObservations:
     """Return what counts. Results of the same content have the samples of this run's request, whichever run made them."""
     results = tuple(results)
     same = {result.request_digest for result in results if result.generation_hash == cell.generation_hash}
     samples = dict.fromkeys(same, seen.samples) if seen.samples else {}
-    return observe(results, samples=samples, label=label or cell.label)
+    return observe(results, samples=samples, label=label or cell.label, run_uid=run_uid)

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 from vidbench_api.result import BenchmarkResultSpec
 
-from .comparison import Comparison, compare
+from .comparison import Comparison
+from .confounding import compare_alike
 from .metrics import Margin, Metric, Scale
 from .observations import observe
 from .power import needed, power_of_difference
-from .verdicts import Verdict
+from .verdicts import Reason, Verdict
 
 EFFECTS = (0.01, 0.02, 0.05, 0.10)
 """Shares for which the number of shards is said."""
@@ -86,12 +87,16 @@ def _test(
         if (result.cell.model, result.cell.hardware) == place and result.rung is None and result.cell.variant in sides:
             sides[result.cell.variant].append(result)
     first, second = (observe(sides[variant], label=variant) for variant in variants)
-    found = compare(second, first, metric, margin)
+    found = compare_alike(second, first, metric, margin)
     return SelfTest(label, variants, metric, found, _claim(found, metric), _needed(found, metric))
 
 
+_NO_CLAIM = (Reason.OTHER_DEVICE, Reason.SHARDS_FAILED)
+"""What no other comparison of this cluster may conclude from, this one says nothing by."""
+
+
 def _claim(found: Comparison, metric: Metric) -> float | None:
-    if metric.scale != Scale.RATIO:
+    if metric.scale != Scale.RATIO or found.reason in _NO_CLAIM:
         return None
     if found.verdict in (Verdict.BETTER, Verdict.WORSE) and found.ratio is not None:
         ends = [abs(end - 1) for end in (found.ratio.low, found.ratio.high) if end is not None]

@@ -2,7 +2,8 @@
 
 A side is a set of results that somebody chose: a run, a baseline, a variant. Its cells are matched with those of the other
 side by the names that both have in common; a cell that the other side lacks is shown as such and compared with nothing.
-What else differs than what is compared (clip, GPU, driver, weights) is said, not corrected. Knows no formula.
+What else differs than what is compared (clip, GPU, driver, weights) is said, not corrected; where it may be the whole difference
+`confounding` lets nothing be concluded. Knows no formula.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from enum import StrEnum
 
 from vidbench_api.result import BenchmarkResultSpec
 
-from .comparison import Comparison, compare
+from .comparison import Comparison
+from .confounding import Named, compare_alike
 from .metrics import Margin, Metric, Pairing
-from .observations import CellObservations, observe
+from .observations import CellObservations, clip_text, observe
 
 
 class Axis(StrEnum):
@@ -52,10 +54,11 @@ class Output(StrEnum):
 
 @dataclass(frozen=True)
 class Side:
-    """Results under one name. `label` names the side for people."""
+    """Results under one name. `label` names the side for people; `axis` says by what it was split from others, if it was."""
 
     label: str
     results: tuple[BenchmarkResultSpec, ...]
+    axis: Axis | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,8 @@ class Pair:
     """What differs beside what is compared, in words, subject first."""
 
     output: Output
+    named: Named
+    """What differs by the names of the sides: that is what is compared."""
 
     @property
     def label(self) -> str:
@@ -95,7 +100,7 @@ def split(results: Iterable[BenchmarkResultSpec], axis: Axis) -> tuple[Side, ...
     found: dict[str, list[BenchmarkResultSpec]] = {}
     for result in results:
         found.setdefault(value_of(result, axis), []).append(result)
-    return tuple(Side(label, tuple(found[label])) for label in sorted(found))
+    return tuple(Side(label, tuple(found[label]), axis) for label in sorted(found))
 
 
 def line_up(subject: Side, reference: Side, in_common: Sequence[Axis]) -> tuple[Pair, ...]:
@@ -115,7 +120,11 @@ def compare_pairs(
 ) -> tuple[Row, ...]:
     """Return a comparison for each pair and metric. `margins` are by the metric's name; without one nothing is Equivalent."""
     return tuple(
-        Row(pair, metric, compare(pair.subject, pair.reference, metric, margins.get(metric.name), pairing))
+        Row(
+            pair,
+            metric,
+            compare_alike(pair.subject, pair.reference, metric, margins.get(metric.name), pairing, pair.named),
+        )
         for pair in pairs
         for metric in metrics
     )
@@ -144,7 +153,21 @@ def _pair(
     other: tuple[BenchmarkResultSpec, ...],
 ) -> Pair:
     first, second = observe(mine, label=subject.label), observe(other, label=reference.label)
-    return Pair(cell, first, second, _differences(mine, other), _output(first, second))
+    if first.processes != second.processes:
+        # What one run reused from the other is one measurement, not two that agree.
+        second = second.without(first.processes)
+    named = _named(mine, other, subject.axis)
+    return Pair(cell, first, second, _differences(mine, other), _output(first, second), named)
+
+
+def _named(mine: Sequence[BenchmarkResultSpec], other: Sequence[BenchmarkResultSpec], axis: Axis | None) -> Named:
+    """Return what differs by name. Who asks for nodes asks for what is in them."""
+
+    def differ(*axes: Axis) -> bool:
+        first, second = ({tuple(value_of(result, by) for by in axes) for result in side} for side in (mine, other))
+        return first != second
+
+    return Named(devices=axis is Axis.NODE or differ(Axis.HARDWARE), clips=differ(Axis.MODEL, Axis.VARIANT))
 
 
 def _output(subject: CellObservations, reference: CellObservations) -> Output:
@@ -159,11 +182,6 @@ def _output(subject: CellObservations, reference: CellObservations) -> Output:
     return Output.IDENTICAL if len(digests) == 1 else Output.DIFFERENT
 
 
-def _clip(result: BenchmarkResultSpec) -> str | None:
-    clip = result.clip
-    return None if clip is None else f"{clip.width}x{clip.height}x{clip.frames_requested} in {clip.steps} steps"
-
-
 def _in_environment(name: str) -> Callable[[BenchmarkResultSpec], str | None]:
     def read(result: BenchmarkResultSpec) -> str | None:
         value = getattr(result.environment, name, None) if result.environment else None
@@ -174,7 +192,7 @@ def _in_environment(name: str) -> Callable[[BenchmarkResultSpec], str | None]:
 
 _WATCHED: Mapping[str, Callable[[BenchmarkResultSpec], str | None]] = {
     "kind": lambda result: result.comparability.value,
-    "clip": _clip,
+    "clip": clip_text,
     "weights": lambda result: result.weights or "Pretrained",
     "device": _in_environment("device"),
     "GPUs a shard": _in_environment("device_count"),

@@ -5,7 +5,7 @@ What is compared with what follows from the metric's pairing and from where shar
 | method | when |
 |---|---|
 | `PairedByPrompt` | the metric is of quality: means of the same prompts |
-| `PairedByDevice` | pairing Node: shards of the same number on the same node (on the same GPU, where nodes are not known) |
+| `PairedByDevice` | pairing Node: shards of the same number on the same node (on the same GPU, where nodes are not known); reused ones of whichever number |
 | `WithinDevices` | both sides ran on the same two devices or more: differences within devices |
 | `WelchOnShards` | every shard on a device of its own, or all shards of both sides on one |
 | `WelchOnDevices` | anything else: means of devices |
@@ -44,7 +44,7 @@ class Sides:
 
 @dataclass(frozen=True)
 class Blocked:
-    """Why nothing can be compared, and what would help."""
+    """Why nothing can be compared or concluded, and what would help."""
 
     reason: Reason
     message: str | None = None
@@ -94,18 +94,41 @@ def _by_node(mine: list[_Mean], other: list[_Mean]) -> Sides | Blocked:
     runs = {shard.run_uid for shard, _ in mine} | {shard.run_uid for shard, _ in other}
     if len(runs) > 1:
         return Blocked(Reason.NO_PAIRS, "the sides are of different runs", "pairing None, or one run with both cells")
-    by_number = {shard.shard: (shard, value) for shard, value in other}
-    pairs = [
-        (shard, value, by_number[shard.shard][1])
-        for shard, value in mine
-        if shard.shard in by_number and _share_a_node(shard, by_number[shard.shard][0])
-    ]
+    pairs = _pairs_by_node(mine, other)
     if len(pairs) < FEWEST_UNITS:
-        more = UNITS_TO_START - len(pairs)
-        text = f"{len(pairs)} shards of both ran on the same node"
-        return Blocked(Reason.NO_PAIRS, text, f"{more} more shards each that share a node", more)
-    scope = scope_of(tuple(shard for shard, _, _ in pairs))
-    return _paired(Method.PAIRED_BY_DEVICE, scope, [a for _, a, _ in pairs], [b for _, _, b in pairs])
+        return _too_few_pairs(mine, other, len(pairs))
+    scope = scope_of(tuple(shard for (shard, _), _ in pairs))
+    return _paired(Method.PAIRED_BY_DEVICE, scope, [a for (_, a), _ in pairs], [b for _, (_, b) in pairs])
+
+
+def _pairs_by_node(mine: list[_Mean], other: list[_Mean]) -> list[tuple[_Mean, _Mean]]:
+    """Return shards of the same number, then those that different requests measured: their numbers say nothing of each other."""
+    pairs: list[tuple[_Mean, _Mean]] = []
+    for fits in (_is_same_number, _is_of_another_request):
+        for each in mine:
+            taken = {id(entry) for pair in pairs for entry in pair}
+            twins = (twin for twin in other if id(twin) not in taken and fits(each[0], twin[0]))
+            twin = next((twin for twin in twins if _share_a_node(each[0], twin[0])), None)
+            if twin is not None and id(each) not in taken:
+                pairs.append((each, twin))
+    return pairs
+
+
+def _is_same_number(mine: ShardObservation, other: ShardObservation) -> bool:
+    return mine.request == other.request and mine.shard == other.shard
+
+
+def _is_of_another_request(mine: ShardObservation, other: ShardObservation) -> bool:
+    return mine.request != other.request
+
+
+def _too_few_pairs(mine: list[_Mean], other: list[_Mean], pairs: int) -> Blocked:
+    more = UNITS_TO_START - pairs
+    text = f"{pairs} shards of both ran on the same node"
+    if len({shard.request for shard, _ in (*mine, *other)}) > 1:
+        text += "; some were reused from an earlier run, which chose its own nodes"
+        return Blocked(Reason.NO_PAIRS, text, "reuse.policy: Never, or measurement.pairing: None")
+    return Blocked(Reason.NO_PAIRS, text, f"{more} more shards each that share a node", more)
 
 
 def _share_a_node(mine: ShardObservation, other: ShardObservation) -> bool:

@@ -109,7 +109,7 @@ def _of_shards(found: tuple[tuple[ShardObservation, Reading], ...], samples: int
 
 def name_of(shard: ShardObservation) -> str:
     """Return a name of the shard that no other has."""
-    return f"{shard.run_uid}/{shard.shard}"
+    return "/".join(shard.key)
 
 
 def device_of(shard: ShardObservation) -> str:

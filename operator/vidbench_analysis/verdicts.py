@@ -42,6 +42,15 @@ class Reason(StrEnum):
     DIFFERENT_KIND = "DifferentKind"
     """A device against a service."""
 
+    OTHER_DEVICE = "OtherDevice"
+    """The sides ran on different products or numbers of GPUs, and no name says so."""
+
+    OTHER_CLIP = "OtherClip"
+    """The sides made clips of different sizes or steps, and no name says so."""
+
+    SHARDS_FAILED = "ShardsFailed"
+    """It holds for the shards that survived, and others ran out of memory or failed."""
+
     DIFFERENT_BASIS = "DifferentBasis"
     """Two currencies, or device memory against host memory."""
 
