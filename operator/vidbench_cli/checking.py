@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from vidbench_analysis.metrics import find_metric
+from vidbench_analysis.sides import FEWEST_UNITS
 from vidbench_api.admission import admit
 from vidbench_api.catalogue import CATALOGUE
 from vidbench_api.kinds import KINDS, RunnerClassSpec, VideoModelSpec
@@ -26,13 +28,13 @@ OURS = frozenset(kind.kind for kind in KINDS)
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing about an object. An Error keeps it from being measured; a Note says what was not looked at."""
+    """One thing about an object. An Error keeps it from being measured; a Warning will disappoint; a Note says what was not looked at."""
 
     object: str
     field: str
     message: str
     remedy: str = ""
-    level: Literal["Error", "Note"] = "Error"
+    level: Literal["Error", "Warning", "Note"] = "Error"
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,10 @@ def check_runs(bodies: Sequence[Mapping[str, Any]], around: Surroundings, now: f
         if body.get("kind") != "BenchmarkRun":
             continue
         run = observed_run(body, around.namespace, now)
+        findings += [
+            Finding(name_of(body), field, message, remedy, "Warning")
+            for field, message, remedy in undecidable(run.spec)
+        ]
         runner_class = class_in(bodies, run.spec.runner_class_name) or around.runner_class
         if runner_class is None and around.why:
             text = _("RunnerClass {name!r} was not looked at: {why}")
@@ -104,6 +110,22 @@ def check_runs(bodies: Sequence[Mapping[str, Any]], around: Surroundings, now: f
                 )
             )
     return findings
+
+
+def undecidable(spec: BenchmarkRunSpec) -> list[tuple[str, str, str]]:
+    """Return field, message and remedy of each gate and hypothesis of which the run measures too few units to decide it."""
+    stated = [("spec.gates", gate) for gate in spec.gates]
+    stated += [("spec.analysis.hypotheses", hypothesis) for hypothesis in spec.analysis.hypotheses]
+    found = []
+    for path, statement in stated:
+        of_prompts = find_metric(statement.metric).is_quality
+        if of_prompts and len(spec.workload.prompts) < FEWEST_UNITS:
+            message = _("one prompt says nothing about another: it can only be Inconclusive (OnePrompt)")
+            found.append((f"{path}[{statement.name}]", message, _("workload.prompts: two or more")))
+        elif not of_prompts and spec.measurement.shards < FEWEST_UNITS:
+            message = _("one process says nothing about another: it can only be Inconclusive (OneShard)")
+            found.append((f"{path}[{statement.name}]", message, _("measurement.shards: 3 or more")))
+    return found
 
 
 def observed_run(body: Mapping[str, Any], namespace: str, now: float, uid: str = "not-yet") -> ObservedRun:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from .output import NOT_KNOWN, Cell, Column, Line, Page, Table, cell
@@ -11,10 +12,12 @@ from .texts import _
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
-def plan_page(plan: RunPlan) -> Page:
-    """Return the page of a plan."""
+def plan_page(plan: RunPlan, warnings: Sequence[str] = ()) -> Page:
+    """Return the page of a plan; `warnings` are of what will disappoint although it is accepted."""
     tables = (_cells(plan), _hardware(plan), _disk(plan), _sources(plan)) if plan.cells else ()
-    return Page(tables=tables, heading=tuple(_heading(plan)), notes=tuple(_notes(plan)), data=plan_data(plan))
+    notes = (*_notes(plan), *(Line(text, "yellow") for text in warnings))
+    data = plan_data(plan) | {"warnings": list(warnings)}
+    return Page(tables=tables, heading=tuple(_heading(plan)), notes=notes, data=data)
 
 
 def plan_data(plan: RunPlan) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def plan(
     output: Output = Format.TABLE,
 ) -> None:
     """Plan the run of a file; nothing is applied. Exit code 2 if it would be refused."""
-    from vidbench_cli.checking import check_schemas
+    from vidbench_cli.checking import check_schemas, observed_run, undecidable
     from vidbench_cli.manifest_files import only_run, read_objects
     from vidbench_cli.plan_page import plan_page
 
@@ -50,7 +50,8 @@ def plan(
         ]
         raise UsageError(_("{count} fields are wrong").format(count=len(wrong)), "\n".join(lines))
     found = _plan(bodies, body, offline, namespace, context, kubeconfig)
-    write(plan_page(found), output)
+    spec = observed_run(body, found.namespace, time.time()).spec
+    write(plan_page(found, [f"{field}: {text}; {remedy}" for field, text, remedy in undecidable(spec)]), output)
     if found.obstacle is not None and not found.waits:
         raise typer.Exit(Exit.USAGE)
 

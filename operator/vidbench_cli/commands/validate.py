@@ -24,6 +24,7 @@ Files = Annotated[
         "--filename", "-f", metavar="FILE", help=_("Manifest, YAML or JSON; `-`: standard input. Repeatable.")
     ),
 ]
+_STYLES = {"Error": "red", "Warning": "yellow", "Note": "dim"}
 Offline = Annotated[bool, typer.Option("--offline", help=_("Ask no cluster."))]
 
 
@@ -145,7 +146,7 @@ def _page(bodies: Sequence[dict[str, object]], findings: Sequence[Finding], serv
     )
     rows = tuple(
         (
-            cell(finding.level, style="red" if finding.level == "Error" else "dim"),
+            cell(finding.level, style=_STYLES[finding.level]),
             cell(finding.object),
             cell(finding.field),
             cell(finding.message),

@@ -180,6 +180,36 @@ class TestValidate:
         assert result.exit_code == Exit.USAGE
         assert words in result.output
 
+    @pytest.mark.parametrize(
+        ("metric", "shards", "prompts", "reason"),
+        [
+            ("latency", 1, 2, "OneShard"),
+            ("memory", 1, 2, "OneShard"),
+            ("latency", 2, 1, None),
+            ("flicker", 1, 2, None),
+            ("flicker", 3, 1, "OnePrompt"),
+        ],
+    )
+    def test_a_gate_that_nothing_can_decide_is_warned_of(
+        self, manifest: str, metric: str, shards: int, prompts: int, reason: str | None
+    ) -> None:
+        body = yaml.safe_load(Path(manifest).read_text())
+        body["spec"]["variants"] = [{"name": "default"}, {"name": "short", "steps": 2}]
+        body["spec"]["workload"]["prompts"] = [{"id": f"p{number}", "text": "A cat"} for number in range(prompts)]
+        body["spec"]["measurement"]["shards"] = shards
+        body["spec"]["gates"] = [
+            {"name": "quick", "metric": metric, "against": {"variant": "default"}, "test": "NoWorseThan", "margin": "2%"}
+        ]  # fmt: skip
+        text = yaml.safe_dump(body)
+        result = run("validate", "-f", "-", "--offline", "-o", "json", stdin=text)
+        assert result.exit_code == 0, result.output
+        found = [entry for entry in json.loads(result.stdout)["findings"] if entry["level"] == "Warning"]
+        assert [entry["field"] for entry in found] == (["spec.gates[quick]"] if reason else [])
+        planned = run("plan", "-f", "-", "--offline", "-o", "json", stdin=text)
+        warnings = json.loads(planned.stdout)["warnings"]
+        assert len(warnings) == len(found)
+        assert all(reason in text for text in (*warnings, *(entry["message"] for entry in found)) if reason)
+
     def test_objects_of_other_kinds_alone_are_not_called_right(self) -> None:
         text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}"
         result = run("validate", "-f", "-", "--offline", stdin=text)
