@@ -114,10 +114,9 @@ def check_runs(bodies: Sequence[Mapping[str, Any]], around: Surroundings, now: f
 
 def undecidable(spec: BenchmarkRunSpec) -> list[tuple[str, str, str]]:
     """Return field, message and remedy of each gate and hypothesis of which the run measures too few units to decide it."""
-    stated = [("spec.gates", gate) for gate in spec.gates]
-    stated += [("spec.analysis.hypotheses", hypothesis) for hypothesis in spec.analysis.hypotheses]
+    stated = {"spec.gates": spec.gates, "spec.analysis.hypotheses": spec.analysis.hypotheses}
     found = []
-    for path, statement in stated:
+    for path, statement in ((path, statement) for path, statements in stated.items() for statement in statements):
         of_prompts = find_metric(statement.metric).is_quality
         if of_prompts and len(spec.workload.prompts) < FEWEST_UNITS:
             message = _("one prompt says nothing about another: it can only be Inconclusive (OnePrompt)")

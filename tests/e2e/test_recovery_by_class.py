@@ -144,9 +144,12 @@ def test_what_an_attempt_stored_is_harvested_where_its_message_was_lost(
     assert f"read from the artifacts by Job {harvest_name(result.origin.job_name or '')}" in (result.message or "")
     lost = view.results["silent/cpu/v01"]
     assert (lost.outcome, lost.reason, lost.attempts) == (Outcome.FAILED, Reason.RESULT_LOST, 1)
-    harvests = cluster.objects("Job", namespace, f"{LABEL_HARVEST}=true")
-    assert len(harvests) == 2
-    assert all(job["spec"].get("ttlSecondsAfterFinished") is not None for job in harvests), "they go by themselves"
+
+    def both_expire() -> bool:
+        harvests = cluster.objects("Job", namespace, f"{LABEL_HARVEST}=true")
+        return len(harvests) == 2 and all("ttlSecondsAfterFinished" in job["spec"] for job in harvests)
+
+    cluster.wait_for("both harvests to be given a time to live", both_expire, 30, namespace)
     assert set(node.created("benchmarkresults", namespace).values()) == {1}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from integration.live_runs import apply, create_class, has_ended, make_run, wait_until
+from integration.live_runs import apply, create_class, has_ended, jobs_of, make_run, wait_until
 from integration.operator_process import OperatorProcess
 from support.kube_api import KubeApi
 from support.played_kubelet import Ending, PlayedKubelet, model_of, succeeds
@@ -31,6 +31,7 @@ def test_every_write_is_audited_and_no_prompt_is_logged(
         apply(api, run)
         apply(api, refused)
         wait_until(api, run, has_ended)
+        wait_until(api, run, lambda _: all("ttlSecondsAfterFinished" in job["spec"] for job in jobs_of(api, namespace)))
     log = operator.log
     assert "heron" not in log
     assert "Bearer" not in log
