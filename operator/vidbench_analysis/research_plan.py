@@ -1,8 +1,9 @@
-"""Whether a run can answer what it asks: the power of each hypothesis for each cell, from the spread of earlier results.
+"""Whether a run can answer what it asks: the power of each hypothesis and gate for each cell, from the spread of earlier results.
 
 Spread is that between shards of one run, pooled over earlier runs of the same cell. Where nothing is known nothing is
-guessed: the power is None, with the reason. Correction is taken at its strictest (Holm's first step: 0.05 divided by the
-number of tests of the role), so that a plan promises no more than the report can keep. Pairs are not counted on.
+guessed: the power is None, with the reason. Correction of hypotheses is taken at its strictest (Holm's first step: 0.05
+divided by the number of tests of the role), so that a plan promises no more than the report can keep. Gates are not
+corrected: each has its own chance to pass. Pairs are not counted on.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from vidbench_api.gates import Hypothesis, in_metric_unit
+from vidbench_api.gates import Statement, in_metric_unit
 from vidbench_api.result import BenchmarkResultSpec
 from vidbench_api.run_spec import BenchmarkRunSpec
 
 from .gates import SIGNIFICANCE, margin_of, select
+from .intervals import CONFIDENCE
 from .metrics import Metric, Pairing, Scale, find_metric
 from .observations import observe
 from .power import POWER, Design, needed, power_of_difference, power_of_equivalence, power_of_pass
@@ -43,13 +45,13 @@ class Spread:
 
 @dataclass(frozen=True)
 class Prospect:
-    """What a hypothesis can expect of one cell.
+    """What a hypothesis or gate can expect of one cell.
 
-    `power` is the probability of Supported with the planned shards, if the truth is as `truth` says; `shards` how many reach
-    80 %, None beyond any number that a run may have. Both are None with a `reason`.
+    `power` is the probability of Supported, or Pass, with the planned shards, if the truth is as `truth` says; `shards` how
+    many reach 80 %, None beyond any number that a run may have. Both are None with a `reason`. `alpha` is one-sided.
     """
 
-    hypothesis: Hypothesis
+    statement: Statement
     cell: Cell
     metric: Metric
     alpha: float
@@ -72,11 +74,7 @@ def foresee(
 
     `earlier` are results of other runs; `assumed` is a spread (a share) for cells of which nothing is known.
     """
-    by_names: dict[tuple[str, str, str], list[BenchmarkResultSpec]] = {}
-    for result in earlier:
-        if result.rung is None:
-            names = (result.cell.model, result.cell.hardware, result.cell.variant)
-            by_names.setdefault(names, []).append(result)
+    by_names = _by_names(earlier)
     tests: Counter[str] = Counter()
     for entry in spec.analysis.hypotheses:
         tests[entry.role] += len(select(cells, entry))
@@ -88,6 +86,33 @@ def foresee(
             found = by_names.get((cell.model, cell.hardware, cell.variant), [])
             prospects.append(_prospect(spec, entry, cell, found, alpha, assumed, power))
     return tuple(prospects)
+
+
+def foresee_gates(
+    spec: BenchmarkRunSpec, cells: Sequence[Cell], earlier: Iterable[BenchmarkResultSpec], power: float = POWER
+) -> tuple[Prospect, ...]:
+    """Return the prospects of each gate and cell, in the order of the spec; `earlier` are results of other runs.
+
+    A gate passes by its two-sided 95 % interval, Equivalent by two one-sided tests at 0.05.
+    """
+    by_names = _by_names(earlier)
+    prospects = []
+    for gate in spec.gates:
+        alpha = SIGNIFICANCE if gate.test == "Equivalent" else (1 - CONFIDENCE) / 2
+        for cell in select(cells, gate):
+            found = by_names.get((cell.model, cell.hardware, cell.variant), [])
+            prospects.append(_prospect(spec, gate, cell, found, alpha, None, power))
+    return tuple(prospects)
+
+
+def _by_names(results: Iterable[BenchmarkResultSpec]) -> dict[tuple[str, str, str], list[BenchmarkResultSpec]]:
+    """Return the results by model, hardware and variant; fallbacks of a cell are no part of it."""
+    found: dict[tuple[str, str, str], list[BenchmarkResultSpec]] = {}
+    for result in results:
+        if result.rung is None:
+            names = (result.cell.model, result.cell.hardware, result.cell.variant)
+            found.setdefault(names, []).append(result)
+    return found
 
 
 def spread_of(results: Iterable[BenchmarkResultSpec], metric: Metric) -> Spread | None:
@@ -112,7 +137,7 @@ def spread_of(results: Iterable[BenchmarkResultSpec], metric: Metric) -> Spread 
 
 def _prospect(
     spec: BenchmarkRunSpec,
-    entry: Hypothesis,
+    entry: Statement,
     cell: Cell,
     earlier: Sequence[BenchmarkResultSpec],
     alpha: float,
@@ -148,11 +173,11 @@ _TRUTHS: Mapping[str, str] = {
 
 
 def _without(start: Prospect, reason: str, spread: Spread | None = None) -> Prospect:
-    return Prospect(start.hypothesis, start.cell, start.metric, start.alpha, start.planned, spread, reason=reason)
+    return Prospect(start.statement, start.cell, start.metric, start.alpha, start.planned, spread, reason=reason)
 
 
-def _chance(entry: Hypothesis, metric: Metric, spread: Spread, alpha: float) -> Callable[[int], float] | str:
-    """Return the probability of Supported for a number of shards; words where there is none."""
+def _chance(entry: Statement, metric: Metric, spread: Spread, alpha: float) -> Callable[[int], float] | str:
+    """Return the probability of Supported or Pass for a number of shards; words where there is none."""
     bound = entry.against.bound
     if bound is not None:
         return _chance_of_bound(entry, metric, spread, alpha, in_metric_unit(bound))
@@ -177,7 +202,7 @@ def _chance(entry: Hypothesis, metric: Metric, spread: Spread, alpha: float) -> 
 
 
 def _chance_of_bound(
-    entry: Hypothesis, metric: Metric, spread: Spread, alpha: float, bound: float
+    entry: Statement, metric: Metric, spread: Spread, alpha: float, bound: float
 ) -> Callable[[int], float] | str:
     if spread.mean is None:
         return "a bound needs an earlier mean"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 
 from .errors import INTERRUPTED, Exit
 
@@ -15,6 +17,7 @@ PLUGIN = "kubectl-vidbench"
 def main() -> None:
     """Run the command line under the name by which it was called."""
     called_as_plugin = Path(sys.argv[0]).name.removesuffix(".exe") == PLUGIN
+    signal.signal(signal.SIGTERM, _end)
     try:
         # Takes a moment in which somebody may press Ctrl-C.
         from .app import app
@@ -27,6 +30,11 @@ def main() -> None:
             raise
         _say_full(error)
         sys.exit(Exit.USAGE)
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    """Let a command that is told to end tidy up, as with Ctrl-C: a trial run of its own is deleted."""
+    sys.exit(128 + number)
 
 
 def _say_full(error: OSError) -> None:

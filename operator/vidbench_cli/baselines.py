@@ -16,7 +16,7 @@ from vidbench_api.base import NAME_PATTERN
 from .errors import UsageError
 from .output import Cell, Column, Line, Page, Table, cell
 from .selectors import LedgerEntry
-from .texts import _
+from .texts import _, ngettext
 
 _LONGEST = 40
 _SHOWN = 4
@@ -55,7 +55,9 @@ def plan_change(
     left_out = tuple(sorted(f"{entry.name}: {why}" for entry in chosen if (why := _why_not(entry))))
     if not counting:
         raise UsageError(
-            _("none of {count} results counts: {why}").format(count=len(chosen), why="; ".join(left_out[:_SHOWN])),
+            ngettext("the result does not count: {why}", "none of {count} results counts: {why}", len(chosen)).format(
+                count=len(chosen), why="; ".join(left_out[:_SHOWN])
+            ),
             _("a baseline needs valid results of shards that succeeded"),
         )
     taken = sorted({entry.baseline or "" for entry in counting if entry.baseline not in (None, name)})

@@ -14,6 +14,7 @@ from vidbench_analysis.sides import FEWEST_UNITS
 from vidbench_api.admission import admit
 from vidbench_api.catalogue import CATALOGUE
 from vidbench_api.kinds import KINDS, RunnerClassSpec, VideoModelSpec
+from vidbench_api.names import ConditionType
 from vidbench_api.run_spec import BenchmarkRunSpec
 from vidbench_api.run_status import BenchmarkRunStatus
 from vidbench_operator.core.expand import Accepted, accept
@@ -125,6 +126,23 @@ def undecidable(spec: BenchmarkRunSpec) -> list[tuple[str, str, str]]:
             message = _("one process says nothing about another: it can only be Inconclusive (OneShard)")
             found.append((f"{path}[{statement.name}]", message, _("measurement.shards: 3 or more")))
     return found
+
+
+def measured_already(body: Mapping[str, Any], stored: Mapping[str, Any]) -> list[Finding]:
+    """Warn of a run that is there under its name and has ended; `stored` is what the API server would make of it."""
+    status = stored.get("status") or {}
+    ends = {ConditionType.COMPLETE.value, ConditionType.FAILED.value}
+    has_ended = any(entry["status"] == "True" and entry["type"] in ends for entry in status.get("conditions") or ())
+    if body.get("kind") != "BenchmarkRun" or not has_ended:
+        return []
+    name = stored["metadata"]["name"]
+    text = _("there is a run of this name that has ended ({phase}): applying it again measures nothing")
+    remedy = _("another metadata.name; or kubectl delete br {name}, its results stay")
+    return [
+        Finding(
+            name_of(body), "metadata.name", text.format(phase=status.get("phase")), remedy.format(name=name), "Warning"
+        )
+    ]
 
 
 def observed_run(body: Mapping[str, Any], namespace: str, now: float, uid: str = "not-yet") -> ObservedRun:

@@ -125,6 +125,20 @@ class Cluster:
         query = {"limit": str(limit), "continue": token}
         return self._json("GET", self._ask("list", resource, namespace, everywhere=everywhere), query=query)
 
+    def require_namespace(self, name: str) -> None:
+        """Raise ClusterError where there is no such namespace; who may not look at it is not held up."""
+        try:
+            self.get(NAMESPACES, name)
+        except ClusterAwayError:
+            raise
+        except NotFoundError as error:
+            make = _("make it: kubectl create namespace {name}").format(name=name)
+            raise ClusterError(
+                _("there is no namespace {name!r}").format(name=name), f"{error.remedy}\n{make}"
+            ) from error
+        except ClusterError:
+            return
+
     def names(self, resource: Resource, *, namespace: str | None = None) -> list[str]:
         """Return the names of all objects of a namespace."""
         return [str(item["metadata"]["name"]) for item in self.find(resource, namespace=namespace)]

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from .errors import ClusterAwayError, ClusterError, ListExpiredError, NotFoundError, NotServedError, UsageError
-from .texts import _
+from .texts import _, ngettext
 
 ASK_AGAIN = frozenset({429, 500, 502, 503, 504})
 """429 comes also from an API server that is still getting ready to serve a kind."""
@@ -154,7 +154,11 @@ def _refused(ask: Ask, status: int, body: Mapping[str, Any]) -> UsageError | Clu
             ),
             _("the fields that there are: kubectl explain {plural} --recursive").format(plural=ask.resource.plural),
         )
-    text = _("the API server refuses {kind} {name!r}: {count} fields are wrong")
+    text = ngettext(
+        "the API server refuses {kind} {name!r}: {count} field is wrong",
+        "the API server refuses {kind} {name!r}: {count} fields are wrong",
+        len(fields),
+    )
     return UsageError(text.format(kind=ask.resource.kind, name=ask.name, count=len(fields)), "\n".join(fields))
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from vidbench_analysis.comparison import Comparison
 from vidbench_analysis.intervals import Estimate
+from vidbench_analysis.ranks import RankTest
 from vidbench_analysis.reports.figures import (
     change_share,
     change_text,
@@ -32,15 +33,36 @@ STYLES = {
 }
 
 
-def compare_page(rows: Sequence[Row], adjusted: Sequence[float | None], notes: Iterable[str] = ()) -> Page:
-    """Return the page; `adjusted` are Holm's p values of the rows, in their order."""
+def compare_page(
+    rows: Sequence[Row],
+    adjusted: Sequence[float | None],
+    notes: Iterable[str] = (),
+    ranks: Sequence[RankTest | None] | None = None,
+) -> Page:
+    """Return the page; `adjusted` are Holm's p values of the rows, in their order, `ranks` their tests by ranks where asked for."""
     several = len({row.pair.subject.label for row in rows}) > 1
+    columns, lines = _columns(several), [_line(row, p) for row, p in zip(rows, adjusted, strict=True)]
+    data = [_data(row, p) for row, p in zip(rows, adjusted, strict=True)]
+    said = [*notes, *_notes(rows)]
+    if ranks is not None:
+        columns = (*columns, Column("pRanks", _("P RANKS")))
+        lines = [(*line, _by_ranks(found)) for line, found in zip(lines, ranks, strict=True)]
+        data = [entry | {"ranks": asdict(found) if found else None} for entry, found in zip(data, ranks, strict=True)]
+        said.append(
+            _("p by ranks is of the distributions and not of the means; it decides no verdict and is not corrected")
+        )
     return Page(
-        tables=(Table(_columns(several), tuple(_line(row, p) for row, p in zip(rows, adjusted, strict=True))),),
+        tables=(Table(columns, tuple(lines)),),
         heading=tuple(Line(text, "bold") for text in _headings(rows)),
-        notes=tuple(Line(text, "dim") for text in (*notes, *_notes(rows))),
-        data=[_data(row, p) for row, p in zip(rows, adjusted, strict=True)],
+        notes=tuple(Line(text, "dim") for text in said),
+        data=data,
     )
+
+
+def _by_ranks(found: RankTest | None) -> Cell:
+    if found is None:
+        return cell(None)
+    return cell(found.p, found.reason if found.p is None else p_text(found.p))
 
 
 def _headings(rows: Sequence[Row]) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from vidbench_operator.core.timestamps import parse_time
 
 from .cluster_answers import INSTALL
 from .installation import CrdState, OperatorState
-from .texts import _
+from .texts import _, ngettext
 
 State = Literal["OK", "Warning", "Failed", "Unknown"]
 OLDEST_KUBERNETES = (1, 32)
@@ -227,7 +227,13 @@ def check_quotas(quotas: Iterable[Mapping[str, Any]]) -> list[Check]:
             )
     if not checks:
         checks.append(
-            Check("quota", "OK", _("{count} quotas, none used up").format(count=count) if count else _("no quota"))
+            Check(
+                "quota",
+                "OK",
+                ngettext("{count} quota, not used up", "{count} quotas, none used up", count).format(count=count)
+                if count
+                else _("no quota"),
+            )
         )
     return checks
 
@@ -265,9 +271,9 @@ def check_nodes(nodes: Mapping[str, ObservedNode], resource: str = "nvidia.com/g
         Check(
             "GPUs",
             "OK",
-            _("{count} on {nodes} nodes: {products}").format(
-                count=sum(gpus.values()), nodes=len(holders), products=", ".join(products)
-            ),
+            ngettext(
+                "{count} on {nodes} node: {products}", "{count} on {nodes} nodes: {products}", len(holders)
+            ).format(count=sum(gpus.values()), nodes=len(holders), products=", ".join(products)),
         )
     )
     return [*checks, *_check_labels(holders)]
@@ -299,61 +305,36 @@ def check_classes(
 ) -> list[Check]:
     """Say whether there are runner classes for the namespace, and whether their claims are bound; `claims` are phases by name."""
     if not classes:
-        return [
-            Check(
-                "runner classes",
-                "Failed",
-                _("there is none"),
-                _("an admin makes one; the chart has two: runnerClasses in values.yaml, helm upgrade"),
-            )
-        ]
-    checks: list[Check] = []
-    usable = []
-    for name, spec in sorted(classes.items()):
-        if isinstance(spec, str):
-            checks.append(
-                Check(
-                    f"runner class {name}",
-                    "Failed",
-                    _("cannot be read: {why}").format(why=spec),
-                    "kubectl edit rcl " + name,
-                )
-            )
-        elif "*" in spec.allowed_namespaces or namespace in spec.allowed_namespaces:
-            usable.append(name)
-            checks += _check_claims(name, spec, claims, namespace)
-            if "@sha256:" not in spec.image:
-                checks.append(
-                    Check(
-                        f"runner class {name}",
-                        "Warning",
-                        _(
-                            "its image {image} is not pinned by digest: results of other weeks may be of another image"
-                        ).format(image=spec.image),
-                        "helm upgrade --set runnerImage.digest=sha256:...",
-                    )
-                )
+        remedy = _("an admin makes one; the chart has two: runnerClasses in values.yaml, helm upgrade")
+        return [Check("runner classes", "Failed", _("there is none"), remedy)]
+    each = [check for name, spec in sorted(classes.items()) for check in _check_class(name, spec, claims, namespace)]
+    usable = [name for name, spec in sorted(classes.items()) if not isinstance(spec, str) and _allows(spec, namespace)]
     if not usable:
-        checks.append(
-            Check(
-                "runner classes",
-                "Failed",
-                _("none allows namespace {namespace!r}").format(namespace=namespace),
-                _("an admin adds it to allowedNamespaces of a class"),
-            )
-        )
-    else:
-        checks.insert(
-            0,
-            Check(
-                "runner classes",
-                "OK" if "default" in classes else "Warning",
-                ", ".join(usable),
-                ""
-                if "default" in classes
-                else _("there is none called `default`: runs name theirs in spec.runnerClassName"),
-            ),
-        )
+        text = _("none allows namespace {namespace!r}").format(namespace=namespace)
+        return [*each, Check("runner classes", "Failed", text, _("an admin adds it to allowedNamespaces of a class"))]
+    if "default" in classes:
+        return [Check("runner classes", "OK", ", ".join(usable)), *each]
+    remedy = _("there is none called `default`: runs name theirs in spec.runnerClassName")
+    return [Check("runner classes", "Warning", ", ".join(usable), remedy), *each]
+
+
+def _allows(spec: RunnerClassSpec, namespace: str) -> bool:
+    return "*" in spec.allowed_namespaces or namespace in spec.allowed_namespaces
+
+
+def _check_class(
+    name: str, spec: RunnerClassSpec | str, claims: Mapping[str, str] | None, namespace: str
+) -> list[Check]:
+    part = f"runner class {name}"
+    if isinstance(spec, str):
+        return [Check(part, "Failed", _("cannot be read: {why}").format(why=spec), f"kubectl edit rcl {name}")]
+    if not _allows(spec, namespace):
+        return []
+    checks = _check_claims(name, spec, claims, namespace)
+    if "@sha256:" not in spec.image:
+        text = _("its image {image} is not pinned by digest: results of other weeks may be of another image")
+        remedy = "helm upgrade --set runnerImage.digest=sha256:..."
+        checks.append(Check(part, "Warning", text.format(image=spec.image), remedy))
     return checks
 
 
@@ -406,7 +387,8 @@ def _check_claims(name: str, spec: RunnerClassSpec, claims: Mapping[str, str] | 
 def check_store(where: str, count: int | None, why: str = "") -> Check:
     """Say whether the results store of this user can be read; `why` it cannot, empty where there is none yet."""
     if count is not None:
-        return Check("store", "OK", _("{where}: {count} results").format(where=where, count=count))
+        said = ngettext("{where}: {count} result", "{where}: {count} results", count).format(where=where, count=count)
+        return Check("store", "OK", said)
     if not why:
         return Check(
             "store",

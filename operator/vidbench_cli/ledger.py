@@ -20,7 +20,7 @@ from vidbench_api.result import BenchmarkResultSpec, CellReference, RunReference
 
 from .errors import ClusterError, CommandError, NotFoundError, UsageError
 from .selectors import LedgerEntry, Selector
-from .texts import _
+from .texts import _, ngettext
 
 if TYPE_CHECKING:
     from .cluster import Cluster
@@ -96,9 +96,12 @@ def of_latest_run(found: Found) -> Found:
         return found
     latest = max(last, key=lambda uid: (last[uid], uid))
     kept = tuple(entry for entry in found.entries if entry.spec.run.uid == latest)
-    note = _("{count} results of {runs} earlier runs called {name} were left out").format(
-        count=len(found.entries) - len(kept), runs=len(last) - 1, name=found.selector.name
-    )
+    count = len(found.entries) - len(kept)
+    note = ngettext(
+        "{count} result of an earlier run called {name} was left out",
+        "{count} results of {runs} earlier runs called {name} were left out",
+        count,
+    ).format(count=count, runs=len(last) - 1, name=found.selector.name)
     return Found(found.selector, kept, (*found.notes, note))
 
 
@@ -183,8 +186,13 @@ class ClusterLedger:
         own = tuple(entry for entry in found.entries if entry.spec.run.uid == view.uid)
         notes = found.notes
         if len(own) < len(found.entries):
-            note = _("{count} results of earlier runs called {name} were left out")
-            notes = (*notes, note.format(count=len(found.entries) - len(own), name=view.name))
+            count = len(found.entries) - len(own)
+            note = ngettext(
+                "{count} result of an earlier run called {name} was left out",
+                "{count} results of earlier runs called {name} were left out",
+                count,
+            )
+            notes = (*notes, note.format(count=count, name=view.name))
         names = {entry.name for entry in own}
         reused = tuple(
             LedgerEntry(shard.result, view.namespace, {}, _as_of(view.results[shard.result], view.name, view.uid, row))
@@ -196,7 +204,12 @@ class ClusterLedger:
         )
         reused = tuple(entry for entry in reused if found.selector.selects_cell(entry.spec))
         if reused:
-            notes = (*notes, _("{count} results were reused from earlier runs").format(count=len(reused)))
+            note = ngettext(
+                "{count} result was reused from an earlier run",
+                "{count} results were reused from earlier runs",
+                len(reused),
+            )
+            notes = (*notes, note.format(count=len(reused)))
         return Found(found.selector, own + reused, notes)
 
 

@@ -20,7 +20,7 @@ from vidbench_operator.core.observed import ObservedNode
 from vidbench_operator.core.preflight import MEMORY_LABEL
 from vidbench_operator.core.results import headline_memory
 
-from .texts import _
+from .texts import _, ngettext
 
 _MEBIBYTE = 1024 * 1024
 Fit = Literal["Yes", "Perhaps", "No", "Unknown"]
@@ -148,7 +148,12 @@ def _memory_of(name: str, spec: VideoModelSpec, measured: Mapping[str, tuple[int
         return MemoryFigure(0, _("a mock: no model"))
     if name in measured:
         peak, count = measured[name]
-        return MemoryFigure(peak, _("ledger: highest device peak of {count} results").format(count=count))
+        return MemoryFigure(
+            peak,
+            ngettext(
+                "ledger: device peak of {count} result", "ledger: highest device peak of {count} results", count
+            ).format(count=count),
+        )
     if spec.estimated_memory_mebibytes is not None:
         return MemoryFigure(spec.estimated_memory_mebibytes, _("VideoModel: estimatedMemoryMebibytes"))
     architecture = ARCHITECTURES.get(spec.architecture or "")

@@ -103,6 +103,11 @@ class Line:
     style: str = ""
 
 
+def number_text(value: float) -> str:
+    """Return a figure of unknown size for people: four significant digits, and no exponent for a large one."""
+    return f"{value:.4g}" if abs(value) < 9_999.5 else f"{value:.0f}"
+
+
 @dataclass(frozen=True)
 class Page:
     """All that a command shows: lines, tables, lines; and the full data behind them."""

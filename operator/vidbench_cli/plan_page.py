@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from vidbench_analysis.power import POWER
+
 from .output import NOT_KNOWN, Cell, Column, Line, Page, Table, cell
 from .planning import CellPlan, DiskPlan, Figure, HardwarePlan, RunPlan
-from .texts import _
+from .prospects_page import prospect_data, prospects_table
+from .texts import _, ngettext
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def plan_page(plan: RunPlan, warnings: Sequence[str] = ()) -> Page:
     """Return the page of a plan; `warnings` are of what will disappoint although it is accepted."""
-    tables = (_cells(plan), _hardware(plan), _disk(plan), _sources(plan)) if plan.cells else ()
+    tables = (_cells(plan), *_gates(plan), _hardware(plan), _disk(plan), _sources(plan)) if plan.cells else ()
     notes = (*_notes(plan), *(Line(text, "yellow") for text in warnings))
     data = plan_data(plan) | {"warnings": list(warnings)}
     return Page(tables=tables, heading=tuple(_heading(plan)), notes=notes, data=data)
@@ -33,6 +36,7 @@ def plan_data(plan: RunPlan) -> dict[str, Any]:
         "gpuHours": plan.gpu_hours.to_data(),
         "costs": {currency: figure.to_data() for currency, figure in plan.costs.items()},
         "cells": [_cell_data(entry) for entry in plan.cells],
+        "gates": [prospect_data(entry, "gate") for entry in plan.gates],
         "hardware": [
             {
                 "name": entry.name, "gpus": entry.gpus, "resource": entry.resource, "matchingNodes": entry.matching,
@@ -63,12 +67,11 @@ def _heading(plan: RunPlan) -> list[Line]:
         said = _("would wait") if plan.waits else _("would be refused")
         lines.append(Line(f"{plan.run}: {said} ({plan.reason}): {plan.obstacle}", "yellow" if plan.waits else "red"))
     if plan.cells:
-        text = _("{run}: {cells} cells, {shards} shards, {reused} of them reused; GPU-hours: {hours}").format(
-            run=plan.run,
-            cells=len(plan.cells),
-            shards=plan.shards,
-            reused=plan.reused,
-            hours=_number(plan.gpu_hours.value, 3),
+        cells = ngettext("{count} cell", "{count} cells", len(plan.cells)).format(count=len(plan.cells))
+        shards = ngettext("{count} shard", "{count} shards", plan.shards).format(count=plan.shards)
+        reused = _(", {count} of them reused").format(count=plan.reused) if plan.reused else ""
+        text = _("{run}: {cells}, {shards}{reused}; GPU-hours: {hours}").format(
+            run=plan.run, cells=cells, shards=shards, reused=reused, hours=_number(plan.gpu_hours.value, 3)
         )
         for currency, figure in plan.costs.items():
             text += f"; {currency}: {_number(figure.value, 2)}"
@@ -81,6 +84,10 @@ def _notes(plan: RunPlan) -> list[Line]:
     for name, figure in (("GPU-hours", plan.gpu_hours), *plan.costs.items()):
         if plan.cells and figure.value is None:
             notes.append(f"{name}: {figure.reason}")
+    if any(entry.power is not None for entry in plan.gates):
+        truths = sorted({entry.truth for entry in plan.gates if entry.truth})
+        text = _("power: probability that the gate passes with these shards, if the truth is: {truth}")
+        notes.append(text.format(truth="; ".join(truths)))
     return [Line(note, "dim") for note in notes if note]
 
 
@@ -109,6 +116,10 @@ def _cell_row(entry: CellPlan) -> tuple[Cell, ...]:
         cell(entry.memory_mebibytes.value, _number(entry.memory_mebibytes.value, 0)),
         cell(width, None if width is None else f"±{100 * width:.2f} %"),
     )
+
+
+def _gates(plan: RunPlan) -> tuple[Table, ...]:
+    return (prospects_table(plan.gates, POWER, "gate", _("GATE"), _("Gates")),) if plan.gates else ()
 
 
 def _sources(plan: RunPlan) -> Table:

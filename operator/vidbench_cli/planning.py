@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from vidbench_analysis.distributions import t_quantile
-from vidbench_analysis.metrics import find_metric
+from vidbench_analysis.metrics import Pairing, find_metric
 from vidbench_analysis.observations import observe
+from vidbench_analysis.references import Cell as StatedCell
+from vidbench_analysis.research_plan import Prospect, foresee_gates
+from vidbench_analysis.stopping import expected_half_width
 from vidbench_api.accounting import ANY_DEVICE, find_price
 from vidbench_api.architectures import ARCHITECTURES
 from vidbench_api.figures import SECONDS_PER_HOUR
@@ -31,9 +33,8 @@ from vidbench_operator.core.quantities import parse_quantity
 from vidbench_operator.core.results import headline_memory
 from vidbench_operator.core.reuse import Reusable, find_reusable
 
-from .texts import _
+from .texts import _, ngettext
 
-CONFIDENCE = 0.95
 _PRODUCT = "nvidia.com/gpu.product"
 _MEBIBYTE = 1024 * 1024
 _CHANNELS = 3
@@ -140,6 +141,8 @@ class RunPlan:
     gpu_hours: Figure = Figure(None)
     costs: Mapping[str, Figure] = field(default_factory=dict)
     """By currency."""
+    gates: tuple[Prospect, ...] = ()
+    """The chance of each gate to pass for each cell, by the spread of earlier results of the same clip."""
 
     @property
     def shards(self) -> int:
@@ -153,12 +156,20 @@ class RunPlan:
 
 
 def plan_run(run: ObservedRun, known: Knowledge) -> RunPlan:
-    """Plan a run that does not exist yet."""
+    """Plan a run that does not exist yet. Without its class its cells are planned as far as they go: it will be waited for."""
     outcome = accept(run, known.references, known.catalogue, known.now)
+    missing = outcome if isinstance(outcome, Waiting) and known.references.runner_class is None else None
+    if missing is not None:
+        known = replace(
+            known,
+            references=replace(known.references, runner_class=permissive_class()),
+            why={**known.why, "class": missing.message},
+        )
+        outcome = accept(run, known.references, known.catalogue, known.now)
     if not isinstance(outcome, Accepted):
-        return _obstructed(run, outcome)
+        return _obstructed(run, missing or outcome)
     document = outcome.document
-    obstacle = check_before_start(run.spec, document, known.nodes, known.queue_exists)
+    obstacle = missing or check_before_start(run.spec, document, known.nodes, known.queue_exists)
     reusable = find_reusable(document, run.spec.reuse, known.results or {}, known.nodes, known.now)
     estimates = estimate_shards(document, known.heads)
     cells = tuple(_cell_plan(cell, document, known, estimates.get(cell.id), reusable) for cell in document.cells)
@@ -174,6 +185,7 @@ def plan_run(run: ObservedRun, known: Knowledge) -> RunPlan:
         reuse=reusable.message,
         gpu_hours=_total([(cell.name, cell.gpu_hours) for cell in cells]),
         costs=_costs(cells),
+        gates=_gates(run, document, known),
     )
 
 
@@ -209,7 +221,11 @@ def _cell_plan(
 
 def _shard_seconds(cell: Cell, document: RequestDocument, known: Knowledge, estimate: ShardEstimate | None) -> Figure:
     if estimate is not None:
-        text = _("ledger: median of {count} results of the same names, {shortest} to {longest} s")
+        text = ngettext(
+            "ledger: {count} result of the same names",
+            "ledger: median of {count} results of the same names, {shortest} to {longest} s",
+            estimate.results,
+        )
         return Figure(
             estimate.seconds,
             text.format(count=estimate.results, shortest=estimate.shortest, longest=estimate.longest),
@@ -237,6 +253,18 @@ def _gpu_hours(seconds: Figure, start: float | None, shards: int, gpus: int) -> 
         else _("; and {start:g} s to a running container").format(start=start)
     )
     return Figure(shards * gpus * (seconds.value + (start or 0.0)) / SECONDS_PER_HOUR, source)
+
+
+def _gates(run: ObservedRun, document: RequestDocument, known: Knowledge) -> tuple[Prospect, ...]:
+    cells = [
+        StatedCell(cell.id, cell.model, cell.hardware, cell.variant, cell.generation_hash) for cell in document.cells
+    ]
+    earlier = [result for cell in document.cells for result in _earlier(cell, known.results or {})]
+    prospects = foresee_gates(run.spec, cells, earlier)
+    if known.results is not None:
+        return prospects
+    why = known.why.get("ledger", _("the ledger was not asked"))
+    return tuple(each if each.metric.pairing == Pairing.PROMPT else replace(each, reason=why) for each in prospects)
 
 
 def _start_seconds(cell: Cell, results: Mapping[str, BenchmarkResultSpec]) -> float | None:
@@ -280,7 +308,10 @@ def _memory(cell: Cell, gpus: int, earlier: Sequence[BenchmarkResultSpec]) -> Fi
         and memory.of == "Device"
     ]
     if peaks:
-        return Figure(round(max(peaks)), _("ledger: highest device peak of {count} results").format(count=len(peaks)))
+        text = ngettext(
+            "ledger: device peak of {count} result", "ledger: highest device peak of {count} results", len(peaks)
+        )
+        return Figure(round(max(peaks)), text.format(count=len(peaks)))
     if cell.estimated_memory_mebibytes is not None:
         return Figure(
             cell.estimated_memory_mebibytes,
@@ -311,9 +342,8 @@ def _half_width(
         )
         return unknown(text.format(count=len(means)))
     spread = statistics.stdev(means) / statistics.fmean(means)
-    share = t_quantile(0.5 + CONFIDENCE / 2, document.shards - 1) * spread / document.shards**0.5
     return Figure(
-        share,
+        expected_half_width(spread, document.shards),
         _("ledger: spread of {count} earlier shards, t for {shards}").format(count=len(means), shards=document.shards),
     )
 

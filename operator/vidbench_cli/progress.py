@@ -16,7 +16,7 @@ from .escaping import printable
 from .output import make_console
 from .runs import RunView
 from .story_page import waits_for
-from .texts import _
+from .texts import _, ngettext
 
 
 class Display(Protocol):
@@ -43,7 +43,8 @@ def summary(view: RunView) -> str:
         parts.append(counts.format(done=done, total=status.cells.total, failed=status.cells.failed,
                                    memory=status.cells.out_of_memory))  # fmt: skip
     if status.parallelism and not view.ended:
-        parts.append(_("{active} Jobs active").format(active=status.parallelism.active))
+        active = status.parallelism.active
+        parts.append(ngettext("{active} Job active", "{active} Jobs active", active).format(active=active))
     return printable("  ".join(parts))
 
 

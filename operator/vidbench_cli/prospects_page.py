@@ -1,4 +1,4 @@
-"""The prospects of hypotheses as a page. Pure."""
+"""The prospects of hypotheses and gates as tables, and as a page of their own. Pure."""
 
 from __future__ import annotations
 
@@ -8,15 +8,26 @@ from typing import Any
 from vidbench_analysis.reports.figures import share_text
 from vidbench_analysis.reports.research import statement_text
 from vidbench_analysis.research_plan import MOST_SHARDS, Prospect, Spread
+from vidbench_api.gates import Hypothesis, Statement
 
 from .output import Cell, Column, Line, Page, Table, cell
-from .texts import _
+from .texts import _, ngettext
 
 
 def prospects_page(run: str, prospects: Sequence[Prospect], power: float) -> Page:
     """Return a line for each hypothesis and cell: spread and where it is from, power, shards that are needed."""
+    return Page(
+        tables=(prospects_table(prospects, power, "hypothesis", _("HYPOTHESIS")),),
+        heading=(Line(_("{run}: can it answer what it asks?").format(run=run), "bold"),),
+        notes=tuple(Line(text, "dim") for text in _notes(prospects)),
+        data=[prospect_data(each, "hypothesis") | {"role": _role(each.statement)} for each in prospects],
+    )
+
+
+def prospects_table(prospects: Sequence[Prospect], power: float, name: str, heading: str, title: str = "") -> Table:
+    """Return a line for each statement and cell; `name` and `heading` are of the column that names the statement."""
     columns = (
-        Column("hypothesis", _("HYPOTHESIS")),
+        Column(name, heading),
         Column("role", _("ROLE"), wide=True),
         Column("statement", _("STATEMENT"), wide=True),
         Column("cell", _("CELL")),
@@ -28,12 +39,11 @@ def prospects_page(run: str, prospects: Sequence[Prospect], power: float) -> Pag
         Column("shardsNeeded", _("FOR {power:.0%}").format(power=power)),
         Column("why", _("WHY"), folds=True),
     )
-    return Page(
-        tables=(Table(columns, tuple(_line(each) for each in prospects)),),
-        heading=(Line(_("{run}: can it answer what it asks?").format(run=run), "bold"),),
-        notes=tuple(Line(text, "dim") for text in _notes(prospects)),
-        data=[_data(each) for each in prospects],
-    )
+    return Table(columns, tuple(_line(each) for each in prospects), title)
+
+
+def _role(statement: Statement) -> str | None:
+    return statement.role if isinstance(statement, Hypothesis) else None
 
 
 def _line(found: Prospect) -> tuple[Cell, ...]:
@@ -47,9 +57,9 @@ def _line(found: Prospect) -> tuple[Cell, ...]:
     spread = found.spread.value if found.spread else None
     ratio = found.metric.scale == "Ratio"
     return (
-        cell(found.hypothesis.name),
-        cell(found.hypothesis.role),
-        cell(statement_text(found.hypothesis)),
+        cell(found.statement.name),
+        cell(_role(found.statement)),
+        cell(statement_text(found.statement)),
         cell(found.cell.label),
         cell(spread, share_text(spread) if ratio else None),
         cell(_source(found.spread)),
@@ -66,7 +76,8 @@ def _source(spread: Spread | None) -> str | None:
         return None
     if not spread.shards:
         return _("assumed")
-    return _("{shards} shards of {runs} runs").format(shards=spread.shards, runs=spread.runs)
+    text = ngettext("{shards} shards of {runs} run", "{shards} shards of {runs} runs", spread.runs)
+    return text.format(shards=spread.shards, runs=spread.runs)
 
 
 def _advice(found: Prospect) -> str:
@@ -96,12 +107,12 @@ def _notes(prospects: Sequence[Prospect]) -> list[str]:
     return notes
 
 
-def _data(found: Prospect) -> dict[str, Any]:
+def prospect_data(found: Prospect, name: str) -> dict[str, Any]:
+    """Return a prospect for JSON; `name` is the key that the statement's name is under."""
     spread = found.spread
     return {
-        "hypothesis": found.hypothesis.name,
-        "role": found.hypothesis.role,
-        "statement": statement_text(found.hypothesis),
+        name: found.statement.name,
+        "statement": statement_text(found.statement),
         "cell": {"model": found.cell.model, "hardware": found.cell.hardware, "variant": found.cell.variant},
         "metric": found.metric.name,
         "alpha": found.alpha,

@@ -16,9 +16,9 @@ from vidbench_api.result import BenchmarkResultSpec
 from vidbench_api.run_status import BenchmarkRunStatus, CellRow, GateStatus, HypothesisStatus
 
 from .errors import Exit
-from .output import NOT_KNOWN, Cell, Column, Line, Page, Table, cell
+from .output import NOT_KNOWN, Cell, Column, Line, Page, Table, cell, number_text
 from .runs import RunView
-from .texts import _
+from .texts import _, ngettext
 
 _SMALLEST_SHOWN = 10_000
 """Microseconds of which three decimals of a second show two digits."""
@@ -219,11 +219,11 @@ def _cell_cells(row: CellRow, results: Sequence[BenchmarkResultSpec]) -> tuple[C
         _figure(_mean_of(results, _share_of_other), "{:.2f} %"),
         _figure(_mean_of(results, lambda result: result.clip.frames_delivered if result.clip else None), "{:g}"),
         _memory(row),
-        _figure(_mean_of(results, lambda result: _of_figures(result, "video_seconds_per_second")), "{:.4g} x"),
-        _figure(_mean_of(results, lambda result: _of_figures(result, "videos_per_hour")), "{:.4g}"),
-        _figure(_mean_of(results, _energy), "{:.4g} J"),
+        _figure(_mean_of(results, lambda result: _of_figures(result, "video_seconds_per_second")), "{} x"),
+        _figure(_mean_of(results, lambda result: _of_figures(result, "videos_per_hour")), "{}"),
+        _figure(_mean_of(results, _energy), "{} J"),
         _cost(results),
-        _figure(_mean_of(results, _carbon), "{:.4g} g"),
+        _figure(_mean_of(results, _carbon), "{} g"),
         cell(row.gpu),
         cell(row.validity.value if row.validity else None),
         cell(row.source),
@@ -232,7 +232,10 @@ def _cell_cells(row: CellRow, results: Sequence[BenchmarkResultSpec]) -> tuple[C
 
 
 def _figure(value: float | None, pattern: str) -> Cell:
-    return cell(value, NOT_KNOWN if value is None else pattern.format(value))
+    """`pattern` takes a number as it formats it, or its text with `{}`."""
+    if value is None:
+        return cell(None)
+    return cell(value, pattern.format(number_text(value) if "{}" in pattern else value))
 
 
 def _mean_of(
@@ -265,7 +268,7 @@ def _latency(row: CellRow) -> str:
         text += f" ± {spread_text(row.spread_microseconds)}"
     if row.spread_of == "Shards":
         counted = sum(shard.outcome is Outcome.SUCCEEDED for shard in row.shards)
-        return _("{text} ({count} shards)").format(text=text, count=counted)
+        return ngettext("{text} ({count} shard)", "{text} ({count} shards)", counted).format(text=text, count=counted)
     return f"{text} ({row.samples})"
 
 
@@ -312,4 +315,4 @@ def _cost(results: Sequence[BenchmarkResultSpec]) -> Cell:
         # None, or prices that cannot be added up.
         return cell(None)
     value = sum(cost.per_video for cost in costs) / len(costs)
-    return cell(value, f"{value:.4g} {currencies.pop()}")
+    return cell(value, f"{number_text(value)} {currencies.pop()}")

@@ -13,7 +13,7 @@ from vidbench_api.run_status import BenchmarkRunStatus
 
 from .cluster import RESULTS, RUNS, Cluster
 from .errors import ClusterError, NotFoundError
-from .texts import _
+from .texts import _, ngettext
 
 _ONE_BY_ONE = 8
 """So many missing results are read by name; for more, all of the run are listed."""
@@ -46,7 +46,11 @@ def run_view(body: dict[str, Any], results: dict[str, BenchmarkResultSpec] | Non
     try:
         status = BenchmarkRunStatus.model_validate(body.get("status") or {})
     except ValidationError as error:
-        text = _("BenchmarkRun {name!r} was written by another version: {count} fields do not fit")
+        text = ngettext(
+            "BenchmarkRun {name!r} was written by another version: {count} field does not fit",
+            "BenchmarkRun {name!r} was written by another version: {count} fields do not fit",
+            error.error_count(),
+        )
         raise ClusterError(
             text.format(name=metadata["name"], count=error.error_count()),
             _("use the vidbench of the operator's version; the object itself: kubectl get br {name} -o yaml").format(
@@ -89,8 +93,10 @@ class RunReader:
             self._results[name] = BenchmarkResultSpec.model_validate(item["spec"])
         except ValidationError as error:
             raise ClusterError(
-                _("BenchmarkResult {name!r} was written by another version: {count} fields do not fit").format(
-                    name=name, count=error.error_count()
-                ),
+                ngettext(
+                    "BenchmarkResult {name!r} was written by another version: {count} field does not fit",
+                    "BenchmarkResult {name!r} was written by another version: {count} fields do not fit",
+                    error.error_count(),
+                ).format(name=name, count=error.error_count()),
                 _("use the vidbench of the operator's version"),
             ) from error

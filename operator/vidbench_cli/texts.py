@@ -4,4 +4,6 @@ from __future__ import annotations
 
 import gettext
 
-_ = gettext.translation("vidbench", fallback=True).gettext
+_translation = gettext.translation("vidbench", fallback=True)
+_ = _translation.gettext
+ngettext = _translation.ngettext

@@ -11,7 +11,7 @@ from vidbench_analysis.intervals import Estimate
 from vidbench_analysis.metrics import Metric
 from vidbench_store.trends import Axis, Point, contents_by_names
 
-from .output import Cell, Column, Line, Page, Table, cell
+from .output import Cell, Column, Line, Page, Table, cell, number_text
 from .texts import _
 
 _CONTENT_CHARACTERS = 8
@@ -64,7 +64,7 @@ def _figure(value: float | None, unit: str) -> Cell:
     if value is None:
         return cell(None)
     divisor, shown = _SHOWN.get(unit, (1, unit))
-    return cell(value, f"{value / divisor:.4g} {shown}")
+    return cell(value, f"{number_text(value / divisor)} {shown}")
 
 
 def _change(found: Estimate, start: Estimate, is_start: bool) -> Cell:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -315,7 +318,59 @@ class TestWithoutRights:
         assert [(entry["level"], entry["field"]) for entry in data["findings"]] == [("Note", "spec.runnerClassName")]
 
 
+def test_plan_of_a_namespace_that_is_not_there(control_plane: ControlPlane, tmp_path: Path, namespace: str) -> None:
+    file = stored(tmp_path, benchmark_run("a"))
+    answer = command(control_plane.admin_kubeconfig, f"{namespace}x")("plan", "-f", file)
+    assert answer.exit_code == Exit.CLUSTER
+    assert f"there is no namespace '{namespace}x'" in answer.stderr
+    assert f"kubectl create namespace {namespace}x" in answer.stderr
+
+
+def test_plan_without_its_class_goes_as_far_as_it_can(vidbench: Vidbench, tmp_path: Path, namespace: str) -> None:
+    file = stored(tmp_path, benchmark_run("a", namespace, runnerClassName="not-yet"))
+    answer = vidbench("plan", "-f", file, "-o", "json")
+    assert answer.exit_code == 0, answer.output
+    data = json.loads(answer.stdout)
+    assert (data["obstacle"]["reason"], data["obstacle"]["waits"]) == ("RunnerClassNotFound", True)
+    assert len(data["cells"]) == data["shards"] == 1
+
+
+def test_a_run_that_has_ended_is_not_measured_again(
+    api: KubeApi, vidbench: Vidbench, operated: PlayedKubelet, namespace: str, tmp_path: Path
+) -> None:
+    run = measured_run(namespace, "nightly")
+    file = stored(tmp_path, run)
+    assert "has ended" not in vidbench("validate", "-f", file).stdout
+    apply(api, run)
+    wait_until(api, run, has_ended)
+    answer = vidbench("validate", "-f", file, "-o", "json")
+    assert answer.exit_code == 0, answer.output
+    (found,) = [entry for entry in json.loads(answer.stdout)["findings"] if entry["level"] == "Warning"]
+    assert "a run of this name that has ended" in found["message"]
+    assert "kubectl delete br nightly" in found["remedy"]
+
+
 class TestTestModel:
+    def test_told_to_end_it_takes_its_run_along(
+        self, api: KubeApi, control_plane: ControlPlane, namespace: str
+    ) -> None:
+        create_class(api)
+        path = f"/apis/vidbench.io/v1alpha1/namespaces/{namespace}/benchmarkruns"
+
+        def runs() -> list[dict[str, Any]]:
+            return list(api.request("GET", path).body["items"])
+
+        words = ["test-model", "tiny-wan", "--runner-class", CLASS, "-n", namespace]
+        kubeconfig = ["--kubeconfig", str(control_plane.admin_kubeconfig)]
+        with subprocess.Popen([sys.executable, "-m", "vidbench_cli", *words, *kubeconfig]) as process:
+            deadline = time.monotonic() + 60
+            while not runs():
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+            process.terminate()
+            assert process.wait(30) == 128 + signal.SIGTERM
+        assert runs() == []
+
     def test_a_clip_is_made_and_the_run_is_gone(
         self, api: KubeApi, vidbench: Vidbench, operated: PlayedKubelet, namespace: str
     ) -> None:

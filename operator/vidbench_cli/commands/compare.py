@@ -46,6 +46,12 @@ def compare(
     pairing: Annotated[
         str, typer.Option(help=_("Node: shards of the same number on the same node are pairs (of one run)."))
     ] = "None",
+    ranks: Annotated[
+        bool,
+        typer.Option(
+            "--ranks", help=_("Test by ranks as well (Mann-Whitney; Wilcoxon for pairs): is the distribution the same?")
+        ),
+    ] = False,
     from_files: Files = None,
     store: FromStore = None,
     namespace: Namespace = None,
@@ -70,15 +76,22 @@ def compare(
         need_two(wanted)
     ledger = open_ledger(lambda: Cluster(Where(kubeconfig, context, namespace)), from_files or (), store)
     found = [ledger.find(selector) for selector in wanted]
-    write(make_page(found, by, against, metric, margin or ["2%"], pairing), output)
+    write(make_page(found, by, against, metric, margin or ["2%"], pairing, ranks), output)
 
 
 def make_page(
-    found: list[Found], by: str | None, against: str | None, metric: str, margin: list[str], pairing: str
+    found: list[Found],
+    by: str | None,
+    against: str | None,
+    metric: str,
+    margin: list[str],
+    pairing: str,
+    ranks: bool = False,
 ) -> Page:
     """Return the page of what was found; raises UsageError."""
     from vidbench_analysis.metrics import METRICS, Pairing
     from vidbench_analysis.multiplicity import holm
+    from vidbench_analysis.ranks import by_ranks
     from vidbench_analysis.side_by_side import Axis, compare_pairs, has_metric, line_up
     from vidbench_cli.compare_page import compare_page
     from vidbench_cli.sides import choose_sides, parse_margins, parse_metrics
@@ -93,4 +106,7 @@ def make_page(
     # What had no p was not tested; nothing here was named in advance, so that it counts for nothing either.
     adjusted = holm({str(at): row.comparison.p for at, row in enumerate(rows) if row.comparison.p is not None})
     notes = [note for each in found for note in each.notes]
-    return compare_page(rows, [adjusted.get(str(at)) for at in range(len(rows))], notes)
+    tested = (
+        [by_ranks(row.comparison, row.pair.subject, row.pair.reference, row.metric) for row in rows] if ranks else None
+    )
+    return compare_page(rows, [adjusted.get(str(at)) for at in range(len(rows))], notes, tested)

@@ -12,7 +12,7 @@ from vidbench_cli.completion import complete_runs
 from vidbench_cli.errors import ClusterError, CommandError, NotFoundError, UsageError
 from vidbench_cli.options import Context, Kubeconfig, Namespace, Output
 from vidbench_cli.output import Format, write
-from vidbench_cli.texts import _
+from vidbench_cli.texts import _, ngettext
 
 from .ledger import DryRun, StoreOption, Yes, confirm, open_store
 
@@ -57,9 +57,11 @@ def erase(
         running = [subject.name for subject in subjects if not subject.ended]
         warning = _(" Still running, and stopped by this: {names}.").format(names=", ".join(running)) if running else ""
         confirm(
-            _("Erase {count} runs for good: {names}?{warning}").format(
-                count=len(subjects), names=names, warning=warning
-            ),
+            ngettext(
+                "Erase {count} run for good: {names}?{warning}",
+                "Erase {count} runs for good: {names}?{warning}",
+                len(subjects),
+            ).format(count=len(subjects), names=names, warning=warning),
             yes,
         )
     findings: list[Finding] = []
@@ -72,7 +74,9 @@ def erase(
     failed = [entry for entry in findings if entry.ending is Ending.FAILED]
     if failed:
         raise ClusterError(
-            _("{count} things could not be erased").format(count=len(failed)),
+            ngettext("{count} thing could not be erased", "{count} things could not be erased", len(failed)).format(
+                count=len(failed)
+            ),
             "\n".join(f"{entry.what}, {entry.where}: {entry.why}" for entry in failed),
         )
 
@@ -113,7 +117,10 @@ def _erase_objects(cluster: Cluster, subject: Subject, results: bool, dry_run: b
     from vidbench_cli.erasure import Ending, Finding
 
     where = subject.namespace
-    prompts = _("{count} prompts").format(count=subject.prompts) if subject.prompts is not None else _("prompts")
+    count = subject.prompts
+    prompts = (
+        _("prompts") if count is None else ngettext("{count} prompt", "{count} prompts", count).format(count=count)
+    )
     run = f"BenchmarkRun {where}/{subject.name}"
     gone = Finding(_("the run with its prompts"), run, Ending.NOT_THERE, _("it was deleted before"))
     findings = [
@@ -138,7 +145,9 @@ def _erase_objects(cluster: Cluster, subject: Subject, results: bool, dry_run: b
             _("the operator writes it anew as long as the run is there"),
         )
     findings.append(_wait_for_pods(cluster, subject, dry_run))
-    what = _("{count} results (prompts by id alone)").format(count=len(subject.results))
+    what = ngettext(
+        "{count} result (prompts by id alone)", "{count} results (prompts by id alone)", len(subject.results)
+    ).format(count=len(subject.results))
     if not results:
         findings.append(Finding(what, f"{where}: BenchmarkResults", Ending.KEPT, _("erase them too with --results")))
         return findings

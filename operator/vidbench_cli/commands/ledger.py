@@ -13,7 +13,7 @@ from vidbench_cli.completion import complete_contexts
 from vidbench_cli.errors import ClusterError, CommandError, Exit, UsageError
 from vidbench_cli.options import AllNamespaces, Context, Kubeconfig, Namespace, Output
 from vidbench_cli.output import Column, Format, Line, Page, Table, cell, make_console, write
-from vidbench_cli.texts import _
+from vidbench_cli.texts import _, ngettext
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -119,9 +119,9 @@ def sync(
                 Line(_("not a result that can be read: {name}: {problem}").format(name=entry.name, problem=entry.problem), "yellow")
                 for entry in done.written.unreadable[:_UNREADABLE_SHOWN]
             ]  # fmt: skip
-        notes.append(
-            Line(_("{count} results are in {place}").format(count=opened.count(), place=opened.location.text), "dim")
-        )
+        count = opened.count()
+        said = ngettext("{count} result is in {place}", "{count} results are in {place}", count)
+        notes.append(Line(said.format(count=count, place=opened.location.text), "dim"))
     columns = (
         Column("context", _("CONTEXT")), Column("cluster", _("CLUSTER")), Column("namespace", _("NAMESPACE")),
         Column("listed", _("LISTED")), Column("added", _("ADDED")), Column("updated", _("UPDATED")),

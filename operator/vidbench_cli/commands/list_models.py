@@ -11,7 +11,7 @@ from vidbench_cli.commands.validate import Offline
 from vidbench_cli.errors import ClusterAwayError, ClusterError, UsageError
 from vidbench_cli.options import Context, Kubeconfig, Namespace, Output
 from vidbench_cli.output import Cell, Column, Format, Line, Page, Table, cell, write
-from vidbench_cli.texts import _
+from vidbench_cli.texts import _, ngettext
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,7 +79,12 @@ def list_all(
     unknown = 0 if limit is None else sum(fit_of(entry.memory, limit) == "Unknown" for entry in known)
     notes = [*notes, *more, *([named] if named else [])]
     if unknown:
-        notes.append(_("{count} models are left out, as nothing is known of their memory").format(count=unknown))
+        text = ngettext(
+            "{count} model is left out, as nothing is known of its memory",
+            "{count} models are left out, as nothing is known of their memory",
+            unknown,
+        )
+        notes.append(text.format(count=unknown))
     write(_page(shown, limit, notes), output)
 
 
@@ -148,7 +153,12 @@ def _page(shown: Sequence[KnownModel], limit: int | None, notes: Sequence[str]) 
         Column("randomWeights", _("RANDOM WEIGHTS"), wide=True), Column("whyNot", _("WHY NOT"), wide=True, folds=True),
     )  # fmt: skip
     table = Table(columns, tuple(_row(entry, limit) for entry in shown))
-    lines = [_("{count} models; GPU MIB is of a default clip without offload").format(count=len(shown)), *notes]
+    counted = ngettext(
+        "{count} model; GPU MIB is of a default clip without offload",
+        "{count} models; GPU MIB is of a default clip without offload",
+        len(shown),
+    )
+    lines = [counted.format(count=len(shown)), *notes]
     return Page(
         tables=(table,) if shown else (),
         notes=tuple(Line(line, "dim") for line in lines),

@@ -12,7 +12,7 @@ from vidbench_cli.commands.validate import Files, Offline
 from vidbench_cli.errors import ClusterError, Exit, UsageError
 from vidbench_cli.options import Context, Kubeconfig, Namespace, Output
 from vidbench_cli.output import Format, write
-from vidbench_cli.texts import _
+from vidbench_cli.texts import _, ngettext
 
 if TYPE_CHECKING:
     from vidbench_cli.planning import RunPlan
@@ -48,7 +48,8 @@ def plan(
             f"{entry.object} {entry.field}: {entry.message}" + (f" ({entry.remedy})" if entry.remedy else "")
             for entry in wrong
         ]
-        raise UsageError(_("{count} fields are wrong").format(count=len(wrong)), "\n".join(lines))
+        said = ngettext("{count} field is wrong", "{count} fields are wrong", len(wrong)).format(count=len(wrong))
+        raise UsageError(said, "\n".join(lines))
     found = _plan(bodies, body, offline, namespace, context, kubeconfig)
     spec = observed_run(body, found.namespace, time.time()).spec
     write(plan_page(found, [f"{field}: {text}; {remedy}" for field, text, remedy in undecidable(spec)]), output)
@@ -77,6 +78,7 @@ def _plan(
         return plan_run(run, ask_nobody(run, bodies))
     try:
         cluster = Cluster(Where(kubeconfig, context, namespace))
+        cluster.require_namespace(own or cluster.namespace)
         run = observed_run(body, cluster.namespace, now, uid)
         return plan_run(run, ask_cluster(cluster, run, bodies, run.namespace))
     except ClusterError as error:

@@ -104,7 +104,7 @@ def _class_name(body: dict[str, object]) -> str:
 
 def _ask_server(cluster: Cluster, bodies: Sequence[dict[str, object]], namespace: str | None) -> list[Finding]:
     """Let the API server say what it would do, without storing anything."""
-    from vidbench_cli.checking import OURS, Finding, name_of
+    from vidbench_cli.checking import OURS, Finding, measured_already, name_of
     from vidbench_cli.cluster import CLASSES, MODELS, RUNS
 
     resources = {entry.kind: entry for entry in (RUNS, MODELS, CLASSES)}
@@ -119,7 +119,8 @@ def _ask_server(cluster: Cluster, bodies: Sequence[dict[str, object]], namespace
             if isinstance(metadata, dict) and not metadata.get("name"):
                 cluster.create(resource, body, namespace=where, dry_run=True)
             else:
-                cluster.apply(resource, body, namespace=where, force=True, dry_run=True)
+                stored = cluster.apply(resource, body, namespace=where, force=True, dry_run=True)
+                findings += measured_already(body, stored)
         except UsageError as error:
             for line in error.remedy.splitlines() or [error.message]:
                 path, _separator, said = line.partition(": ")

@@ -10,7 +10,7 @@ from vidbench_api.kinds import BENCHMARK_RUN, RUNNER_CLASS, VIDEO_MODEL, RunnerC
 from vidbench_api.run_spec import BenchmarkRunSpec
 from vidbench_cli.checking import check_schemas
 from vidbench_cli.errors import UsageError
-from vidbench_cli.texts import _
+from vidbench_cli.texts import _, ngettext
 
 PRESET_ANNOTATION: Final = "vidbench.io/local-preset"
 """On a VideoModel with a path: the tiny preset that stands in on a machine without that folder."""
@@ -64,7 +64,7 @@ def check(bodies: Sequence[Object]) -> None:
     findings = [finding for finding in check_schemas(bodies) if finding.level == "Error"]
     if findings:
         lines = [f"{entry.object}: {entry.field}: {entry.message} {entry.remedy}".rstrip() for entry in findings[:8]]
-        text = _("the file is not valid, {count} things are wrong")
+        text = ngettext("the file is not valid", "the file is not valid, {count} things are wrong", len(findings))
         raise UsageError(text.format(count=len(findings)), "\n".join(lines))
 
 

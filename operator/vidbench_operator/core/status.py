@@ -121,7 +121,9 @@ def accepted_status(
             ),
         }
     )
-    message = f"{len(document.cells)} cells x {document.shards} shards, frozen in ConfigMap {name}"
+    message = (
+        f"{_counted(len(document.cells), 'cell')} x {_counted(document.shards, 'shard')}, frozen in ConfigMap {name}"
+    )
     accepted: ConditionStatus = "True"
     status = with_conditions(
         run, status, {ConditionType.ACCEPTED: (accepted, ConditionReason.ACCEPTED.value, message)}, now
@@ -490,16 +492,15 @@ def _end_conditions(
 def _progress_text(
     run: ObservedRun, counts: CellCounts, parallelism: ParallelismStatus, *, started: bool
 ) -> tuple[ConditionReason, str]:
-    text = f"{_counts_text(counts)}; {parallelism.active} Jobs active, {parallelism.waiting} shards waiting"
+    active, waiting = _counted(parallelism.active, "Job"), _counted(parallelism.waiting, "shard")
+    text = f"{_counts_text(counts)}; {active} active, {waiting} waiting"
     if run.spec.cancel != "None":
         return ConditionReason.CANCELLING, f"{text}: spec.cancel is {run.spec.cancel}"
     if run.spec.suspend:
         return ConditionReason.SUSPENDED, f"{text}: spec.suspend is true"
     if parallelism.limited_by is LimitedBy.QUEUE:
-        return (
-            ConditionReason.QUEUED,
-            f"{text}; {parallelism.queued} Jobs wait in queue {run.spec.scheduling.queue_name!r}",
-        )
+        queued = _counted(parallelism.queued, "Job")
+        return ConditionReason.QUEUED, f"{text}; {queued} waiting in queue {run.spec.scheduling.queue_name!r}"
     if run.spec.parallelism == 0 and parallelism.active == 0:
         return ConditionReason.HELD, f"{text}: spec.parallelism is 0"
     if parallelism.limited_by is LimitedBy.CAPACITY:
@@ -511,9 +512,13 @@ def _progress_text(
     return (ConditionReason.RUNNING if started else ConditionReason.PENDING), text
 
 
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def _counts_text(counts: CellCounts) -> str:
     done = counts.succeeded + counts.out_of_memory + counts.failed
-    text = f"{done} of {counts.total} cells finished: {counts.succeeded} succeeded"
+    text = f"{done} of {_counted(counts.total, 'cell')} finished: {counts.succeeded} succeeded"
     if counts.out_of_memory:
         text += f", {counts.out_of_memory} out of memory"
     if counts.failed:

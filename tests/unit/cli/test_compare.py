@@ -272,3 +272,41 @@ def test_a_store_gives_what_its_file_gives(ledger: str, tmp_path: Path) -> None:
     nothing = CliRunner().invoke(app, [*words, "--store", str(tmp_path / "none.sqlite")])
     assert nothing.exit_code == 3
     assert "vidbench init-db" in nothing.stderr
+
+
+def test_ranks_are_tested_where_somebody_asks(tmp_path: Path) -> None:
+    before = (10.00, 10.02, 9.98, 10.01, 10.03, 9.97)
+    after = tuple(seconds * 1.10 for seconds in before)
+    ledger = write_ledger(
+        tmp_path / "ledger.json", [*cell_of_run(before, run="before"), *cell_of_run(after, run="after")]
+    )
+    assert "ranks" not in compare(ledger, "before", "after")[0]
+    (row,) = compare(ledger, "before", "after", "-m", "latency", "--ranks")
+    # All six of one side above all six of the other: the most extreme of C(12, 6) orders, on both sides.
+    assert row["ranks"] == {
+        "test": "MannWhitney",
+        "p": pytest.approx(2 / 924),
+        "smallest": pytest.approx(2 / 924),
+        "reason": None,
+    }
+    shown = CliRunner().invoke(app, ["compare", "before", "after", "--from", ledger, "--ranks"]).stdout
+    assert "P RANKS" in shown
+    assert "decides no verdict" in shown
+
+
+def test_three_shards_each_are_too_few_for_ranks(tmp_path: Path) -> None:
+    results = [*cell_of_run(BASE[:3], run="before"), *cell_of_run(SLOWER[:3], run="after")]
+    (row,) = compare(write_ledger(tmp_path / "l.json", results), "before", "after", "-m", "latency", "--ranks")
+    assert (row["verdict"], row["ranks"]["p"], row["ranks"]["reason"]) == ("Worse", None, "TooFew")
+
+
+def test_pairs_are_ranked_as_pairs(tmp_path: Path) -> None:
+    seconds = tuple(10.0 + number for number in range(6))
+    slower = tuple(value * (1.01 + number / 1000) for number, value in enumerate(seconds))
+    results = [*cell_of_run(seconds, run="one"), *cell_of_run(slower, run="one", variant="long")]
+    ledger = write_ledger(tmp_path / "l.json", results)
+    (row,) = compare(
+        ledger, "one", "--by", "variant", "--against", "short", "-m", "latency", "--pairing", "Node", "--ranks"
+    )
+    assert (row["method"], row["ranks"]["test"]) == ("PairedByDevice", "Wilcoxon")
+    assert row["ranks"]["p"] == pytest.approx(2 / 64)

@@ -26,9 +26,18 @@ from vidbench_cli.output import (
     as_markdown,
     as_yaml,
     cell,
+    number_text,
     render,
     write,
 )
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0123456, "0.01235"), (12.34567, "12.35"), (9_999.4, "9999"), (9_999.5, "10000"), (5_123_456.7, "5123457")]
+)  # fmt: skip
+def test_a_large_figure_has_no_exponent(value: float, text: str) -> None:
+    assert number_text(value) == text
+
 
 COLUMNS = (Column("name", "NAME"), Column("latencySeconds", "LATENCY"), Column("node", "NODE", wide=True))
 PAGE = Page(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import statistics
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from scipy import stats
 from support.builders import NOW, Scene, latencies, observed_run, references, run_spec, runner_class, video_model
 
+from vidbench_analysis.power import Design, power_of_difference, power_of_equivalence, power_of_pass
 from vidbench_api.catalogue import CATALOGUE
 from vidbench_api.figures import Figures
 from vidbench_api.measured import ClipFacts, Environment, Memory, ValidityVerdict
@@ -168,7 +171,7 @@ def test_memory_is_measured_before_it_is_estimated() -> None:
     assert (estimate.value, estimate.source.split(":")[0]) == (20_000, "model")
     results = {"a": earlier(scene, 1, 2_000_000, memory=Memory(device=30 * 2**30))}
     measured = plan_run(observed_run(spec), knowledge(spec, references=refs, results=results)).cells[0].memory_mebibytes
-    assert (measured.value, measured.source) == (30 * 1024, "ledger: highest device peak of 1 results")
+    assert (measured.value, measured.source) == (30 * 1024, "ledger: device peak of 1 result")
     bare = plan_run(observed_run(spec), knowledge(spec)).cells[0].memory_mebibytes
     assert bare.value is None
 
@@ -203,9 +206,13 @@ def test_reused_shards_cost_nothing_and_are_counted() -> None:
 
 def test_an_obstacle_is_what_the_operator_would_say() -> None:
     spec = run_spec(runnerClassName="fast")
-    plan = plan_run(observed_run(spec), knowledge(spec, references=References(None, {})))
+    plan = plan_run(observed_run(spec), knowledge(spec, references=replace(references(spec), runner_class=None)))
     assert plan.waits
     assert plan.reason == "RunnerClassNotFound"
+    # Its cells are planned as far as they go; what is the class's is not known.
+    assert [cell.name for cell in plan.cells] == ["wan/default/default"]
+    assert "'fast' does not exist" in plan.cells[0].cost.reason
+    assert plan.hardware[0].slots is None
     refused = run_spec(hardware=[{"name": "cpu", "gpus": 0}], variants=[{"name": "a", "offload": "Model"}])
     plan = plan_run(observed_run(refused), knowledge(refused))
     assert (plan.reason, plan.waits, plan.cells) == ("InvalidVariant", False, ())
@@ -270,6 +277,76 @@ def test_page_says_where_every_figure_is_from() -> None:
     page = plan_page(plan)
     sources = next(table for table in page.tables if table.title.startswith("Where"))
     texts = [row[2].text for row in sources.rows]
-    assert any(text.startswith("ledger: median of 1 results") for text in texts)
+    assert any(text.startswith("ledger: 1 result of the same names") for text in texts)
     assert any(text.startswith("unknown: no earlier result") for text in texts)
     assert "GPU-hours: -" in page.heading[0].text
+
+
+GATES = [
+    {"name": "no-slower", "metric": "latency", "against": {"baseline": "june"}, "test": "NoWorseThan", "margin": "2%"},
+    {"name": "as-june", "metric": "latency", "against": {"baseline": "june"}, "test": "Equivalent", "margin": "2%"},
+    {"name": "below-2-s", "metric": "latency", "against": {"bound": "2.2s"}, "test": "AtMost"},
+    {"name": "no-flicker", "metric": "flicker", "against": {"bound": "0.1"}, "test": "AtMost"},
+]
+MEANS = (2_000_000, 2_020_000, 1_990_000, 2_050_000)
+
+
+def gated(shards: int, **changes: Any) -> Any:
+    spec = run_spec(measurement={"shards": shards}, gates=GATES, baselines=[{"name": "june"}])
+    scene = Scene.of(measurement={"shards": shards})
+    one_run = {"run": RunReference(name="old", uid="uid-old")}
+    results = {
+        f"r{number}": earlier(scene, number, mean, shard=number + 1, **one_run) for number, mean in enumerate(MEANS)
+    }
+    return plan_run(observed_run(spec), knowledge(spec, **({"results": results} | changes)))
+
+
+def test_a_gates_chance_is_that_of_its_interval_at_the_spread_of_earlier_shards() -> None:
+    plan = gated(6)
+    spread = math.sqrt(statistics.variance([math.log(mean) for mean in MEANS]))
+    no_slower, as_june, below, flicker = plan.gates
+    # The upper end of a two-sided 95 % interval below the margin; Equivalent has two one-sided tests at 0.05.
+    assert no_slower.power == pytest.approx(power_of_pass(0.0, math.log(1.02), spread, 6, 0.95))
+    assert as_june.power == pytest.approx(power_of_equivalence(0.0, math.log(1.02), spread, 6, 0.05))
+    distance = 2_200_000 - sum(MEANS) / 4
+    assert below.power == pytest.approx(
+        power_of_difference(distance, spread * sum(MEANS) / 4, 6, 0.05, Design.PAIRED), abs=1e-6
+    )
+    assert (flicker.power, flicker.shards) == (None, None)
+    assert "by prompt" in (flicker.reason or "")
+    assert no_slower.shards is not None
+    assert gated(no_slower.shards).gates[0].power >= 0.8 > gated(no_slower.shards - 1).gates[0].power
+
+
+def test_a_planned_chance_to_pass_is_how_often_the_gate_passes() -> None:
+    """Twice the same, 2,000 times, drawn with the spread that the plan saw; Welch's interval by scipy."""
+    shards, repeats = 6, 2_000
+    planned = gated(shards).gates[0]
+    rng = np.random.default_rng(5)
+    passed = 0
+    for _ in range(repeats):
+        drawn = np.exp(rng.normal(math.log(2e6), planned.spread.value, (2, shards)))
+        low_high = stats.ttest_ind(*np.log(drawn), equal_var=False).confidence_interval(0.95)
+        passed += low_high.high < math.log(1.02)
+    assert passed / repeats == pytest.approx(planned.power, abs=0.035)
+
+
+def test_a_gate_of_which_nothing_is_known_says_what_could_not_be_read() -> None:
+    plan = gated(3, results=None, why={"ledger": "you may not list results"})
+    assert [gate.power for gate in plan.gates] == [None] * 4
+    assert plan.gates[0].reason == "you may not list results"
+    assert "by prompt" in (plan.gates[3].reason or "")
+    other_clip = ClipFacts(height=8, width=8, frames_requested=1, steps=1)
+    scene = Scene.of()
+    elsewhere = {f"r{n}": earlier(scene, n, mean, clip=other_clip) for n, mean in enumerate(MEANS)}
+    assert "no earlier run" in (gated(3, results=elsewhere).gates[2].reason or "")
+
+
+def test_the_page_shows_what_gates_can_expect() -> None:
+    page = plan_page(gated(6))
+    table = next(table for table in page.tables if table.title == "Gates")
+    assert [row[0].text for row in table.rows] == [gate["name"] for gate in GATES]
+    data = plan_data(gated(6))["gates"]
+    assert [entry["gate"] for entry in data] == [gate["name"] for gate in GATES]
+    assert 0 < data[0]["power"] < 1
+    assert any("passes with these shards, if the truth is" in line.text for line in page.notes)

@@ -109,7 +109,7 @@ def test_parallelism_zero_starts_nothing_and_waits_for_the_user_or_the_deadline(
     assert plan.status is not None
     assert (
         plan.status.message
-        == "0 of 1 cells finished: 0 succeeded; 0 Jobs active, 1 shards waiting: spec.parallelism is 0"
+        == "0 of 1 cell finished: 0 succeeded; 0 Jobs active, 1 shard waiting: spec.parallelism is 0"
     )
     assert parallelism_of(plan).limited_by is LimitedBy.PARALLELISM
 
@@ -470,7 +470,7 @@ def test_the_end_of_a_run_is_an_event_once() -> None:
     job, pod = finished(job), ended_pod(job, scene.verdict(), 0)
     plan = scene.decide(job, pod, at=61)
     assert [event.reason for event in plan.events] == [EventReason.SHARD_FINISHED, EventReason.RUN_COMPLETE]
-    assert (plan.events[1].type, plan.events[1].message) == ("Normal", "1 of 1 cells finished: 1 succeeded")
+    assert (plan.events[1].type, plan.events[1].message) == ("Normal", "1 of 1 cell finished: 1 succeeded")
     assert scene.after(plan).decide(job, pod, at=62).events == ()
 
 
@@ -480,7 +480,7 @@ def test_the_failure_of_a_run_is_a_warning() -> None:
     plan = scene.decide(finished(job, "Failed"), pod, at=61)
     end = plan.events[-1]
     assert (end.type, end.reason) == ("Warning", EventReason.RUN_FAILED)
-    assert end.message == "1 of 1 cells finished: 0 succeeded, 1 failed (wan/default/default NaNOutput)"
+    assert end.message == "1 of 1 cell finished: 0 succeeded, 1 failed (wan/default/default NaNOutput)"
 
 
 def test_a_row_shows_where_it_ran_and_whose_memory_it_was() -> None:

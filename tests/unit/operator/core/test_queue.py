@@ -43,7 +43,7 @@ def test_no_limit_counts_while_the_queue_holds_the_job(at: float) -> None:
     assert (seen.active, seen.queued, seen.running, seen.limited_by) == (1, 1, 0, LimitedBy.QUEUE)
     assert plan.status is not None
     assert plan.status.message is not None
-    assert "1 Jobs wait in queue 'lab'" in plan.status.message
+    assert "1 Job waiting in queue 'lab'" in plan.status.message
 
 
 def test_a_run_that_only_queues_does_not_come_nearer_to_its_deadline() -> None:

@@ -252,7 +252,7 @@ def test_a_row_is_marked_if_its_weights_are_random(weights: str, shown: str | No
 
 
 MESSAGES: list[Any] = [
-    pytest.param({"active": 2, "waiting": 1}, 8, ConditionReason.RUNNING, "2 Jobs active, 1 shards waiting", id="running"),
+    pytest.param({"active": 2, "waiting": 1}, 8, ConditionReason.RUNNING, "2 Jobs active, 1 shard waiting", id="running"),
     pytest.param({"limited_by": LimitedBy.CAPACITY}, 8, ConditionReason.WAITING_FOR_CAPACITY, "no node fits", id="no node"),
     pytest.param({"limited_by": LimitedBy.QUOTA}, 8, ConditionReason.WAITING_FOR_CAPACITY, "a quota or an admission rule", id="quota"),
     pytest.param({"limited_by": LimitedBy.PARALLELISM}, 0, ConditionReason.HELD, "spec.parallelism is 0", id="held"),
