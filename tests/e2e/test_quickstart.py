@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import json
+from pathlib import Path
 
 import pytest
-from support.e2e_cluster import RunView
+import yaml
+from support.e2e_cluster import E2ECluster, RunView
 from support.e2e_quickstart import FAILED_CELLS, MEASURED_CELLS, Quickstart
 from support.shared_cores import is_valid_but_for_the_machine
+from typer.testing import CliRunner
 
+from demo import steps
 from vidbench_api.measured import SeriesName
-from vidbench_api.names import Outcome, RunPhase
+from vidbench_api.names import ANNOTATION_SECONDS, LABEL_RUN, Outcome, RunPhase
 from vidbench_api.result import BenchmarkResultSpec
+from vidbench_cli.app import app
 
 PHASES = (
     SeriesName.PREPARE,
@@ -165,3 +171,27 @@ def test_quickstart_names_its_fastest_cell(quickstart: Quickstart) -> None:
     assert view.status.fastest is not None
     assert view.status.fastest.text.startswith(fastest)
     assert view.status.fastest.latency_microseconds == round(latencies[fastest])
+
+
+def test_what_a_plan_expects_of_the_ledger_is_printed_beside_what_it_takes(
+    cluster: E2ECluster, quickstart: Quickstart, tmp_path: Path
+) -> None:
+    """Two of the cells again, as a run of another name: the plan knows their times from the quickstart."""
+    objects = list(yaml.safe_load_all((steps.ROOT / "examples/quickstart.yaml").read_text()))
+    run = next(entry for entry in objects if entry["kind"] == "BenchmarkRun")
+    run["metadata"]["name"] = "again"
+    run["spec"]["models"] = [{"name": "tiny-ltx"}]
+    file = tmp_path / "again.yaml"
+    file.write_text(yaml.safe_dump(run))
+    where = ["-n", quickstart.namespace, "--kubeconfig", str(cluster.kubeconfig)]
+    answer = CliRunner().invoke(app, ["plan", "-f", str(file), "-o", "json", *where], catch_exceptions=False)
+    assert answer.exit_code == 0, answer.output
+    cells = json.loads(answer.stdout)["cells"]
+    assert [cell["secondsPerShard"]["source"] for cell in cells] == ["ledger: 1 result of the same names"] * 2
+    cluster.apply(run | {"metadata": run["metadata"] | {"namespace": quickstart.namespace}})
+    cluster.wait_until_ended(quickstart.namespace, "again", 180)
+    found = cluster.objects("BenchmarkResult", quickstart.namespace, f"{LABEL_RUN}=again")
+    took = sum(int(entry["metadata"]["annotations"][ANNOTATION_SECONDS]) for entry in found)
+    cluster.kubectl("delete", "br", "again", "-n", quickstart.namespace)
+    expected = sum(cell["secondsPerShard"]["value"] for cell in cells)
+    print(f"\nplan: {expected:.0f} s expected, {took} s taken: ratio {expected / took:.3f}")
