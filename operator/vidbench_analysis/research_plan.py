@@ -21,9 +21,9 @@ from vidbench_api.run_spec import BenchmarkRunSpec
 
 from .gates import SIGNIFICANCE, margin_of, select
 from .intervals import CONFIDENCE
-from .metrics import Metric, Pairing, Scale, find_metric
+from .metrics import Direction, Metric, Pairing, Scale, find_metric
 from .observations import observe
-from .power import POWER, Design, needed, power_of_difference, power_of_equivalence, power_of_pass
+from .power import POWER, Design, detectable, needed, power_of_difference, power_of_equivalence, power_of_pass
 from .references import Cell
 
 MOST_SHARDS: Final = 64
@@ -49,6 +49,8 @@ class Prospect:
 
     `power` is the probability of Supported, or Pass, with the planned shards, if the truth is as `truth` says; `shards` how
     many reach 80 %, None beyond any number that a run may have. Both are None with a `reason`. `alpha` is one-sided.
+    `finds` is the least change for the worse (a share for ratios, else in the metric's unit; for a bound the mean itself) that
+    Refutes, or Fails, with 80 %: the margin and what the interval can tell apart from it.
     """
 
     statement: Statement
@@ -60,6 +62,7 @@ class Prospect:
     truth: str = ""
     power: float | None = None
     shards: int | None = None
+    finds: float | None = None
     reason: str | None = None
 
 
@@ -161,7 +164,8 @@ def _prospect(
         return _without(start, chance, spread)
     truth = _TRUTHS[entry.test]
     enough = needed(chance, power)
-    return Prospect(entry, cell, metric, alpha, planned, spread, truth, chance(planned), enough)
+    finds = _found_from(entry, metric, spread, planned, power)
+    return Prospect(entry, cell, metric, alpha, planned, spread, truth, chance(planned), enough, finds)
 
 
 _TRUTHS: Mapping[str, str] = {
@@ -181,6 +185,17 @@ def _chance(entry: Statement, metric: Metric, spread: Spread, alpha: float) -> C
     bound = entry.against.bound
     if bound is not None:
         return _chance_of_bound(entry, metric, spread, alpha, in_metric_unit(bound))
+    size = _edge(entry, metric, spread)
+    if isinstance(size, str):
+        return size
+    if entry.test == "Equivalent":
+        return lambda each: power_of_equivalence(0.0, size, spread.value, each, alpha)
+    # One-sided at alpha is the end of a two-sided interval of 1 - 2 alpha.
+    return lambda each: power_of_pass(0.0, size, spread.value, each, 1 - 2 * alpha)
+
+
+def _edge(entry: Statement, metric: Metric, spread: Spread) -> float | str:
+    """Return the margin on the scale of the comparison; words where it cannot be told."""
     margin = margin_of(entry)
     if margin is None:
         return "no margin is given"
@@ -190,15 +205,31 @@ def _chance(entry: Statement, metric: Metric, spread: Spread, alpha: float) -> C
             if spread.mean is None:
                 return "a margin in the metric's unit needs an earlier mean"
             size /= spread.mean
-        size = math.log1p(size)
-    elif margin.relative:
+        return math.log1p(size)
+    if margin.relative:
         if not spread.mean:
             return "a share needs an earlier mean"
         size *= abs(spread.mean)
-    if entry.test == "Equivalent":
-        return lambda each: power_of_equivalence(0.0, size, spread.value, each, alpha)
-    # One-sided at alpha is the end of a two-sided interval of 1 - 2 alpha.
-    return lambda each: power_of_pass(0.0, size, spread.value, each, 1 - 2 * alpha)
+    return size
+
+
+def _found_from(entry: Statement, metric: Metric, spread: Spread, planned: int, power: float) -> float | None:
+    """Return from where on the statement fails with that power: the margin, and what the two-sided 95 % interval can tell apart from it.
+
+    A change (a share for ratios, else in the metric's unit), or the mean itself for a bound.
+    """
+    bound = entry.against.bound
+    if bound is not None:
+        deviation = spread.value * (spread.mean or 0.0) if metric.scale == Scale.RATIO else spread.value
+        reach = detectable(deviation, planned, power, design=Design.PAIRED)
+        if reach is None:
+            return None
+        return in_metric_unit(bound) + (reach if entry.test == "AtMost" else -reach)
+    size, reach = _edge(entry, metric, spread), detectable(spread.value, planned, power)
+    if isinstance(size, str) or reach is None:
+        return None
+    sign = -1 if metric.better == Direction.HIGHER else 1
+    return math.expm1(sign * (size + reach)) if metric.scale == Scale.RATIO else sign * (size + reach)
 
 
 def _chance_of_bound(

@@ -95,6 +95,7 @@ def _columns(several: bool) -> tuple[Column, ...]:
         Column("p", _("P"), wide=True),
         Column("pHolm", _("P HOLM"), wide=True),
         Column("hedgesG", _("G"), wide=True),
+        Column("cliffsDelta", _("DELTA"), wide=True),
         Column("detectable", _("DETECTABLE"), wide=True),
         Column("output", _("OUTPUT"), wide=True),
     )
@@ -121,6 +122,7 @@ def _line(row: Row, adjusted: float | None) -> tuple[Cell, ...]:
         cell(found.p, p_text(found.p)),
         cell(adjusted, p_text(adjusted)),
         cell(found.effect.value if found.effect else None, effect_text(found)),
+        cell(found.cliffs_delta, None if found.cliffs_delta is None else f"{found.cliffs_delta:+.2f}"),
         cell(found.detectable, share_text(found.detectable) if row.metric.scale == "Ratio" else None),
         cell(row.pair.output.value),
     )
@@ -205,6 +207,7 @@ def _tests(found: Comparison, adjusted: float | None) -> dict[str, Any]:
         "pHolm": adjusted,
         "pEquivalence": found.p_equivalence,
         "hedgesG": found.effect.value if found.effect else None,
+        "cliffsDelta": found.cliffs_delta,
         "detectable": found.detectable,
         "devices": list(found.devices),
         "products": list(found.products),

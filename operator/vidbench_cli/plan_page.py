@@ -9,7 +9,7 @@ from vidbench_analysis.power import POWER
 
 from .output import NOT_KNOWN, Cell, Column, Line, Page, Table, cell
 from .planning import CellPlan, DiskPlan, Figure, HardwarePlan, RunPlan
-from .prospects_page import prospect_data, prospects_table
+from .prospects_page import power_notes, prospect_data, prospects_table
 from .texts import _, ngettext
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -84,10 +84,7 @@ def _notes(plan: RunPlan) -> list[Line]:
     for name, figure in (("GPU-hours", plan.gpu_hours), *plan.costs.items()):
         if plan.cells and figure.value is None:
             notes.append(f"{name}: {figure.reason}")
-    if any(entry.power is not None for entry in plan.gates):
-        truths = sorted({entry.truth for entry in plan.gates if entry.truth})
-        text = _("power: probability that the gate passes with these shards, if the truth is: {truth}")
-        notes.append(text.format(truth="; ".join(truths)))
+    notes += power_notes(plan.gates, "Pass")
     return [Line(note, "dim") for note in notes if note]
 
 

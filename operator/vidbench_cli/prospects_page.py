@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from vidbench_analysis.reports.figures import share_text
+from vidbench_analysis.reports.figures import change_share, figure_text, share_text
 from vidbench_analysis.reports.research import statement_text
 from vidbench_analysis.research_plan import MOST_SHARDS, Prospect, Spread
 from vidbench_api.gates import Hypothesis, Statement
@@ -37,6 +37,7 @@ def prospects_table(prospects: Sequence[Prospect], power: float, name: str, head
         Column("shards", _("SHARDS")),
         Column("power", _("POWER")),
         Column("shardsNeeded", _("FOR {power:.0%}").format(power=power)),
+        Column("finds", _("FINDS FROM")),
         Column("why", _("WHY"), folds=True),
     )
     return Table(columns, tuple(_line(each) for each in prospects), title)
@@ -67,8 +68,16 @@ def _line(found: Prospect) -> tuple[Cell, ...]:
         cell(found.planned),
         cell(found.power, None if found.power is None else f"{100 * found.power:.0f} %", style),
         cell(found.shards),
+        cell(found.finds, _finds(found)),
         cell(found.reason or _advice(found), found.reason or _advice(found)),
     )
+
+
+def _finds(found: Prospect) -> str | None:
+    if found.finds is None:
+        return None
+    is_share = found.statement.against.bound is None and found.metric.scale == "Ratio"
+    return change_share(found.finds) if is_share else figure_text(found.finds, found.metric.unit)
 
 
 def _source(spread: Spread | None) -> str | None:
@@ -90,15 +99,24 @@ def _advice(found: Prospect) -> str:
     return ""
 
 
+def power_notes(prospects: Sequence[Prospect], good: str) -> list[str]:
+    """Return what a power means; `good` is the verdict that it is the probability of. Nothing where there is none."""
+    if all(each.power is None for each in prospects):
+        return []
+    truths = sorted({each.truth for each in prospects if each.truth})
+    return [
+        _("power: probability of {good} with these shards, if the truth is: {truth}").format(
+            good=good, truth="; ".join(truths)
+        ),
+        _(
+            "each shard is counted as a unit: where shards share three GPUs or more, a GPU is one, and the power is less"
+        ),
+    ]
+
+
 def _notes(prospects: Sequence[Prospect]) -> list[str]:
-    notes = []
-    if any(each.power is not None for each in prospects):
-        truths = sorted({each.truth for each in prospects if each.truth})
-        notes.append(
-            _("power: probability that the hypothesis is Supported, if the truth is: {truth}").format(
-                truth="; ".join(truths)
-            )
-        )
+    notes = power_notes(prospects, "Supported")
+    if notes:
         notes.append(
             _("alpha is 0.05 divided by the tests of the role, where they are corrected: the first step of Holm")
         )
@@ -122,5 +140,6 @@ def prospect_data(found: Prospect, name: str) -> dict[str, Any]:
         "truth": found.truth or None,
         "power": found.power,
         "shardsNeeded": found.shards,
+        "findsFrom": found.finds,
         "reason": found.reason,
     }

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from pathlib import Path
 
 import pytest
 import yaml
+from bench.report import provenance, write
 from support.e2e_cluster import E2ECluster, RunView
 from support.e2e_quickstart import FAILED_CELLS, MEASURED_CELLS, Quickstart
 from support.shared_cores import is_valid_but_for_the_machine
@@ -194,4 +196,7 @@ def test_what_a_plan_expects_of_the_ledger_is_printed_beside_what_it_takes(
     took = sum(int(entry["metadata"]["annotations"][ANNOTATION_SECONDS]) for entry in found)
     cluster.kubectl("delete", "br", "again", "-n", quickstart.namespace)
     expected = sum(cell["secondsPerShard"]["value"] for cell in cells)
+    figures = {"expectedSeconds": expected, "takenSeconds": took, "ratio": round(expected / took, 3)}
+    write("plan", {"benchmark": "plan", **provenance(os.getloadavg()[0]), "shards": len(found), **figures})
     print(f"\nplan: {expected:.0f} s expected, {took} s taken: ratio {expected / took:.3f}")
+    assert 1 / 3 < expected / took < 3, "the same work on the same node: something else was estimated"

@@ -156,6 +156,7 @@ def test_plan_is_what_the_ledger_says_and_near_what_it_then_takes(
     took = sum(entry["spec"]["origin"]["gpuSeconds"] for entry in results_of(api, again)) / 3600
     assert took > 0
     print(f"\nplan: {expected:.5f} GPU-hours expected, {took:.5f} taken: ratio {expected / took:.3f}")
+    assert 1 / 3 < expected / took < 3, "the same pods on the same node: something else was estimated"
 
 
 def test_validate_asks_the_api_server(api: KubeApi, vidbench: Vidbench, namespace: str, tmp_path: Path) -> None:

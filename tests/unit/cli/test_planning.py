@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 from support.builders import NOW, Scene, latencies, observed_run, references, run_spec, runner_class, video_model
 
-from vidbench_analysis.power import Design, power_of_difference, power_of_equivalence, power_of_pass
+from vidbench_analysis.power import Design, power_of_difference, power_of_equivalence, power_of_failure, power_of_pass
 from vidbench_api.catalogue import CATALOGUE
 from vidbench_api.figures import Figures
 from vidbench_api.measured import ClipFacts, Environment, Memory, ValidityVerdict
@@ -312,7 +312,14 @@ def test_a_gates_chance_is_that_of_its_interval_at_the_spread_of_earlier_shards(
     assert below.power == pytest.approx(
         power_of_difference(distance, spread * sum(MEANS) / 4, 6, 0.05, Design.PAIRED), abs=1e-6
     )
-    assert (flicker.power, flicker.shards) == (None, None)
+    # What fails the gate in 80 of 100 runs: worse than the margin by what the interval can tell apart from it.
+    assert no_slower.finds is not None
+    worse = math.log1p(no_slower.finds)
+    assert power_of_failure(worse, math.log(1.02), spread, 6) == pytest.approx(0.8, abs=1e-4)
+    assert below.finds is not None
+    above = below.finds - 2_200_000
+    assert power_of_difference(above, spread * sum(MEANS) / 4, 6, 0.05, Design.PAIRED) == pytest.approx(0.8, abs=1e-4)
+    assert (flicker.power, flicker.shards, flicker.finds) == (None, None, None)
     assert "by prompt" in (flicker.reason or "")
     assert no_slower.shards is not None
     assert gated(no_slower.shards).gates[0].power >= 0.8 > gated(no_slower.shards - 1).gates[0].power
@@ -349,4 +356,4 @@ def test_the_page_shows_what_gates_can_expect() -> None:
     data = plan_data(gated(6))["gates"]
     assert [entry["gate"] for entry in data] == [gate["name"] for gate in GATES]
     assert 0 < data[0]["power"] < 1
-    assert any("passes with these shards, if the truth is" in line.text for line in page.notes)
+    assert any("probability of Pass with these shards, if the truth is" in line.text for line in page.notes)

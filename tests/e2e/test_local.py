@@ -1,0 +1,99 @@
+"""The quickstart without a cluster beside the quickstart on it: the same file, the same pipelines, the same results in kind."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+from support.e2e_cluster import cell_name
+from support.e2e_quickstart import FAILED_CELLS, Quickstart
+
+from demo import steps
+from vidbench_api.result import BenchmarkResultSpec
+from vidbench_api.run_status import BenchmarkRunStatus
+
+CELLS = ("tiny-ltx/cpu/short", "tiny-ltx/cpu/long", *FAILED_CELLS)
+OF_A_CLUSTER = {"startSeconds", "imageId", "podUid"}
+"""What no process on this machine has: a pod, its image, and the time that it took to start one."""
+
+
+def test_a_local_run_goes_on_after_an_interruption_and_its_results_are_a_clusters_in_kind(
+    quickstart: Quickstart, tmp_path: Path
+) -> None:
+    file, directory = tmp_path / "quickstart.yaml", tmp_path / "run"
+    file.write_text(yaml.safe_dump_all(without_the_slow_model()))
+    interrupted = start(file, directory)
+    wait_for_a_result(interrupted, directory)
+    interrupted.send_signal(signal.SIGINT)
+    assert interrupted.wait(60) == 130
+    kept = {path: path.read_bytes() for path in (directory / "results").iterdir()}
+    assert 0 < len(kept) < len(CELLS), sorted(kept)
+    answer, _errors = start(file, directory).communicate(timeout=300)
+    found = json.loads(answer)
+    assert {path: path.read_bytes() for path in kept} == kept
+    status = BenchmarkRunStatus.model_validate(found["run"]["status"])
+    results = {cell_name(spec.cell): spec for spec in map(read_result, (directory / "results").iterdir())}
+    assert set(results) == set(CELLS)
+    for name in CELLS:
+        mine, other = results[name], quickstart.view.results[name]
+        assert (mine.outcome, mine.reason, mine.samples_done) == (other.outcome, other.reason, other.samples_done)
+        assert [series.name for series in mine.series] == [series.name for series in other.series]
+        assert shape(mine) == shape(other)
+    of_cluster = [row for row in quickstart.view.status.rows if cell_name(row) in CELLS]
+    assert [keys(row.model_dump(mode="json", by_alias=True, exclude_none=True)) for row in status.rows] == [
+        keys(row.model_dump(mode="json", by_alias=True, exclude_none=True)) for row in of_cluster
+    ]
+
+
+def without_the_slow_model() -> list[dict[str, Any]]:
+    """The example with two of its three models: four cells are enough to see results, failures and an interruption."""
+    objects = list(yaml.safe_load_all((steps.ROOT / "examples/quickstart.yaml").read_text()))
+    run = next(entry for entry in objects if entry["kind"] == "BenchmarkRun")
+    run["spec"]["models"] = [{"name": "tiny-ltx"}, {"name": "broken"}]
+    return objects
+
+
+def start(file: Path, directory: Path) -> subprocess.Popen[str]:
+    words = [
+        sys.executable,
+        "-m",
+        "vidbench_cli",
+        "benchmark",
+        "--local",
+        "-f",
+        str(file),
+        "--directory",
+        str(directory),
+    ]
+    return subprocess.Popen([*words, "-o", "json"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+def wait_for_a_result(process: subprocess.Popen[str], directory: Path) -> None:
+    deadline = time.monotonic() + 180
+    while not list(directory.glob("results/*.json")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def read_result(path: Path) -> BenchmarkResultSpec:
+    return BenchmarkResultSpec.model_validate(json.loads(path.read_text())["spec"])
+
+
+def shape(result: BenchmarkResultSpec) -> Any:
+    return keys(result.model_dump(mode="json", by_alias=True, exclude_none=True))
+
+
+def keys(value: Any) -> Any:
+    """Return what is there, without what it says; of lists their first entry."""
+    if isinstance(value, dict):
+        return {key: keys(entry) for key, entry in value.items() if key not in OF_A_CLUSTER}
+    if isinstance(value, list):
+        return [keys(entry) for entry in value[:1]]
+    return None
