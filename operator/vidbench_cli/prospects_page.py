@@ -109,7 +109,7 @@ def power_notes(prospects: Sequence[Prospect], good: str) -> list[str]:
             good=good, truth="; ".join(truths)
         ),
         _(
-            "each shard is counted as a unit: where shards share three GPUs or more, a GPU is one, and the power is less"
+            "each shard is counted as a unit: where those of one side share three GPUs or more, a GPU is one, and the power less"
         ),
     ]
 
