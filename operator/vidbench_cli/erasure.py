@@ -19,7 +19,8 @@ from .output import Column, Line, Page, Table, cell
 from .texts import _
 
 _CLAIM = "claim://"
-_IMAGE = "busybox:stable"
+IMAGE = "busybox:stable"
+"""Of the pod that erases folders of a claim: it needs `rm` and nothing else."""
 
 
 class Ending(StrEnum):
@@ -135,10 +136,11 @@ def mentions(run: Mapping[str, Any], text: str) -> bool:
     return any(wanted in entry.casefold() for entry in fields)
 
 
-def out_of_reach(subject: Subject, context: str | None = None) -> list[Finding]:
-    """Return what no command of vidbench erases, with what to do about each."""
+def out_of_reach(subject: Subject, context: str | None = None, storage: bool = False) -> list[Finding]:
+    """Return what was not erased from here, with what to do about each; with `storage` claims were seen to."""
     place = f"{subject.namespace}/{subject.name}"
-    found = [_claim_finding(subject, uri, context) for uri in subject.claims]
+    left = [entry for entry in stored_of(subject) if not (storage and entry.folders)]
+    found = [_claim_finding(subject, entry, context) for entry in left]
     found += [
         Finding(
             _("prompts that a service was sent"),
@@ -173,40 +175,63 @@ def out_of_reach(subject: Subject, context: str | None = None) -> list[Finding]:
     return found
 
 
-def _claim_finding(subject: Subject, uri: str, context: str | None) -> Finding:
-    claim, _slash, path = uri.removeprefix(_CLAIM).partition("/")
-    what, where = _("videos, samples and verdicts"), f"{uri}/{subject.name}"
+def _claim_finding(subject: Subject, stored: Stored, context: str | None) -> Finding:
+    what, where = _("videos, samples and verdicts"), f"{stored.uri}/{subject.name}"
     why = _("only a pod of the namespace can mount the claim")
-    if not subject.cells:
+    if not stored.folders:
         return Finding(what, where, Ending.NOT_REACHED, why, _("look below that folder for folders of this run"))
-    # By cell: another run of the same name has its folders beside them.
-    folders = [f"/claim/{path + '/' if path else ''}{subject.name}/{identity}" for identity in subject.cells]
-    return Finding(what, where, Ending.NOT_REACHED, why, _erasing_pod(subject.namespace, claim, folders, context))
+    command = _erasing_command(subject.namespace, stored.claim, stored.folders, context)
+    remedy = _("vidbench erase {name} --storage runs such a pod; by hand: {command}")
+    return Finding(what, where, Ending.NOT_REACHED, why, remedy.format(name=subject.name, command=command))
 
 
-def _erasing_pod(namespace: str, claim: str, folders: Sequence[str], context: str | None) -> str:
+@dataclass(frozen=True)
+class Stored:
+    """Folders of a run on a claim, as a pod that mounts it at /claim sees them."""
+
+    uri: str
+    claim: str
+    folders: tuple[str, ...]
+
+
+def stored_of(subject: Subject) -> tuple[Stored, ...]:
+    """Return where a run's artifacts are, by cell: another run of the same name has its folders beside them."""
+    found = []
+    for uri in subject.claims:
+        claim, _slash, path = uri.removeprefix(_CLAIM).partition("/")
+        above = f"/claim/{path}/" if path else "/claim/"
+        found.append(Stored(uri, claim, tuple(f"{above}{subject.name}/{identity}" for identity in subject.cells)))
+    return tuple(found)
+
+
+def erasing_pod(claim: str, folders: Sequence[str], image: str) -> dict[str, Any]:
+    """Return the spec of a pod that deletes the folders; it holds to the restricted profile."""
     container = {
         "name": "vidbench-erase",
-        "image": _IMAGE,
+        "image": image,
         "command": ["rm", "-rf", "--", *folders],
         "volumeMounts": [{"name": "claim", "mountPath": "/claim"}],
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
     }
-    pod = {
-        "spec": {
-            "containers": [container],
-            "volumes": [{"name": "claim", "persistentVolumeClaim": {"claimName": claim}}],
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": 65532,
-                "fsGroup": 65532,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-        }
+    return {
+        "containers": [container],
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "volumes": [{"name": "claim", "persistentVolumeClaim": {"claimName": claim}}],
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 65532,
+            "fsGroup": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
     }
+
+
+def _erasing_command(namespace: str, claim: str, folders: Sequence[str], context: str | None) -> str:
+    overrides = json.dumps({"spec": erasing_pod(claim, folders, IMAGE)})
     words = [
         "kubectl", *(["--context", context] if context else []), "run", "vidbench-erase", "-n", namespace,
-        f"--image={_IMAGE}", "--restart=Never", "--rm", "--attach", f"--overrides={json.dumps(pod)}",
+        f"--image={IMAGE}", "--restart=Never", "--rm", "--attach", f"--overrides={overrides}",
     ]  # fmt: skip
     return shlex.join(words)
 

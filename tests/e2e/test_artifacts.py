@@ -8,11 +8,13 @@ from pathlib import Path
 
 from support.e2e_cluster import E2ECluster
 from support.e2e_node import NodeAccess
-from support.e2e_runs import folder_model, real_run
+from support.e2e_runs import SCRIPTED_IMAGE, folder_model, real_run, scripted_models, scripted_run
+from typer.testing import CliRunner
 
 from vidbench_api.message import decode
 from vidbench_api.names import REQUEST_KEY, Outcome
 from vidbench_api.request import RequestDocument
+from vidbench_cli.app import app
 from vidbench_operator.manifests import harvest_manifest
 
 
@@ -45,6 +47,37 @@ def test_samples_and_first_video_are_stored_and_match_the_result(
     assert (harvested.final, harvested.outcome, harvested.samples_done) == (True, Outcome.SUCCEEDED, 2)
     assert harvested.series == result.series
     assert harvested.health == result.health
+
+
+def test_what_a_run_stored_is_erased_with_it_and_nothing_else(
+    cluster: E2ECluster, namespace: str, scripted_class: str, claim: str, shared_directory: Path
+) -> None:
+    artifacts = {"storageUri": f"claim://{claim}/erase"}
+    cluster.apply(
+        *scripted_models(namespace, "lose-verdict"),
+        *(
+            each
+            for name in ("alice", "bob")
+            for each in scripted_run(
+                namespace, name, scripted_class, models=[{"name": "lose-verdict"}], artifacts=artifacts
+            )
+        ),
+    )
+    for name in ("alice", "bob"):
+        cluster.wait_until_ended(namespace, name, 120)
+    folders = {name: shared_directory / "erase" / name for name in ("alice", "bob")}
+    assert all(files_below(folder) for folder in folders.values())
+    where = ["-n", namespace, "--kubeconfig", str(cluster.kubeconfig)]
+    words = ["erase", "alice", "--storage", "--image", SCRIPTED_IMAGE, "--yes", *where]
+    answer = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert answer.exit_code == 0, answer.output
+    assert files_below(folders["alice"]) == []
+    assert files_below(folders["bob"])
+    assert cluster.find("BenchmarkRun", "alice", namespace) is None
+
+
+def files_below(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 def harvest(cluster: E2ECluster, namespace: str, run: str, cell: str) -> str:

@@ -1,4 +1,4 @@
-"""An HTTP server that keeps objects as an API server does, as far as reading and deleting them goes: no cluster, no rules."""
+"""An HTTP server that keeps objects as an API server does, as far as reading, making and deleting them goes: no cluster, no rules."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ class ObjectServer(ThreadingHTTPServer):
         self.objects = {plural: list(entries) for plural, entries in objects.items()}
         self.refused: set[str] = set()
         self.deleted: list[str] = []
+        self.created: list[Object] = []
+        self.becomes: dict[str, Object] = {}
+        """The status that an object of a plural has as soon as it is made."""
         self.before_deleting: Callable[[str], None] = lambda plural: None
         """Called with the plural of what is about to go: what others do meanwhile."""
 
@@ -60,6 +63,14 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(200, found) if found else self._missing(name)
         items = [entry for entry in self.server.objects.get(plural, ()) if _selected(entry, query)]
         return self._answer(200, {"kind": "List", "metadata": {"resourceVersion": "1"}, "items": items})
+
+    def do_POST(self) -> None:
+        plural, _name, _query = self._target()
+        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
+        made = body | {"status": self.server.becomes.get(plural, {})}
+        self.server.objects.setdefault(plural, []).append(made)
+        self.server.created.append(made)
+        return self._answer(201, made)
 
     def do_DELETE(self) -> None:
         plural, name, _query = self._target()

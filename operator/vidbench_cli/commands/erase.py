@@ -36,6 +36,8 @@ def erase(
     selector: Annotated[str, typer.Option("--selector", "-l", help=_("Runs with these labels, e.g. subject=alice."))] = "",
     containing: Annotated[str, typer.Option(help=_("Runs with a prompt that holds this text."))] = "",
     results: Annotated[bool, typer.Option("--results", help=_("Erase their results too, here and in the store."))] = False,
+    storage: Annotated[bool, typer.Option("--storage", help=_("Erase what they stored on claims too, by a pod that mounts the claim."))] = False,
+    image: Annotated[str | None, typer.Option(help=_("With --storage: the pod's image; it needs `rm`. Default: busybox:stable."))] = None,
     store: StoreOption = None,
     namespace: Namespace = None,
     context: Context = None,
@@ -48,7 +50,11 @@ def erase(
     if not runs and not selector and not containing:
         raise UsageError(_("nothing says which runs"), _("name them, or use --selector or --containing"))
     from vidbench_cli.cluster import Cluster, Where
-    from vidbench_cli.erasure import Ending, erasure_page, out_of_reach
+    from vidbench_cli.erasure import IMAGE, Ending, erasure_page, out_of_reach
+    from vidbench_cli.storage_eraser import erase_storage
+
+    if image and not storage:
+        raise UsageError(_("--image is of the pod of --storage"), _("add --storage"))
 
     cluster = Cluster(Where(kubeconfig, context, namespace))
     subjects = _find(cluster, runs or [], selector, containing)
@@ -67,9 +73,11 @@ def erase(
     findings: list[Finding] = []
     for subject in subjects:
         findings += _erase_objects(cluster, subject, results, dry_run)
+        if storage:
+            findings += erase_storage(cluster, subject, image or IMAGE, dry_run)
     findings += _erase_rows(store, subjects, results, dry_run)
     for subject in subjects:
-        findings += out_of_reach(subject, context)
+        findings += out_of_reach(subject, context, storage)
     write(erasure_page(findings), output)
     failed = [entry for entry in findings if entry.ending is Ending.FAILED]
     if failed:

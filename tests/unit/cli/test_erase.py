@@ -153,3 +153,49 @@ def test_wrong_input_erases_nothing(erase: Any, server: ObjectServer, words: lis
     assert done.exit_code == code
     assert said in done.stderr
     assert server.deleted == []
+
+
+def test_storage_is_erased_by_a_pod_that_is_gone_afterwards(erase: Any, server: ObjectServer) -> None:
+    server.becomes["pods"] = {"phase": "Succeeded"}
+    done = erase("alice", "--storage", "--image", "registry/rm:1", "--yes")
+    assert done.exit_code == 0, done.stderr
+    (pod,) = server.created
+    (container,) = pod["spec"]["containers"]
+    assert (container["image"], container["command"]) == (
+        "registry/rm:1", ["rm", "-rf", "--", "/claim/alice/97c00728", "/claim/alice/aaaaaaaa"],
+    )  # fmt: skip
+    assert pod["spec"]["restartPolicy"] == "Never"
+    assert endings(done)["claim://videos/alice"] == "Erased"
+    assert server.names("pods") == []
+    assert server.deleted[-1] == f"pods/{pod['metadata']['name']}"
+
+
+@pytest.mark.parametrize(
+    ("status", "why"),
+    [
+        ({"phase": "Failed", "containerStatuses": [{"state": {"terminated": {"reason": "Error", "exitCode": 1}}}]}, "Error, 1"),
+        ({"phase": "Pending", "containerStatuses": [{"state": {"waiting": {"reason": "ImagePullBackOff"}}}]}, "ImagePullBackOff"),
+        ({"phase": "Pending", "conditions": [{"status": "False", "message": "claim not found"}]}, "claim not found"),
+    ],
+)  # fmt: skip
+def test_storage_that_could_not_be_erased_is_said_with_the_reason(
+    erase: Any, server: ObjectServer, status: dict[str, Any], why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vidbench_cli.storage_eraser.POD_SECONDS", 2.0)
+    server.becomes["pods"] = status
+    done = erase("alice", "--storage", "--yes")
+    assert done.exit_code == 3
+    assert endings(done)["claim://videos/alice"] == "Failed"
+    assert why in done.stderr
+    assert server.names("pods") == []
+
+
+def test_rehearsal_makes_no_pod(erase: Any, server: ObjectServer) -> None:
+    assert endings(erase("alice", "--storage", "--dry-run"))["claim://videos/alice"] == "WouldBeErased"
+    assert server.created == []
+
+
+def test_an_image_is_of_the_pod_of_storage(erase: Any, server: ObjectServer) -> None:
+    done = erase("alice", "--image", "registry/rm:1", "--yes")
+    assert (done.exit_code, server.deleted) == (2, [])
+    assert "--storage" in done.stderr

@@ -59,7 +59,9 @@ def test_what_is_out_of_reach_says_why_and_what_to_do() -> None:
 
 def test_the_command_for_a_claim_deletes_the_folders_of_this_run_alone() -> None:
     (subject,) = subjects_of([RUN], [])
-    words = shlex.split(out_of_reach(subject, "prod")[0].remedy)
+    offered, _by_hand, command = out_of_reach(subject, "prod")[0].remedy.partition("by hand: ")
+    assert "vidbench erase nightly --storage" in offered
+    words = shlex.split(command)
     assert words[:6] == ["kubectl", "--context", "prod", "run", "vidbench-erase", "-n"]
     (overrides,) = [word.removeprefix("--overrides=") for word in words if word.startswith("--overrides=")]
     spec = json.loads(overrides)["spec"]
