@@ -277,7 +277,7 @@ def _observed(
         gpu_uuid=environment.gpu_uuid if environment else None,
         product=environment.device if environment else None,
         output_digest=result.output_digest,
-        weights_random=_has_random_weights(result),
+        weights_random=has_random_weights(result),
         request=result.request_digest,
         process=process_of(result),
         gpus=environment.device_count if environment else None,
@@ -291,13 +291,14 @@ def clip_text(result: BenchmarkResultSpec) -> str | None:
     return None if clip is None else f"{clip.width}x{clip.height}x{clip.frames_requested} in {clip.steps} steps"
 
 
-def _has_random_weights(result: BenchmarkResultSpec) -> bool:
+def has_random_weights(result: BenchmarkResultSpec) -> bool:
+    """Whether a model's architecture was measured without its weights: asked for, or as its folder says."""
     return result.weights == "Random" or (result.loaded is not None and result.loaded.weights == "Random")
 
 
 def _read(result: BenchmarkResultSpec, metric: Metric) -> Reading | Absent:
     if metric.is_quality:
-        if _has_random_weights(result):
+        if has_random_weights(result):
             return Absent("random_weights")
         if result.quality is None or not result.quality.comparable:
             return Absent((result.quality.reason if result.quality else None) or "quality_not_comparable")

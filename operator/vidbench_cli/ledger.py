@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import yaml
 from pydantic import ValidationError
 
+from vidbench_analysis.observations import has_random_weights
 from vidbench_api.names import LABEL_BASELINE, LABEL_RUN, REQUEST_KEY
 from vidbench_api.result import BenchmarkResultSpec, CellReference, RunReference
 
@@ -82,6 +83,13 @@ def entry_of(raw: Any) -> LedgerEntry:
     return LedgerEntry(
         name, str(metadata.get("namespace") or ""), labels, spec, str(metadata.get("creationTimestamp") or "")
     )
+
+
+def weights_notes(results: Iterable[BenchmarkResultSpec]) -> list[str]:
+    """Return a note that names models which were measured with random weights; none where there are none."""
+    names = sorted({result.cell.model for result in results if has_random_weights(result)})
+    text = _("random weights: {names}; time, memory and energy are those of the configuration, the pictures are noise")
+    return [text.format(names=_some(names))] if names else []
 
 
 def of_latest_run(found: Found) -> Found:

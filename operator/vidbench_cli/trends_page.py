@@ -27,7 +27,7 @@ def trends_page(points: Sequence[Point], metric: Metric, axis: Axis) -> Page:
     columns = (
         Column("model", _("MODEL")), Column("hardware", _("HARDWARE")), Column("variant", _("VARIANT")),
         Column("device", _("DEVICE"), wide=True), Column("content", _("CONTENT"), wide=max(several.values(), default=0) < 2),
-        Column("rung", _("RUNG"), wide=True), Column("weights", _("WEIGHTS"), wide=True),
+        Column("rung", _("RUNG"), wide=True), Column("weights", _("WEIGHTS"), wide=all(point.subject.weights != "Random" for point in points)),
         Column("kind", _("KIND"), wide=True), Column("at", axis.value.upper()), Column("shards", _("SHARDS")),
         Column("clusters", _("UNITS"), wide=True), Column("samples", _("SAMPLES")),
         Column("mean", _("MEAN")), Column("low", _("LOW")), Column("high", _("HIGH")), Column("method", _("INTERVAL"), wide=True),

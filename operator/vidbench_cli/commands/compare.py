@@ -94,6 +94,7 @@ def make_page(
     from vidbench_analysis.ranks import by_ranks
     from vidbench_analysis.side_by_side import Axis, compare_pairs, has_metric, line_up
     from vidbench_cli.compare_page import compare_page
+    from vidbench_cli.ledger import weights_notes
     from vidbench_cli.sides import choose_sides, parse_margins, parse_metrics
 
     metrics = tuple(METRICS.values()) if metric == "all" else parse_metrics(metric)
@@ -106,6 +107,7 @@ def make_page(
     # What had no p was not tested; nothing here was named in advance, so that it counts for nothing either.
     adjusted = holm({str(at): row.comparison.p for at, row in enumerate(rows) if row.comparison.p is not None})
     notes = [note for each in found for note in each.notes]
+    notes += weights_notes(spec for each in found for spec in each.specs)
     tested = (
         [by_ranks(row.comparison, row.pair.subject, row.pair.reference, row.metric) for row in rows] if ranks else None
     )

@@ -34,13 +34,15 @@ def find_results(
         CommandError: a selector is none, or selects nothing.
     """
     from vidbench_cli.cluster import Cluster, Where
-    from vidbench_cli.ledger import open_ledger
+    from vidbench_cli.ledger import open_ledger, weights_notes
     from vidbench_cli.selectors import parse_selector
 
     wanted = [parse_selector(text) for text in selectors or ()]
     ledger = open_ledger(lambda: Cluster(Where(kubeconfig, context, namespace)), files or (), store)
     if not wanted:
-        return [entry.spec for entry in ledger.all()], []
+        everything = [entry.spec for entry in ledger.all()]
+        return everything, weights_notes(everything)
     found = [ledger.find(selector) for selector in wanted]
     unique = {(entry.namespace, entry.name): entry.spec for each in found for entry in each.entries}
-    return list(unique.values()), [note for each in found for note in each.notes]
+    notes = [note for each in found for note in each.notes]
+    return list(unique.values()), notes + weights_notes(unique.values())

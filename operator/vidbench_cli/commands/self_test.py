@@ -118,6 +118,7 @@ def _wait(cluster: Cluster, name: str) -> None:
 
 def _show(found: Found, metric: str, margin: str, output: Format) -> None:
     from vidbench_analysis.self_test import find_twins, run_self_test
+    from vidbench_cli.ledger import weights_notes
     from vidbench_cli.self_test_page import self_test_page
     from vidbench_cli.sides import parse_margins, parse_metrics
 
@@ -129,4 +130,4 @@ def _show(found: Found, metric: str, margin: str, output: Format) -> None:
     metrics = parse_metrics(metric)
     tests = run_self_test(found.specs, metrics, parse_margins([margin], metrics)[metrics[0].name])
     shown = [test for test in tests if test.comparison.reference.shards or test.metric.name == "latency"]
-    write(self_test_page(shown, found.notes), output)
+    write(self_test_page(shown, (*found.notes, *weights_notes(found.specs))), output)

@@ -310,3 +310,13 @@ def test_pairs_are_ranked_as_pairs(tmp_path: Path) -> None:
     )
     assert (row["method"], row["ranks"]["test"]) == ("PairedByDevice", "Wilcoxon")
     assert row["ranks"]["p"] == pytest.approx(2 / 64)
+
+
+def test_random_weights_are_marked(tmp_path: Path) -> None:
+    results = [*cell_of_run(BASE, run="before", weights="Random"), *cell_of_run(SLOWER, run="after", weights="Random")]
+    ledger = write_ledger(tmp_path / "l.json", results)
+    for words in (["compare", "before", "after"], ["research", "frontier"], ["research", "fleet"]):
+        done = CliRunner().invoke(app, [*words, "--from", ledger])
+        assert "random weights: wan" in done.stdout, done.output
+    plain = write_ledger(tmp_path / "plain.json", [*cell_of_run(BASE, run="before"), *cell_of_run(SLOWER, run="after")])
+    assert "random weights" not in CliRunner().invoke(app, ["compare", "before", "after", "--from", plain]).stdout
