@@ -203,7 +203,26 @@ def test_who_may_not_apply_learns_it(stranger: str, namespace: str, tmp_path: Pa
     assert "you may not list benchmarkruns.vidbench.io" in done.stderr
 
 
-@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+OF_RESULTS = [
+    ["compare", "a", "b"], ["baseline", "list"], ["baseline", "set", "june", "a"], ["self-test", "--run", "a"],
+    ["research", "frontier", "a"], ["research", "fleet", "a"], ["research", "report", "a"], ["research", "plan", "a"],
+    ["erase", "a", "--yes"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", OF_RESULTS, ids=" ".join)
+def test_who_may_not_read_results_learns_which_right_is_missing(
+    stranger: str, namespace: str, words: list[str]
+) -> None:
+    done = CliRunner().invoke(app, [*words, "-n", namespace, "--kubeconfig", stranger])
+    assert done.exit_code == 3, done.output
+    assert "vidbench: you may not " in done.stderr
+    assert ".vidbench.io" in done.stderr
+    assert f"-n {namespace}" in done.stderr.partition("kubectl auth can-i ")[2]
+    assert not done.stdout
+
+
+@pytest.mark.parametrize("words", [*COMMANDS, *OF_RESULTS], ids=" ".join)
 def test_no_cluster_is_said_to_be_none(words: list[str], tmp_path: Path) -> None:
     kubeconfig = write_kubeconfig(tmp_path / "config", f"https://127.0.0.1:{closed_port()}")
     done = CliRunner().invoke(app, [*words, "--kubeconfig", kubeconfig])
