@@ -23,8 +23,6 @@ T = TypeVar("T")
 
 Mark = Literal["Verified", "Said", "Unverified"]
 Task = Literal["TextToVideo", "TextToVideoWithAudio", "ImageToVideo", "IdentityToVideo"]
-Adapter = Literal["diffusers", "tiny", "http", "mock", "none"]
-"""What runs a model; `none` is nothing, and a run that names it is refused."""
 
 NOT_PROVEN: Final = "has not passed the conformance suite of this version; a VideoModel may try it"
 NO_SERVICE: Final = "it is a closed service, and this version has no adapter for it"

@@ -34,24 +34,9 @@ def t_upper(statistic: float, freedom: float) -> float:
     return float(_special().stdtr(freedom, -statistic))
 
 
-def normal_quantile(probability: float) -> float:
-    """Return the quantile of the standard normal distribution."""
-    return float(_special().ndtri(probability))
-
-
 def normal_cumulative(statistic: float) -> float:
     """Return the probability that z is at most the statistic."""
     return 0.5 * math.erfc(-statistic / math.sqrt(2.0))
-
-
-def normal_two_sided(statistic: float) -> float:
-    """Return the probability that |z| is at least |statistic|."""
-    return float(2.0 * _special().ndtr(-abs(statistic)))
-
-
-def chi_square_quantile(probability: float, freedom: float) -> float:
-    """Return the quantile of chi-square."""
-    return float(2.0 * _special().gammaincinv(freedom / 2.0, probability))
 
 
 def f_quantile(probability: float, numerator: float, denominator: float) -> float:

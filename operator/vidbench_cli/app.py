@@ -6,8 +6,9 @@ To add a command `plan`:
    kubernetes, numpy, rich) inside functions, so that `vidbench --help` is fast: `tests/unit/cli/test_app.py` looks.
 2. One line in `COMMANDS` below, in the order of a user's work.
 3. What it decides in a module of its own that is pure and has tests; the command reads, calls it, and ends with `write(page, output)`.
-   Errors: raise `UsageError`, `ClusterError`, `RunFailedError` or `GateFailedError` with a remedy; print none and exit nowhere yourself. A cluster is
-   `Cluster(Where(kubeconfig, context, namespace))`, whose methods raise them.
+   Errors: raise `UsageError`, `ClusterError` or `RunFailedError` with a remedy; print none. A cluster is `Cluster(Where(kubeconfig, context,
+   namespace))`, whose methods raise them. A command that has written its page and still ends with a code raises `typer.Exit`: what a run ended as,
+   a failed gate included, is `run_page.exit_of`.
 4. A section in docs/cli.md and a line in CHANGELOG.md.
 """
 

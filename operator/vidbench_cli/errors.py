@@ -64,9 +64,3 @@ class RunFailedError(CommandError):
     """A run ended without what was asked of it."""
 
     code = Exit.RUN_FAILED
-
-
-class GateFailedError(CommandError):
-    """A gate's verdict is Fail, or one that fails by its own settings."""
-
-    code = Exit.GATE_FAILED

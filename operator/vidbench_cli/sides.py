@@ -14,9 +14,6 @@ from .ledger import Found
 from .selectors import Selector
 from .texts import _
 
-DEFAULT_METRICS = "latency,memory,energy"
-DEFAULT_MARGIN = "2%"
-
 
 @dataclass(frozen=True)
 class Sides:

@@ -117,7 +117,6 @@ FAILURES: tuple[Failure, ...] = (
     Failure(Reason.RUNG_SKIPPED, _DETERMINISTIC, "None: the estimate says that it would not fit, or it cannot help here.", "the rung was not tried"),
 )  # fmt: skip
 
-FAILURE_OF_REASON: dict[Reason, Failure] = {failure.reason: failure for failure in FAILURES}
 CLASS_OF_REASON: dict[Reason, FailureClass] = {failure.reason: failure.failure_class for failure in FAILURES}
 
 REASON_OF_EXIT_CODE: dict[int, Reason] = {}

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from vidbench_cli import __main__ as start
 from vidbench_cli.app import Commands, app
-from vidbench_cli.errors import ClusterError, Exit, GateFailedError, RunFailedError, UsageError
+from vidbench_cli.errors import ClusterError, Exit, RunFailedError, UsageError
 
 HEAVY = (
     "pydantic",
@@ -44,7 +44,6 @@ def _app_that(raises: BaseException) -> typer.Typer:
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (GateFailedError("latency", "see it"), 1),
         (UsageError("wrong", "see it"), 2),
         (ClusterError("away", "see it"), 3),
         (RunFailedError("failed", "see it"), 4),
