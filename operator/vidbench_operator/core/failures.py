@@ -73,7 +73,7 @@ FAILURES: tuple[Failure, ...] = (
     Failure(Reason.INVALID_REQUEST, _DETERMINISTIC, "Runner and operator differ in version: use the runner image of this release."),
     Failure(Reason.INVALID_ARGUMENTS, _DETERMINISTIC, "Correct variants[].arguments: the message names the argument and what the pipeline takes."),
     Failure(Reason.UNSUPPORTED_OPTION, _DETERMINISTIC, "Leave out the option that the message names; this model's class does not support it."),
-    Failure(Reason.MODEL_NOT_FOUND, _DETERMINISTIC, "Correct source of the VideoModel, or put the weights where the RunnerClass mounts them."),
+    Failure(Reason.MODEL_NOT_FOUND, _DETERMINISTIC, "Correct source of the VideoModel, or put the weights where the RunnerClass mounts them. The runner image is offline: a hub id needs a filled cache, or HF_HUB_OFFLINE=0 in env of the RunnerClass (docs/models.md)."),
     Failure(Reason.MODEL_ACCESS_DENIED, _DETERMINISTIC, "Accept the model's licence and give access to it."),
     Failure(Reason.MODEL_LOAD_FAILED, _DETERMINISTIC, "See the pod's log: files are missing or damaged, or a library is too old."),
     Failure(Reason.GENERATION_FAILED, _DETERMINISTIC, "See the message and the pod's log: the pipeline raised an error."),
