@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vidbench_api.architectures import ARCHITECTURE_FILE, ARCHITECTURES
 from vidbench_api.catalogue import FACTS, NOT_RUNNABLE, Fact, Mark, OpenModel
+from vidbench_api.pipeline_classes import PIPELINE_CLASSES
 
 BEGIN, END = "<!-- generated: models -->\n", "<!-- end of generated -->\n"
 BEGIN_ARCHITECTURES, END_ARCHITECTURES = "<!-- generated: architectures -->\n", "<!-- end of architectures -->\n"
@@ -13,7 +14,7 @@ LETTERS: dict[Mark, str] = {"Verified": "V", "Said": "S", "Unverified": "U"}
 def with_models(page: str) -> str:
     """Return a page whose generated parts list architectures, models, services and sources; the rest is kept."""
     page = replaced(page, BEGIN_ARCHITECTURES, END_ARCHITECTURES, architecture_lines())
-    return replaced(page, BEGIN, END, [*model_lines(), "", *service_lines(), "", *source_lines()])
+    return replaced(page, BEGIN, END, [count_line(), "", *model_lines(), "", *service_lines(), "", *source_lines()])
 
 
 def replaced(page: str, begin: str, end: str, lines: list[str]) -> str:
@@ -34,6 +35,16 @@ def architecture_lines() -> list[str]:
         gibibytes = architecture.weights_mebibytes("bfloat16", {}) / 1024
         lines.append(f"| `{name}` | {parts} | {gibibytes:.1f} GiB | {', '.join(sources)} |")
     return [*lines, "", *(f"- {name}: {text}" for name, text in ARCHITECTURE_FILE.sources.items())]
+
+
+def count_line() -> str:
+    """Return how many open models are known, how many a run may name, and which of their classes are not supported."""
+    runnable = len(FACTS.models.keys() - NOT_RUNNABLE.keys())
+    lacking = sorted({model.pipeline_class.value for model in FACTS.models.values()} - PIPELINE_CLASSES.keys())
+    return (
+        f'{len(FACTS.models)} open models are known, of which a run may name {runnable} today (column "accepted"). Classes of theirs that are'
+        f" not supported: {', '.join(f'`{name}`' for name in lacking)}."
+    )
 
 
 def model_lines() -> list[str]:
