@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from support.ledger_documents import EPOCH, many
 from support.ledger_server import LedgerServer, serving
 from support.postgresql import PostgresServer
 
+from bench.report import provenance, write
 from vidbench_analysis.metrics import METRICS
 from vidbench_cli.cluster import Cluster, Where
 from vidbench_cli.ledger_source import ClusterLedger
@@ -38,7 +38,6 @@ from vidbench_store.trends import Axis, find_trends
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
 
 RESULTS_WANTED = int(os.environ.get("VIDBENCH_BENCH_RESULTS", "10000"))
-WRITTEN_TO = Path(__file__).resolve().parents[2] / "build" / "bench" / "bench-store.json"
 _CHUNK = 250
 
 
@@ -82,8 +81,8 @@ def places(tmp_path: Path) -> Iterator[dict[str, Location]]:
 
 
 def test_bench_store(places: dict[str, Location], tmp_path: Path) -> None:
-    report: dict[str, Any] = {"results": RESULTS_WANTED, "cpus": os.cpu_count(), "sqlite": sqlite3.sqlite_version,
-                              "python": platform.python_version(), "stores": {}}  # fmt: skip
+    report: dict[str, Any] = {"benchmark": "bench-store", **provenance(os.getloadavg()[0]),
+                              "results": RESULTS_WANTED, "sqlite": sqlite3.sqlite_version, "stores": {}}  # fmt: skip
     answers: dict[str, dict[str, Any]] = {}
     with serving(list(many(RESULTS_WANTED))) as server:
         report["bytes of a result"] = round(sum(len(json.dumps(entry)) for entry in server.documents[:100]) / 100)
@@ -92,10 +91,7 @@ def test_bench_store(places: dict[str, Location], tmp_path: Path) -> None:
             report["stores"][kind], answers[kind] = measure(location, server, kubeconfig)
     differing = [name for name in answers["sqlite"] if answers["sqlite"][name] != answers["postgresql"][name]]
     report["queries with other answers"] = differing
-    text = json.dumps(report, indent=2)
-    print(f"\n{text}")
-    WRITTEN_TO.parent.mkdir(parents=True, exist_ok=True)
-    WRITTEN_TO.write_text(f"{text}\n")
+    print(f"\n{json.dumps(report, indent=2)}\n\nwritten to {write('bench-store', report)}")
     for kind, figures in report["stores"].items():
         first, second = figures["first sync"], figures["second sync"]
         assert (first["added"], first["unreadable"]) == (RESULTS_WANTED, 0), kind
