@@ -1,7 +1,7 @@
-"""When a figure is known well enough: stopping by the width of its interval, never by p.
+"""How narrow the interval of a mean becomes with a number of units, and how many make it as narrow as wanted.
 
-Looking at p after every sample and stopping at 5 % finds differences that are not there in one of five cases; the width of
-an interval does not know on which side of anything it lies.
+The runner stops by that width (plan Precision), never by p: looking at p after every sample and stopping at 5 % finds
+differences that are not there in one of five cases; the width does not know on which side of anything it lies.
 """
 
 from __future__ import annotations
@@ -9,18 +9,8 @@ from __future__ import annotations
 import math
 
 from .distributions import t_quantile
-from .intervals import Estimate
-
-FEWEST = 10
-"""Looked at earlier, intervals stop by chance while they are too narrow."""
 
 MOST = 10_000
-
-
-def is_precise(estimate: Estimate, half_width: float, fewest: int = FEWEST) -> bool:
-    """Whether the interval's half-width is at most that share of the mean, over at least so many units (or samples)."""
-    counted = estimate.samples if estimate.within_process else estimate.clusters
-    return estimate.half_width is not None and counted >= fewest and estimate.half_width <= half_width
 
 
 def needed_for_half_width(variation: float, half_width: float, confidence: float = 0.95) -> int | None:

@@ -10,7 +10,6 @@ from support.cells import cell_of
 from vidbench_analysis.intervals import Doubt, IntervalMethod, estimate
 from vidbench_analysis.metrics import find_metric
 from vidbench_analysis.observations import CellObservations
-from vidbench_analysis.stopping import is_precise
 from vidbench_analysis.units import Scope
 
 LATENCY = find_metric("latency")
@@ -94,10 +93,3 @@ def test_an_outlier_puts_the_interval_in_doubt() -> None:
 def test_nothing_says_why() -> None:
     assert estimate(CellObservations("a", ()), LATENCY).reason == "NoResults"
     assert estimate(cell_of([[1.0]], metric="warpingError"), find_metric("warpingError")).reason == "PromptsUnknown"
-
-
-def test_an_interval_is_precise_by_its_width_and_number() -> None:
-    narrow = cell_of([100.0 + 0.1 * (number % 3) for number in range(10)])
-    assert is_precise(estimate(narrow, LATENCY), 0.01)
-    assert not is_precise(estimate(narrow, LATENCY), 0.0001)
-    assert not is_precise(estimate(cell_of([100.0, 100.1, 100.2]), LATENCY), 0.01)
