@@ -115,12 +115,14 @@ def test_the_samples_before_a_kill_are_kept() -> None:
     assert spec.latency_text == "1.10s ±0.100s (3)"
 
 
-def test_where_memory_ran_out_is_in_the_result_also_if_all_processes_were_killed() -> None:
-    """By these two words the rung of a fallback is chosen."""
-    ahead = SCENE.written_ahead(1).model_copy(update={"stage": Stage.SAMPLING, "phase": "vae_decode"})
+def test_where_memory_ran_out_and_how_much_there_was_is_in_the_result_also_if_all_processes_were_killed() -> None:
+    """By stage and phase the rung of a fallback is chosen; the peaks are those that the message was written ahead with."""
+    peaks = Memory(allocated=5 * 1024**3, device=6 * 1024**3, host=7 * 1024**3, cgroup=8 * 1024**3)
+    ahead = SCENE.written_ahead(1, stage=Stage.SAMPLING, phase=Phase.VAE_DECODE, memory=peaks)
     spec = result_of(ended_pod(JOB, ahead, 137, container_reason="OOMKilled"))
     assert (spec.outcome, spec.reason) == (Outcome.OUT_OF_MEMORY, Reason.OUT_OF_MEMORY_HOST)
     assert (spec.stage, spec.phase) == (Stage.SAMPLING, Phase.VAE_DECODE)
+    assert spec.memory == peaks
 
 
 def test_a_result_without_a_pod_names_the_job_and_nothing_else() -> None:
