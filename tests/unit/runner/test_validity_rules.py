@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,10 +17,11 @@ from hypothesis import strategies as st
 from support.builders import Scene, ended_pod, finished
 from support.requests import CELL, request_document
 from support.scripted_model import clip as made_clip
+from unit.runner.nvml_replay import H100, NvmlReplay
 from unit.runner.nvml_stories import FULL, THROTTLED, WRONG_COUNTER, Load, Story
 from unit.runner.test_energy import read
 
-from vidbench_api.health import HealthFinding
+from vidbench_api.health import Health, HealthFinding, HealthLimits
 from vidbench_api.measured import ValidityVerdict
 from vidbench_api.names import Validity
 from vidbench_api.validity import ROW_OF_REASON, VALIDITY_ROWS, Effect, ValidityReason
@@ -26,11 +29,13 @@ from vidbench_api.verdict import Phase
 from vidbench_operator.core.evidence import Expected, classify
 from vidbench_operator.core.results import make_result
 from vidbench_runner.core.device_watch import watched
+from vidbench_runner.core.health import look_of, reasons_against
 from vidbench_runner.core.plan import Attempt, plan_trial
 from vidbench_runner.core.sample import MeasuredSample
 from vidbench_runner.core.stored import rebuilt
 from vidbench_runner.core.validity import RULES, CpuThrottling, Evidence, judge
-from vidbench_runner.ports import CallMismatch, DeviceReading
+from vidbench_runner.meters.nvml import detect_meter
+from vidbench_runner.ports import CallMismatch, DeviceReading, HostLook
 
 PLAN = plan_trial(
     request_document(seeds={"base": 7, "count": 10}, exclusiveGpu="Require"), Attempt("0123456789abcdef", CELL, 1, 1)
@@ -60,7 +65,32 @@ def samples(story: Story = STEADY_LOAD, seconds: tuple[float, ...] = SECONDS) ->
     return tuple(sample(number, each, story) for number, each in enumerate(seconds))
 
 
-CLEAN = Evidence(PLAN, samples(), cpu=CpuThrottling(300, 0))
+LIMITS = HealthLimits(
+    max_gpu_temperature_celsius=80,
+    min_free_scratch_mebibytes=1024,
+    min_available_memory_mebibytes=1024,
+    max_host_cpu_percent=20,
+    max_foreign_gpu_memory_mebibytes=512,
+)
+WELL = HostLook(cpu_percent=3, memory_available_bytes=2**36, cgroup_memory_bytes=2**30, scratch_free_bytes=2**33)
+
+
+def held_against(host: HostLook = WELL, **gpu: Any) -> tuple[str, ...]:
+    """What two looks at host and GPU, by the real meter, say against a shard: the first at a sound one, the second changed so."""
+    device = {**H100, "nvmlDeviceGetComputeRunningProcesses": [gpu_process(os.getpid(), 0)], "xids": []}
+    meter = detect_meter({}, lambda: NvmlReplay(device), holds_context=lambda: True)
+    before = look_of(WELL, meter.read())
+    device.update(gpu)
+    after = look_of(host, meter.read())
+    assert (before.unmeasured, after.unmeasured) == ({}, {})
+    return reasons_against(LIMITS, Health(before=before.health, after=after.health))
+
+
+def gpu_process(pid: int, mebibytes: int) -> SimpleNamespace:
+    return SimpleNamespace(pid=pid, usedGpuMemory=mebibytes << 20)
+
+
+CLEAN = Evidence(PLAN, samples(), health_reasons=held_against(), cpu=CpuThrottling(300, 0))
 
 
 def with_clip(last: dict[str, Any], others: dict[str, Any] | None = None) -> Evidence:
@@ -114,6 +144,12 @@ def operators_word(verdict: Any) -> ValidityVerdict:
     return make_result(scene.run, scene.document, scene.cell, scene.shard(), job, end).validity
 
 
+def unwell(host: HostLook = WELL, **gpu: Any) -> Evidence:
+    """The clean evidence, from a host that was sound before the load and is no more."""
+    return replace(CLEAN, health_reasons=held_against(host, **gpu))
+
+
+SHARED = [gpu_process(os.getpid(), 0), gpu_process(4711, 600)]
 WARM = Story((Load(0, 650, temperature=58), Load(20, 650, temperature=66)), 60)
 SLOWER = Story((Load(0, 650, sm_clock=1980), Load(20, 650, sm_clock=1755)), 60)
 
@@ -135,7 +171,13 @@ TRACES: dict[ValidityReason, Evidence | Callable[[], ValidityVerdict | None]] = 
     ValidityReason.CLOCK_DRIFT: on(SLOWER),
     ValidityReason.TEMPERATURE_DRIFT: on(WARM),
     ValidityReason.ENERGY_DISAGREES: on(replace(STEADY_LOAD, counter_error=0.08)),
-    **{ValidityReason(finding.value): replace(CLEAN, health_reasons=(finding.value,)) for finding in HealthFinding},
+    ValidityReason.GPU_TOO_HOT: unwell(nvmlDeviceGetTemperature=91),
+    ValidityReason.DISK_LOW: unwell(replace(WELL, scratch_free_bytes=2**29)),
+    ValidityReason.MEMORY_LOW: unwell(replace(WELL, memory_available_bytes=2**29)),
+    ValidityReason.CPU_BUSY: unwell(replace(WELL, cpu_percent=64)),
+    ValidityReason.GPU_SHARED: unwell(nvmlDeviceGetComputeRunningProcesses=SHARED),
+    ValidityReason.ECC_ERRORS: unwell(nvmlDeviceGetTotalEccErrors=2),
+    ValidityReason.XID_ERRORS: unwell(xids=[79]),
     ValidityReason.CPU_THROTTLED: replace(CLEAN, cpu=CpuThrottling(300, 4)),
     ValidityReason.COLD_SHAPE: taking(3.7, *SECONDS[1:]),
     ValidityReason.NOT_STEADY: taking(*(2.95 + 0.01 * number for number in range(10))),
