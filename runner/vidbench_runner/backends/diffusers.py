@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from pickle import PickleError
 from typing import Any
 
 from vidbench_api.names import Reason
+from vidbench_api.verdict import LoadPhase
 from vidbench_runner.backends.generation import Fetched, PipelineModel
 from vidbench_runner.backends.library_logs import made_up_weights
+from vidbench_runner.backends.model_folder import cause_of_failure, pickles_in_an_index
 from vidbench_runner.backends.placement import torch_dtype
 from vidbench_runner.ports import ModelFailure, ModelRequest
 
@@ -65,10 +68,17 @@ def load_pipeline(request: ModelRequest) -> Any:
     """
     location = _location(request)
     pipeline_class = _pipeline_class(request.pipeline_class)
+    if is_folder_path(request.source):
+        _refuse(request.source, pickles_in_an_index(Path(request.source)))
     with made_up_weights() as made_up:
-        pipeline = pipeline_class.from_pretrained(
-            request.source, dtype=_dtypes(request), use_safetensors=True, **location
-        )
+        try:
+            pipeline = pipeline_class.from_pretrained(
+                request.source, dtype=_dtypes(request), use_safetensors=True, **location
+            )
+        except (OSError, ValueError, PickleError) as error:
+            if is_folder_path(request.source):
+                _refuse(request.source, cause_of_failure(Path(request.source)), error)
+            raise
     if made_up:
         raise ModelFailure(
             Reason.MODEL_LOAD_FAILED,
@@ -82,6 +92,12 @@ def load_pipeline(request: ModelRequest) -> Any:
             f"{', '.join(pipeline.components)}",
         )
     return pipeline
+
+
+def _refuse(source: str, cause: str | None, error: Exception | None = None) -> None:
+    if cause is not None:
+        message = f"{source} does not load: {cause}"
+        raise ModelFailure(Reason.MODEL_LOAD_FAILED, message, phase=LoadPhase.READ) from error
 
 
 def _location(request: ModelRequest) -> dict[str, Any]:

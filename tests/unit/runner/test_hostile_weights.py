@@ -6,12 +6,18 @@ import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
 
 from vidbench_api.names import Reason
+from vidbench_api.verdict import LoadPhase
 from vidbench_runner.backends import create_model
+from vidbench_runner.backends.model_folder import cause_of_failure, pickles_in_an_index
 from vidbench_runner.backends.tiny import BROKEN_WEIGHTS, save
 from vidbench_runner.ports import ModelFailure, ModelRequest
 
@@ -81,21 +87,40 @@ def text_encoder_of_its_own(folder: Path, marker: Path) -> None:
     edit(folder / "model_index.json", text_encoder=["transformers", "AutoModel"])
 
 
+def index_of_harmless_pickles(folder: Path, marker: Path) -> None:
+    """The libraries would load it: what it holds is weights alone, and nobody said so before it was read."""
+    weights = load_file(folder / TEXT_WEIGHTS)
+    (folder / TEXT_WEIGHTS).unlink()
+    torch.save(weights, folder / "text_encoder" / "part.bin")
+    index = {"metadata": {"total_size": 1}, "weight_map": dict.fromkeys(weights, "part.bin")}
+    (folder / "text_encoder" / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def cut_in_its_header(folder: Path, marker: Path) -> None:
+    with (folder / BROKEN_WEIGHTS).open("r+b") as file:
+        file.truncate(100)
+
+
 def cut_in_half(folder: Path, marker: Path) -> None:
     with (folder / BROKEN_WEIGHTS).open("r+b") as file:
         file.truncate((folder / BROKEN_WEIGHTS).stat().st_size // 2)
 
 
-HOSTILE = [
-    denoiser_pickle,
-    text_encoder_pickle,
-    pickle_called_safetensors,
-    archive_called_safetensors,
-    index_of_pickles,
-    pipeline_of_its_own,
-    component_of_its_own,
-    text_encoder_of_its_own,
-    cut_in_half,
+HOSTILE: list[Any] = [
+    (
+        denoiser_pickle,
+        "transformer has its weights as a pickle alone (diffusion_pytorch_model.bin); pickles can run code",
+    ),
+    (text_encoder_pickle, "text_encoder has its weights as a pickle alone (pytorch_model.bin); pickles can run code"),
+    (pickle_called_safetensors, f"{BROKEN_WEIGHTS} is a pickle, whatever its name says"),
+    (archive_called_safetensors, f"{BROKEN_WEIGHTS} is an archive of torch.save, whatever its name says"),
+    (index_of_pickles, "text_encoder/model.safetensors.index.json names 'part.bin', which is no safetensors file"),
+    (index_of_harmless_pickles, "text_encoder/model.safetensors.index.json names 'part.bin', which is no safetensors"),
+    (pipeline_of_its_own, "model_index.json names a pipeline of its own, ['pipeline', 'Evil']; code that comes with a"),
+    (component_of_its_own, "transformer is of a class of its own, evil.Evil (transformer/evil.py); code that comes"),
+    (text_encoder_of_its_own, "text_encoder/config.json names code of its own, auto_map {'AutoModel': 'evil.Evil'}"),
+    (cut_in_half, f"{BROKEN_WEIGHTS} is cut off, "),
+    (cut_in_its_header, f"{BROKEN_WEIGHTS} is no safetensors file, or is cut off within its header; download or copy"),
 ]
 
 
@@ -106,9 +131,9 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("harm", HOSTILE, ids=lambda harm: harm.__name__)
-def test_hostile_folder_does_not_load_and_runs_nothing(
-    honest: Path, tmp_path: Path, harm: Callable[[Path, Path], None]
+@pytest.mark.parametrize(("harm", "cause"), [pytest.param(*case, id=case[0].__name__) for case in HOSTILE])
+def test_hostile_folder_does_not_load_runs_nothing_and_is_told_what_it_is(
+    honest: Path, tmp_path: Path, harm: Callable[[Path, Path], None], cause: str
 ) -> None:
     import shutil
 
@@ -117,8 +142,36 @@ def test_hostile_folder_does_not_load_and_runs_nothing(
     harm(folder, marker)
     with pytest.raises(ModelFailure) as caught:
         create_model("diffusers", lambda word: None).load(ModelRequest("diffusers", None, str(folder), None, "float32"))
-    assert caught.value.reason == Reason.MODEL_LOAD_FAILED
+    assert (caught.value.reason, caught.value.phase) == (Reason.MODEL_LOAD_FAILED, LoadPhase.READ)
+    assert str(caught.value).startswith(f"{folder} does not load: {cause}")
+    assert "trust_remote_code" not in str(caught.value), "advice that nobody can follow here"
     assert not marker.exists()
+
+
+def test_whole_folder_has_no_cause_to_fail(honest: Path) -> None:
+    assert (pickles_in_an_index(honest), cause_of_failure(honest)) == (None, None)
+
+
+_WORDS = st.sampled_from(["_class_name", "transformer", "..", "/", "a\0b", "long" * 99, "AutoModel", "weight_map"])
+_JSON = st.recursive(st.none() | st.integers() | _WORDS, lambda inner: st.lists(inner) | st.dictionaries(_WORDS, inner))
+_LENGTHS = st.integers(0, 60).map(lambda length: length.to_bytes(8, "little"))
+
+
+@given(_JSON, _JSON, _LENGTHS, _JSON | st.binary())
+def test_folder_of_anything_has_a_short_cause_or_none(
+    tmp_path_factory: pytest.TempPathFactory, index: Any, config: Any, length: bytes, header: Any
+) -> None:
+    folder = tmp_path_factory.mktemp("anything")
+    component = folder / "transformer"
+    component.mkdir()
+    (folder / "model_index.json").write_text(json.dumps(index))
+    (component / "config.json").write_text(json.dumps({"auto_map": config}))
+    (component / "model.safetensors.index.json").write_text(json.dumps(config))
+    (component / "model.safetensors").write_bytes(
+        length + (header if isinstance(header, bytes) else json.dumps(header).encode())
+    )
+    for cause in (cause_of_failure(folder), pickles_in_an_index(folder)):
+        assert cause is None or (len(cause) < 1000 and "\0" not in cause)
 
 
 def test_marker_is_written_where_such_code_does_run(tmp_path: Path) -> None:
