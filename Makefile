@@ -104,7 +104,7 @@ pipelines: setup ## Real diffusers pipelines with random weights, on the CPU
 
 .PHONY: conformance
 conformance: setup ## Every supported pipeline class with random weights, on the CPU: printed and written to build/bench
-	OMP_NUM_THREADS=1 $(PYTEST) tests/conformance -s -k "not generates_with_the_calls"
+	OMP_NUM_THREADS=1 $(PYTEST) tests/conformance -s
 
 .PHONY: shell
 shell: setup ## Real Kopf on an emulated API

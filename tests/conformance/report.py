@@ -133,6 +133,12 @@ def by_class(rows: Sequence[Row]) -> dict[str, dict[str, State]]:
     return dict(sorted(found.items()))
 
 
+def is_whole(rows: Sequence[Row], presets: Sequence[str]) -> bool:
+    """Whether each of the presets answered every check: part of the table must not stand in place of all of it."""
+    answered = {row.preset for row in rows if all(row.state_of(check) is not None for check in (*MUST, *MAY))}
+    return answered >= set(presets)
+
+
 def write(rows: Sequence[Row], path: Path) -> None:
     """Write everything that was seen, with what a CPU cannot show."""
     document: dict[str, Any] = {
