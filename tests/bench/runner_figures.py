@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -35,6 +35,22 @@ def paired_ratio(bare: Sequence[int], timed: Sequence[int]) -> Ratio:
     t = STUDENT_975[min(len(logs) - 1, len(STUDENT_975)) - 1]
     half = t * statistics.stdev(logs) / math.sqrt(len(logs))
     return Ratio(math.exp(middle), math.exp(middle - half), math.exp(middle + half))
+
+
+def steps_that_last(
+    seconds_of: Callable[[int], float], first: int, *, enough: float, wanted: float, most: int, tries: int = 6
+) -> int:
+    """Return with how many steps a video lasts at least `enough` seconds, by videos that are made; at most so many steps.
+
+    Aims at `wanted`, which is more: what a video costs beside its steps makes it shorter than in proportion.
+    """
+    steps = min(first, most)
+    for _ in range(tries):
+        seconds = seconds_of(steps)
+        if seconds >= enough or steps == most:
+            break
+        steps = min(most, max(steps + 1, math.ceil(steps * wanted / seconds)))
+    return steps
 
 
 def class_figures(

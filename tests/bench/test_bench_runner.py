@@ -23,7 +23,7 @@ import pytest
 from support.requests import CELL, request_document
 
 from bench import report
-from bench.runner_figures import class_figures
+from bench.runner_figures import class_figures, steps_that_last
 from vidbench_api.message import MessageError, decode
 from vidbench_api.pipeline_classes import PIPELINE_CLASSES
 from vidbench_api.verdict import Phase, Stage
@@ -44,11 +44,18 @@ RATIO_OF = ("ltx", "wan")
 ONLY = os.environ.get("VIDBENCH_BENCH_PRESETS", "").split()
 """Presets, to look at some alone; without them, one preset of each class at least."""
 
-WORKLOAD_SECONDS = 2.0
+LEAST_SECONDS = 1.0
+"""Of a video whose figures are looked at; which ones were shorter is printed."""
+
+ENOUGH_SECONDS, WORKLOAD_SECONDS = 1.5, 2.0
+"""A video gets steps until it takes so long that it will hardly take less than `LEAST_SECONDS` the next time."""
+
 MOST_STEPS = 500
 UNTIMED = (Phase.PREPARE, Phase.OTHER)
 SEED = 7
-SUPERVISED_SAMPLES = 20
+SUPERVISED_SECONDS, MOST_SAMPLES = 90.0, 64
+"""Processor time is told in hundredths of a second: over so many seconds that is 0.011 % of one processor."""
+
 
 pytestmark = [pytest.mark.bench, pytest.mark.pipelines, pytest.mark.timeout(3600)]
 
@@ -92,11 +99,16 @@ def clip_of(preset: Preset, steps: int) -> ClipRequest:
 
 
 def steps_for(model: KnownPipeline, preset: Preset) -> int:
-    """Return how many steps make a video last as long as a workload should, on this machine, now."""
-    clip = clip_of(preset, preset.clip.steps)
-    model.bare(clip)
-    taken = model.bare(clip)[0] / 1e9
-    return min(MOST_STEPS, max(clip.steps, math.ceil(clip.steps * WORKLOAD_SECONDS / taken)))
+    """Return how many steps make a timed video last as long as a workload should, on this machine, now."""
+    first = preset.clip.steps
+    model.bare(clip_of(preset, first))
+    return steps_that_last(
+        lambda steps: model.generate(clip_of(preset, steps)).latency_nanoseconds / 1e9,
+        first,
+        enough=ENOUGH_SECONDS,
+        wanted=WORKLOAD_SECONDS,
+        most=MOST_STEPS,
+    )
 
 
 def measure(name: str, pulse: Pulse) -> dict[str, Any]:
@@ -122,7 +134,7 @@ def measure(name: str, pulse: Pulse) -> dict[str, Any]:
     )
 
 
-def supervisor_share(folder: Path, steps: int) -> dict[str, Any]:
+def supervisor_share(folder: Path, steps: int, samples: int) -> dict[str, Any]:
     """Return the processor time of a real supervisor while its worker samples videos of `wan`, as a share of that time.
 
     What it does depends on how long videos are and on no class. Its threads that ask a GPU's driver are part of it where there
@@ -131,7 +143,7 @@ def supervisor_share(folder: Path, steps: int) -> dict[str, Any]:
     request, message = folder / "request.json", folder / "message"
     clip = clip_of(PRESETS["wan"], steps)
     cell = {"height": clip.height, "width": clip.width, "frames": clip.frames, "steps": steps}
-    request.write_text(request_document(cell=cell, seeds={"base": SEED, "count": SUPERVISED_SAMPLES}).to_text())
+    request.write_text(request_document(cell=cell, seeds={"base": SEED, "count": samples}).to_text())
     process = subprocess.Popen(
         [
             sys.executable, "-m", "vidbench_runner", "run", "--request", str(request), "--cell", CELL,
@@ -161,6 +173,10 @@ def supervisor_share(folder: Path, steps: int) -> dict[str, Any]:
     }
 
 
+def too_short(rows: list[dict[str, Any]]) -> list[str]:
+    return [row["preset"] for row in rows if row["latencySeconds"] < LEAST_SECONDS]
+
+
 def render(rows: list[dict[str, Any]], supervisor: dict[str, Any]) -> str:
     head = f"{'class':<36} {'preset':<16} {'s':>7} {'calls':>6} {'ns/call':>8} {'instrument':>11} {'in sum':>10} {'other':>8}"
     lines = [f"{head}  bits   ratio to a bare loop (95 %)"]
@@ -173,6 +189,8 @@ def render(rows: list[dict[str, Any]], supervisor: dict[str, Any]) -> str:
             f" {row['otherPercent']:>6.3f} %  equal  {ratio['value']:.4f}{interval}"
         )
     share = supervisor["percentOfOneProcessor"]
+    if short := too_short(rows):
+        lines.append(f"videos shorter than {LEAST_SECONDS:g} s, whose shares say little: {', '.join(short)}")
     lines.append(f"supervisor: {share} % of one processor over {supervisor['sampledSeconds']} s of sampling")
     return "\n".join(lines)
 
@@ -184,10 +202,17 @@ def test_what_the_instrument_costs(tmp_path: Path) -> None:
     rows = [measure(preset, pulse) for preset in presets]
     classes = {row["class"] for row in rows}
     assert ONLY or classes == set(PIPELINE_CLASSES), "a supported class was not measured"
-    supervisor = supervisor_share(tmp_path, next((row["steps"] for row in rows if row["preset"] == "wan"), 100))
+    steps, seconds = next(((row["steps"], row["latencySeconds"]) for row in rows if row["preset"] == "wan"), (20, 2.0))
+    supervisor = supervisor_share(tmp_path, steps, min(MOST_SAMPLES, math.ceil(SUPERVISED_SECONDS / seconds)))
     for row in rows:
         row["sumPercent"] = round(row["instrumentPercent"] + supervisor["percentOfOneProcessor"], 5)
-    found = {"benchmark": "bench-runner", **report.provenance(load), "supervisor": supervisor, "classes": rows}
+    found = {
+        "benchmark": "bench-runner",
+        **report.provenance(load),
+        "supervisor": supervisor,
+        "tooShort": too_short(rows),
+        "classes": rows,
+    }
     path = report.write("bench-runner", found)
     print(f"\n{render(rows, supervisor)}\n\nwritten to {path}")
     assert json.loads(path.read_text()) == found

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.runner_figures import class_figures, paired_ratio
+from bench.runner_figures import class_figures, paired_ratio, steps_that_last
 
 TIMES = st.lists(st.integers(10**8, 10**10), min_size=2, max_size=40)
 
@@ -44,3 +44,18 @@ def test_a_ratio_needs_pairs(bare: list[int], timed: list[int]) -> None:
 def test_the_instruments_share_is_calls_times_cost_over_the_latency() -> None:
     figures = class_figures([10**9, 10**9], [10**9, 10**9], [10**7, 3 * 10**7], calls=1_000, cost_nanoseconds=500)
     assert (figures["instrumentPercent"], figures["otherPercent"], figures["latencySeconds"]) == (0.05, 2.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("beside", "each", "least"),
+    [
+        pytest.param(0.0, 0.1, 15, id="in proportion to its steps"),
+        pytest.param(0.6, 0.01, 90, id="most of it beside the steps"),
+        pytest.param(5.0, 0.1, 2, id="long enough as it is"),
+        pytest.param(0.0, 0.001, 500, id="never: the most that may be"),
+    ],
+)
+def test_a_video_gets_steps_until_it_lasts(beside: float, each: float, least: int) -> None:
+    steps = steps_that_last(lambda steps: beside + steps * each, 2, enough=1.5, wanted=2.0, most=500)
+    assert least <= steps <= 500
+    assert steps == 500 or beside + steps * each == pytest.approx(max(2.0, beside + 2 * each), abs=0.6)
