@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
-from support.kube_api import KubeApi
+from support.kube_api import KubeApi, collection, wait_for
 
 from localcluster.components import ControlPlaneOptions
 from localcluster.controlplane import ControlPlane
@@ -27,10 +28,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def install_crds(control_plane: ControlPlane) -> None:
-    """Apply the committed CRDs and wait until they are served."""
+    """Apply the committed CRDs and wait until they are served: for a moment after they are said to be, lists are refused."""
     control_plane.kubectl("apply", "--server-side", "-f", str(CRDS))
     names = [f"crd/{kind.crd_name}" for kind in KINDS]
-    control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", *names)
+    control_plane.kubectl("wait", "--for=condition=Established", "--timeout=60s", *names)
+    client = KubeApi(control_plane.admin_kubeconfig)
+    for path in (collection(kind.kind, None) for kind in KINDS):
+        wait_for(partial(client.request, "GET", path), accepted=True)
+    client.close()
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from support.kube_api import KubeApi
@@ -21,6 +21,13 @@ def create_class(api: KubeApi, name: str = CLASS) -> None:
     resources = {"cpu": "10m", "memory": "16Mi", "cpuLimit": "None"}
     answer = api.create(runner_class(name, image="played.invalid/runner:1", resources=resources))
     assert answer.status in (201, 409), answer.message
+
+
+def create_namespaces(api: KubeApi, names: Iterable[str]) -> None:
+    """Store namespaces; those that a first try of a fixture has left are taken as they are."""
+    for name in names:
+        answer = api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        assert answer.status in (201, 409), answer.message
 
 
 def make_run(namespace: str, name: str = "run", models: int = 1, **spec: Any) -> Manifest:
@@ -86,6 +93,20 @@ def results_of(api: KubeApi, run: Manifest) -> list[Manifest]:
 def jobs_of(api: KubeApi, namespace: str) -> list[Manifest]:
     """Return the Jobs of a namespace."""
     return list(api.request("GET", f"/apis/batch/v1/namespaces/{namespace}/jobs").body["items"])
+
+
+def events_of(api: KubeApi, run: Manifest) -> list[Manifest]:
+    """Return the Events about a run."""
+    metadata = run["metadata"]
+    items = api.request("GET", f"/api/v1/namespaces/{metadata['namespace']}/events").body["items"]
+    about = ("BenchmarkRun", metadata["name"])
+    return [item for item in items if (item["involvedObject"]["kind"], item["involvedObject"]["name"]) == about]
+
+
+def wait_for_events(api: KubeApi, run: Manifest, *reasons: str) -> list[Manifest]:
+    """Return the Events about a run once each of these reasons is among them: they are written after the status."""
+    wait_until(api, run, lambda _: {event["reason"] for event in events_of(api, run)} >= {*reasons})
+    return events_of(api, run)
 
 
 def shards_of(body: Manifest) -> list[Manifest]:

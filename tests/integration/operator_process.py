@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -10,12 +11,14 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from localcluster import ports
 from localcluster.process import Daemon
 
-READY_SECONDS = 30.0
+READY_SECONDS = 60.0
+ANSWER_SECONDS = 15.0
+GRACE_SECONDS = 15.0
 
 
 class OperatorProcess:
@@ -46,8 +49,14 @@ class OperatorProcess:
 
     @property
     def log(self) -> str:
-        """All that it has said."""
-        return self._daemon.log_path.read_text()
+        """All that it has said, in whole lines: the last one may be in the middle of being written."""
+        text = self._daemon.log_path.read_text()
+        return text[: text.rfind("\n") + 1]
+
+    @property
+    def mutations(self) -> list[dict[str, Any]]:
+        """The audit lines of what it asked the API server to change; a line follows the answer."""
+        return [json.loads(line) for line in self.log.splitlines() if '"mutation"' in line]
 
     def start(self, *, wait: bool = True) -> None:
         """Start it, and wait until it says that it is ready."""
@@ -63,22 +72,22 @@ class OperatorProcess:
         self._daemon.send(signal.SIGKILL)
         self._daemon.stop()
 
-    def terminate(self) -> tuple[int | None, float]:
-        """Ask it to end, as a kubelet does; returns its exit status and the seconds that it took."""
+    def terminate(self) -> int | None:
+        """Ask it to end, as a kubelet does, within the time that the chart gives it; returns its exit status."""
         child = self._daemon._child
         assert child is not None
         started = time.monotonic()
         self._daemon.send(signal.SIGTERM)
         while child.poll() is None:
-            assert time.monotonic() - started < 15, "still there 15 s after SIGTERM"
+            assert time.monotonic() - started < GRACE_SECONDS, "still there when a kubelet would kill it"
             time.sleep(0.02)
-        return child.returncode, time.monotonic() - started
+        return child.returncode
 
     def get(self, path: str) -> tuple[int, str]:
         """GET a path of its probes or, for /metrics, its figures."""
         port = self._metrics if path == "/metrics" else self._health
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as response:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=ANSWER_SECONDS) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -87,5 +96,5 @@ class OperatorProcess:
     def _is_ready(self) -> bool:
         try:
             return self.get("/readyz")[0] == 200
-        except (urllib.error.URLError, ConnectionError):
+        except OSError:
             return False

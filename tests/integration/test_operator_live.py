@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 from integration.live_runs import (
     WAIT_SECONDS,
+    Manifest,
     apply,
     assert_one_result_a_shard,
     condition,
     create_class,
+    create_namespaces,
     has_ended,
     jobs_of,
     make_run,
     results_of,
     running_pods,
     shards_of,
+    wait_for_events,
     wait_until,
 )
 from integration.operator_process import OperatorProcess
 from support.broken_runs import put_phase, without_phase_enum
 from support.kube_api import KubeApi
 from support.played_kubelet import Ending, PlayedKubelet, Pod, Script, model_of, succeeds
+from support.quotas import PODS, forbid
 
 from localcluster.controlplane import ControlPlane
 from vidbench_api.names import LABEL_RUN, ExitCode
 
 Play = Callable[[str, Script], PlayedKubelet]
-POOL = 16
+POOL = 18
+"""Of 14 tests; four may be tried twice in a session."""
 
 
 @pytest.fixture(scope="session")
@@ -61,11 +65,9 @@ def served(
 ) -> Iterator[tuple[OperatorProcess, list[str]]]:
     """One operator for a pool of namespaces, as starting one takes longer than most tests."""
     names = [f"served-{number}" for number in range(POOL)]
-    for name in names:
-        assert api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}).accepted
+    create_namespaces(api, names)
     directory = tmp_path_factory.mktemp("operator")
     settings = {"watch_namespaces": ",".join(names), "refusal_check_seconds": "1", "node_lost_seconds": "3"}
-    settings |= {"node_breaker_seconds": "2", "model_breaker_seconds": "2"}
     settings |= {"node_breaker_seconds": "2", "model_breaker_seconds": "2"}
     with OperatorProcess(directory, control_plane.admin_kubeconfig, names[0], **settings) as operator:
         yield operator, names
@@ -94,9 +96,7 @@ def test_run_completes_with_one_result_a_shard(
         assert not result["metadata"].get("ownerReferences")
     assert served[0].get("/healthz") == (200, "ok")
     assert "vidbench_attempts_ended_total" in served[0].get("/metrics")[1]
-    events = api.request("GET", f"/api/v1/namespaces/{namespace}/events").body["items"]
-    reasons = {event["reason"] for event in events if event["involvedObject"]["kind"] == "BenchmarkRun"}
-    assert {"Accepted", "ShardFinished", "RunComplete"} <= reasons
+    wait_for_events(api, run, "Accepted", "ShardFinished", "RunComplete")
 
 
 def test_failures_end_as_their_own_reasons_and_leave_the_others_alone(
@@ -219,10 +219,9 @@ def test_foreign_job_of_a_childs_name_costs_its_cell_only(api: KubeApi, served_n
 def test_quota_that_lets_no_pod_in_has_its_own_reason(api: KubeApi, served_namespace: str, play: Play) -> None:
     namespace = served_namespace
     play(namespace, succeeds)
-    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
-    assert api.request("POST", f"/api/v1/namespaces/{namespace}/resourcequotas", quota).accepted
-    time.sleep(1)
-    run = make_run(namespace, timeouts={"schedulingSeconds": 5})
+    forbid(api, namespace, PODS)
+    # Long enough for the Job controller to say why there is no pod.
+    run = make_run(namespace, timeouts={"schedulingSeconds": 20})
     apply(api, run)
     waiting = wait_until(
         api,
@@ -242,7 +241,8 @@ def test_selector_that_no_node_has_ends_within_its_limit(api: KubeApi, served_na
         {"name": "cpu", "gpus": 0, "nodeSelector": {"vidbench.io/test-namespace": namespace}},
         {"name": "moon", "gpus": 0, "nodeSelector": {"vidbench.io/test-namespace": "moon"}},
     ]
-    run = make_run(namespace, models=2, hardware=hardware, timeouts={"schedulingSeconds": 3})
+    # Long enough for the scheduler to find the node that there is.
+    run = make_run(namespace, models=2, hardware=hardware, timeouts={"schedulingSeconds": 15})
     apply(api, run)
     body = wait_until(api, run, has_ended)
     outcomes = {(row["hardware"], row["outcome"], row.get("reason")) for row in body["status"]["rows"]}
@@ -282,7 +282,7 @@ def test_finished_jobs_expire_once_the_ledger_has_their_results(
 ) -> None:
     namespace = served_namespace
     play(namespace, succeeds)
-    run = make_run(namespace, models=2, ttl={"jobsSeconds": 0, "runSeconds": 3})
+    run = make_run(namespace, models=2, ttl={"jobsSeconds": 0, "runSeconds": 15})
     apply(api, run)
     wait_until(api, run, has_ended)
     deadline = time.monotonic() + WAIT_SECONDS
@@ -296,22 +296,27 @@ def test_run_costs_three_calls_a_shard(
     api: KubeApi, served_namespace: str, play: Play, served: tuple[OperatorProcess, list[str]]
 ) -> None:
     """By the operator's own audit lines: Job, result and time to live; Events, and one status write a pass, apart."""
-    namespace = served_namespace
+    operator, namespace = served[0], served_namespace
     play(namespace, lambda pod: succeeds(pod, after_seconds=2.0))
     run = make_run(namespace, models=10)
     apply(api, run)
     wait_until(api, run, has_ended)
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not all("ttlSecondsAfterFinished" in job["spec"] for job in jobs_of(api, namespace)):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    lines = [json.loads(line) for line in served[0].log.splitlines() if '"mutation"' in line]
-    calls = [line for line in lines if f"/namespaces/{namespace}/" in line["path"] and "/events" not in line["path"]]
-    status = [line for line in calls if line["path"].endswith("/status")]
-    others = [line for line in calls if not line["path"].endswith("/status")]
-    print(f"{len(others)} calls beside {len(status)} status writes for 10 shards")
-    assert {line["code"] for line in calls} <= {200, 201}
-    assert len(others) == 1 + 3 * 10
+    wait_until(api, run, lambda _: all("ttlSecondsAfterFinished" in job["spec"] for job in jobs_of(api, namespace)))
+
+    def calls() -> list[Manifest]:
+        about = f"/namespaces/{namespace}/"
+        return [line for line in operator.mutations if about in line["path"] and "/events" not in line["path"]]
+
+    def is_status(line: Manifest) -> bool:
+        return bool(line["path"].endswith("/status"))
+
+    wanted = 1 + 3 * 10
+    wait_until(api, run, lambda _: sum(not is_status(line) for line in calls()) >= wanted)
+    written = calls()
+    status = sum(map(is_status, written))
+    print(f"{len(written) - status} calls beside {status} status writes for 10 shards")
+    assert {line["code"] for line in written} <= {200, 201}
+    assert len(written) - status == wanted
 
 
 def test_broken_objects_do_not_keep_the_operator_from_the_others(
@@ -360,11 +365,8 @@ def test_broken_objects_do_not_keep_the_operator_from_the_others(
     assert condition(body, "Complete")["reason"] == "AllSucceeded"
     body = wait_until(api, broken, lambda body: condition(body, "Stalled").get("status") == "True")
     assert "status.phase" in condition(body, "Stalled")["message"]
-    events = api.request("GET", f"/api/v1/namespaces/{namespace}/events").body["items"]
-    told = [
-        event for event in events if event["involvedObject"].get("name") == "broken" and event["reason"] == "Refused"
-    ]
-    assert [event["count"] for event in told] == [1]
+    told = wait_for_events(api, broken, "Refused")
+    assert [event["count"] for event in told if event["reason"] == "Refused"] == [1]
 
 
 def test_node_that_is_deleted_costs_an_attempt_and_no_more(api: KubeApi, served_namespace: str, play: Play) -> None:
@@ -380,7 +382,6 @@ def test_node_that_is_deleted_costs_an_attempt_and_no_more(api: KubeApi, served_
     apply(api, run)
     wait_until(api, run, lambda body: running_pods(body) == 1)
     kubelet.is_away = True
-    time.sleep(0.5)
     kubelet.delete_node()
     # What the pod garbage collector does about a minute later, without the minute.
     [pod] = kubelet.pods()

@@ -157,7 +157,7 @@ def assert_refused(answer: Answer, field: str, words: str = "") -> None:
     assert words in answer.message
 
 
-def wait_for(send: Callable[[], Answer], *, accepted: bool, seconds: float = 20) -> Answer:
+def wait_for(send: Callable[[], Answer], *, accepted: bool, seconds: float = 60) -> Answer:
     """Send until the server, which takes a moment to hear of policies and classes, answers as it should."""
     deadline = time.monotonic() + seconds
     while (answer := send()).accepted is not accepted:

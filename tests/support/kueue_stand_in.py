@@ -98,15 +98,13 @@ class KueueStandIn:
     def _install(self) -> None:
         definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
         self._api.request("POST", definitions, _CRD)
-        deadline = time.monotonic() + 20
-        while not _is_established(self._api.request("GET", f"{definitions}/localqueues.{_GROUP}").body):
-            assert time.monotonic() < deadline, "LocalQueues are not served"
-            time.sleep(0.1)
-        time.sleep(1)  # for the handler of the new path
         queue = {"apiVersion": f"{_GROUP}/{_VERSION}", "kind": "LocalQueue", "metadata": {"name": self._queue}}
         path = f"/apis/{_GROUP}/{_VERSION}/namespaces/{self._namespace}/localqueues"
-        answer = self._api.request("POST", path, queue)
-        assert answer.status in (201, 409), answer.message
+        deadline = time.monotonic() + 60
+        while (answer := self._api.request("POST", path, queue)).status not in (201, 409):
+            # A kind is served some time after its definition was stored.
+            assert time.monotonic() < deadline, answer.message
+            time.sleep(0.1)
 
     def _live(self) -> None:
         while not self._stop.is_set():
@@ -137,11 +135,6 @@ class KueueStandIn:
         if not answer.accepted and answer.status != 404:
             self.errors.append(answer.message)
         return answer.accepted
-
-
-def _is_established(definition: dict[str, Any]) -> bool:
-    conditions = definition.get("status", {}).get("conditions") or []
-    return any(entry["type"] == "Established" and entry["status"] == "True" for entry in conditions)
 
 
 def _has_ended(job: Job) -> bool:

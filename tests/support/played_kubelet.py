@@ -81,9 +81,8 @@ class PlayedKubelet:
         self._namespace = namespace
         self.node = node or f"node-{namespace}"
         self.script = script
-        self.is_away = False
-        """Set to let the node's pods be: nothing starts, nothing ends."""
-
+        self._is_away = False
+        self._round = threading.Lock()
         self._allocatable = {"cpu": "1000", "memory": "1000Gi", "pods": "1000"} | (allocatable or {})
         self._started: dict[str, float] = {}
         self._over: set[str] = set()
@@ -102,6 +101,16 @@ class PlayedKubelet:
         self._stop.set()
         self._thread.join(timeout=10)
         self.delete_node()
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the node's pods are let be: nothing starts, nothing ends. Once it is set, nothing is under way any more."""
+        return self._is_away
+
+    @is_away.setter
+    def is_away(self, is_away: bool) -> None:
+        with self._round:
+            self._is_away = is_away
 
     def delete_node(self) -> None:
         """Delete the node's object, as a cloud does when the machine is gone."""
@@ -129,11 +138,11 @@ class PlayedKubelet:
     def _live(self) -> None:
         beaten = 0.0
         while not self._stop.is_set():
-            if time.monotonic() - beaten > _HEARTBEAT_SECONDS and not self.is_away:
-                self._beat()
-                beaten = time.monotonic()
-            if not self.is_away:
-                for pod in self.pods():
+            with self._round:
+                if not self._is_away and time.monotonic() - beaten > _HEARTBEAT_SECONDS:
+                    self._beat()
+                    beaten = time.monotonic()
+                for pod in () if self._is_away else self.pods():
                     self._tend(pod)
             self._stop.wait(0.1)
 
