@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from support.ledgers import cell_of_run, manifest_of, shard_of
 from typer.testing import CliRunner
 
 from localcluster.controlplane import ControlPlane
+from localcluster.errors import LocalClusterError
 from vidbench_api.result import BenchmarkResultSpec
 from vidbench_cli.app import app
 
@@ -97,6 +99,8 @@ def test_a_reader_may_compare_and_an_editor_set_baselines(
     for verb, role in (("list", "view"), ("patch", "edit")):
         _until_aggregated(control_plane, role, verb)
     viewer, editor = (_user(control_plane, namespace, role) for role in ("view", "edit"))
+    for user, verb in ((viewer, "list"), (editor, "list"), (editor, "patch")):
+        _until(partial(_may, control_plane, user, namespace, verb), f"{user.name} may {verb} results")
 
     for user in (viewer, editor):
         compared = cli("compare", "a", "b", "-m", "latency", "-o", "json", kubeconfig=user)
@@ -122,15 +126,29 @@ def _install_users(control_plane: ControlPlane) -> None:
 
 def _until_aggregated(control_plane: ControlPlane, role: str, verb: str) -> None:
     """Wait until the controller that adds up roles has seen those of the chart."""
-    for _ in range(120):
+
+    def is_there() -> bool:
         found = json.loads(control_plane.kubectl("get", "clusterrole", role, "-o", "json"))
-        if any(
-            "benchmarkresults" in (rule.get("resources") or []) and verb in rule["verbs"]
-            for rule in found["rules"] or []
-        ):
-            return
+        rules = found["rules"] or []
+        return any("benchmarkresults" in (rule.get("resources") or []) and verb in rule["verbs"] for rule in rules)
+
+    _until(is_there, f"cluster role {role} has {verb} on benchmarkresults")
+
+
+def _until(holds: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline, f"not within a minute: {what}"
         time.sleep(0.5)
-    raise AssertionError(f"cluster role {role} never got {verb} on benchmarkresults")
+
+
+def _may(control_plane: ControlPlane, kubeconfig: Path, namespace: str, verb: str) -> bool:
+    """Whether the API server lets a user do this to results by now."""
+    words = ("auth", "can-i", verb, "benchmarkresults.vidbench.io", "-n", namespace)
+    try:
+        return control_plane.kubectl(*words, as_kubeconfig=kubeconfig).strip() == "yes"
+    except LocalClusterError:
+        return False
 
 
 def _user(control_plane: ControlPlane, namespace: str, role: str) -> Path:

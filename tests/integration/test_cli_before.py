@@ -18,7 +18,7 @@ from bench.simulated_verdict import simulated_verdict
 from integration.live_runs import CLASS, apply, create_class, has_ended, make_run, results_of, wait_until
 from integration.operator_process import OperatorProcess
 from scipy import stats
-from support.kube_api import KubeApi
+from support.kube_api import KubeApi, collection, wait_for
 from support.manifests import benchmark_run, runner_class
 from support.played_kubelet import Ending, PlayedKubelet, Pod, succeeds
 from typer.testing import CliRunner, Result
@@ -74,6 +74,9 @@ def tenant(control_plane: ControlPlane, namespace: str, api: KubeApi) -> Vidbenc
         "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "tenant"}],
     }
     assert api.request("POST", f"{path}/rolebindings", binding).accepted
+    known = api.impersonate("tenant")
+    wait_for(lambda: known.request("GET", collection("VideoModel", namespace)), accepted=True)
+    known.close()
     return command(control_plane.kubeconfig_for("tenant"), namespace)
 
 
@@ -238,7 +241,7 @@ def test_health_check_sees_a_used_up_quota(vidbench: Vidbench, api: KubeApi, nam
         checks = json.loads(vidbench("health-check", "-o", "json").stdout)["checks"]
         return [entry for entry in checks if entry["part"] == "quota" and entry["state"] == "Warning"]
 
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not (found := seen()):
         assert time.monotonic() < deadline
         time.sleep(0.5)
