@@ -208,5 +208,6 @@ class TestImmutability:
     def test_runner_class_may_change(self, api: KubeApi) -> None:
         manifest = complete_runner_class("changing")
         assert api.create(manifest).accepted
-        assert api.merge_patch(manifest, {"spec": {"image": "other:2"}}).accepted
+        changed = api.merge_patch(manifest, {"spec": {"image": "other:2"}})
         api.delete(manifest)
+        assert changed.accepted, changed.message

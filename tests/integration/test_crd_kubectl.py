@@ -183,11 +183,13 @@ class TestKubectl:
             "BenchmarkResult": complete_result(),
         }
         manifest = create(api, examples[kind.kind], namespace if kind.scope == "Namespaced" else None)
-        header = kubectl("get", kind.plural, "-n", namespace, "-o", "wide").splitlines()[0].split()
+        try:
+            header = kubectl("get", kind.plural, "-n", namespace, "-o", "wide").splitlines()[0].split()
+            narrow = kubectl("get", kind.plural, "-n", namespace).splitlines()[0].split()
+        finally:
+            api.delete(manifest)
         assert header == ["NAME", *(column.name.upper() for column in kind.columns)]
-        narrow = kubectl("get", kind.plural, "-n", namespace).splitlines()[0].split()
         assert narrow == ["NAME", *(column.name.upper() for column in kind.columns if not column.priority)]
-        api.delete(manifest)
 
     def test_columns_of_a_run_show_its_status(self, api: KubeApi, namespace: str, kubectl: Callable[..., str]) -> None:
         run = create(api, complete_run("shown"), namespace)
