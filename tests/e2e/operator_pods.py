@@ -17,7 +17,8 @@ def operator_pods(cluster: E2ECluster) -> list[Manifest]:
 
 def restarts(cluster: E2ECluster) -> int:
     """Return how often containers of the operator that is there were restarted."""
-    return sum(entry["restartCount"] for pod in operator_pods(cluster) for entry in pod["status"]["containerStatuses"])
+    pods = operator_pods(cluster)
+    return sum(entry["restartCount"] for pod in pods for entry in pod["status"].get("containerStatuses", ()))
 
 
 def log_lines(cluster: E2ECluster, since: str) -> list[dict[str, Any]]:
@@ -40,7 +41,7 @@ def scale_operator(cluster: E2ECluster, namespace: str, replicas: int) -> int:
     cluster.wait_for(
         f"the operator to have {replicas} replicas",
         lambda: bool(cluster.operator_pod()) is wanted and (wanted or not operator_pods(cluster)),
-        60,
+        90,
         namespace,
     )
     return int(before)

@@ -10,6 +10,7 @@ from support.e2e_runs import SCRIPTED_IMAGE, scripted_run
 from vidbench_api.names import LimitedBy, Outcome
 
 GPUS_OF_THE_NODE = 2
+SECONDS = 12
 
 
 def test_two_gpus_serve_four_cells_two_at_a_time(
@@ -21,7 +22,9 @@ def test_two_gpus_serve_four_cells_two_at_a_time(
         allowedResourceNames=["nvidia.com/gpu"],
     )
     hardware = [{"name": "pretended", "gpus": 1, "nodeSelector": {"nvidia.com/gpu.product": "Pretended-GPU"}}]
-    cluster.apply(*scripted_run(namespace, "crowded", gpu_class, cells=4, seconds=4, hardware=hardware, parallelism=4))
+    # Each long enough for a second pod to start beside it, however slowly.
+    run = scripted_run(namespace, "crowded", gpu_class, cells=4, seconds=SECONDS, hardware=hardware, parallelism=4)
+    cluster.apply(*run)
     most_running = 0
     limits: set[LimitedBy] = set()
 
@@ -33,7 +36,7 @@ def test_two_gpus_serve_four_cells_two_at_a_time(
             limits.add(view.status.parallelism.limited_by)
         return view.ended
 
-    cluster.wait_for("the end of the crowded run", ended, 120, namespace)
+    cluster.wait_for("the end of the crowded run", ended, 180, namespace)
     view = cluster.run(namespace, "crowded")
     assert most_running == GPUS_OF_THE_NODE
     assert LimitedBy.CAPACITY in limits
@@ -41,4 +44,4 @@ def test_two_gpus_serve_four_cells_two_at_a_time(
     assert all(result.attempts == 1 for result in view.results.values())
     assert view.status.gpu_seconds is not None
     assert view.status.gpu_seconds.used == sum(result.origin.gpu_seconds for result in view.results.values())
-    assert view.status.gpu_seconds.used >= 4 * 4
+    assert view.status.gpu_seconds.used >= 4 * SECONDS

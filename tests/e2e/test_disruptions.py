@@ -12,6 +12,7 @@ from support.e2e_cluster import E2ECluster, Manifest
 from support.e2e_node import NodeAccess
 from support.e2e_runs import scripted_run
 from support.played_kubelet import PlayedKubelet
+from support.quotas import PODS, allow, forbid
 
 from vidbench_api.names import LABEL_RUN, LimitedBy, Outcome, RunPhase
 
@@ -25,7 +26,7 @@ def one_running(cluster: E2ECluster, namespace: str) -> Manifest:
 
 
 def test_a_drained_and_cordoned_node_charges_nobody(cluster: E2ECluster, namespace: str, scripted_class: str) -> None:
-    cluster.apply(*scripted_run(namespace, "drained", scripted_class, cells=2, seconds=12, parallelism=1))
+    cluster.apply(*scripted_run(namespace, "drained", scripted_class, cells=2, seconds=20, parallelism=1))
     pod = one_running(cluster, namespace)
     name = node_name(cluster)
     try:
@@ -79,14 +80,7 @@ def test_a_node_that_falls_silent_costs_an_attempt_and_its_late_verdict_is_refus
 
 
 def test_a_quota_of_zero_is_waited_for_and_then_used(cluster: E2ECluster, namespace: str, scripted_class: str) -> None:
-    quota = {
-        "apiVersion": "v1",
-        "kind": "ResourceQuota",
-        "metadata": {"name": "pods", "namespace": namespace},
-        "spec": {"hard": {"pods": "0"}},
-    }
-    cluster.apply(quota)
-    time.sleep(2)
+    forbid(cluster.api, namespace, PODS)
     cluster.apply(*scripted_run(namespace, "limited", scripted_class, cells=2, seconds=1))
 
     def limited() -> bool:
@@ -94,7 +88,7 @@ def test_a_quota_of_zero_is_waited_for_and_then_used(cluster: E2ECluster, namesp
         return parallelism is not None and parallelism.limited_by is LimitedBy.QUOTA
 
     cluster.wait_for("the run to say that a quota holds it", limited, 90, namespace)
-    cluster.kubectl("patch", "quota", "pods", "-n", namespace, "-p", '{"spec":{"hard":{"pods":"5"}}}')
+    allow(cluster.api, namespace, PODS, 5)
     view = cluster.wait_until_ended(namespace, "limited", 180)
     assert view.status.phase is RunPhase.SUCCEEDED
 
@@ -117,7 +111,7 @@ def test_a_namespace_deleted_in_mid_run_goes_and_disturbs_nobody(
 def test_finished_children_that_are_removed_while_the_operator_is_away_are_measured_again(
     cluster: E2ECluster, namespace: str, scripted_class: str
 ) -> None:
-    cluster.apply(*scripted_run(namespace, "swept", scripted_class, cells=2, seconds=20, parallelism=2))
+    cluster.apply(*scripted_run(namespace, "swept", scripted_class, cells=2, seconds=30, parallelism=2))
 
     def both_are_known() -> bool:
         rows = cluster.run(namespace, "swept").status.rows

@@ -10,13 +10,16 @@ import pytest
 from support.e2e_cluster import E2ECluster, Manifest, RunView
 from support.e2e_node import NodeAccess
 from support.e2e_runs import CPU, LIMITS, folder_model, real_run, scripted_models, scripted_run
+from support.shared_cores import is_valid_but_for_the_machine
 
 from vidbench_api.measured import SeriesName
 from vidbench_api.message import MessageError, decode
 from vidbench_api.names import RUNNER_CONTAINER, Outcome, Reason, Validity
 from vidbench_api.verdict import Stage
 
-SCHEDULING_SECONDS = 6
+SCHEDULING_SECONDS = 15
+SLACK_SECONDS = 15
+"""What the controllers of a busy machine may take on top: far less than a look at everything, each 300 s."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def test_unschedulable_cell_says_so_within_its_limit(mixed: MixedRun) -> None:
     started, ended = row.shards[0].started_at, row.shards[0].ended_at
     assert started is not None
     assert ended is not None
-    assert _seconds(ended) - _seconds(started) <= SCHEDULING_SECONDS + 5
+    assert _seconds(ended) - _seconds(started) <= SCHEDULING_SECONDS + SLACK_SECONDS
     assert "node affinity/selector" in (row.message or "")
 
 
@@ -100,7 +103,8 @@ def test_memory_limit_that_is_hit_is_out_of_memory_of_that_cell(
     assert big.memory is not None
     assert big.memory.host is not None
     assert big.memory.host > 500 * 1024 * 1024, "what the killed worker had"
-    assert (small.outcome, small.validity.state) == (Outcome.SUCCEEDED, Validity.VALID)
+    assert small.outcome is Outcome.SUCCEEDED, small.message
+    assert is_valid_but_for_the_machine(small.validity), small.validity
     assert view.status.cells is not None
     assert (view.status.cells.out_of_memory, view.status.cells.failed) == (1, 0)
 
@@ -121,15 +125,18 @@ def test_all_processes_killed_after_the_third_sample_leave_three_samples_of_evid
         # A kill of no known cause is tried once more, so it takes two to be the shard's end.
         pod = _pod_after_samples(cluster, node, namespace, attempt, samples=3)
         assert len(node.kill(pod)) >= 2, "supervisor and worker"
+    # A sample may have ended between the look and the kill: it is in the victim's last words, then.
+    done = decode(node.termination_message(pod, RUNNER_CONTAINER)).samples_done
+    assert done >= 3
     view = cluster.wait_until_ended(namespace, "killed", 240)
     killed = view.results["tiny-wan/cpu/victim"]
     assert (killed.outcome, killed.reason, killed.attempts) == (Outcome.FAILED, Reason.KILLED, 2)
     assert killed.validity.state is Validity.PARTIAL
-    assert killed.samples_done == 3
+    assert killed.samples_done == done
     for name in (SeriesName.LATENCY, SeriesName.DENOISE, SeriesName.VAE_DECODE, SeriesName.DENOISER_CALLS):
         series = killed.find_series(name)
         assert series is not None, name
-        assert (series.statistics.count, len(series.values)) == (3, 3), name
+        assert (series.statistics.count, len(series.values)) == (done, done), name
     assert killed.memory is not None
     assert killed.environment is not None
     assert view.results["tiny-wan/cpu/bystander"].outcome is Outcome.SUCCEEDED

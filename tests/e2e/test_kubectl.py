@@ -58,12 +58,16 @@ def test_get_all_of_the_category_finds_runs(cluster: E2ECluster, quickstart: Qui
 
 
 def test_describe_br_shows_conditions_rows_and_events(cluster: E2ECluster, quickstart: Quickstart) -> None:
-    text = cluster.kubectl("describe", "br", "quickstart", "-n", quickstart.namespace)
-    for expected in ("SomeCellsFailed", "ModelLoadFailed", "Latency Microseconds", "Events:"):
+    def described() -> str | None:
+        """Events are written after the status that tells of the end."""
+        text = cluster.kubectl("describe", "br", "quickstart", "-n", quickstart.namespace)
+        _, _, events = text.partition("Events:")
+        reasons = ("Accepted", "ShardFinished", "AttemptFailed", "RunComplete")
+        return text if all(reason in events for reason in reasons) else None
+
+    text = cluster.wait_for("all Events", described, 30, quickstart.namespace)
+    for expected in ("SomeCellsFailed", "ModelLoadFailed", "Latency Microseconds"):
         assert expected in text
-    events = text[text.index("Events:") :]
-    for reason in ("Accepted", "ShardFinished", "AttemptFailed", "RunComplete"):
-        assert reason in events
 
 
 def test_wait_for_complete_returns_for_an_ended_run(cluster: E2ECluster, quickstart: Quickstart) -> None:
@@ -156,6 +160,6 @@ def test_delete_leaves_results_and_nothing_else(cluster: E2ECluster, namespace: 
         kinds = ("Job", "Pod", "ConfigMap")
         return [item["metadata"]["name"] for kind in kinds for item in cluster.objects(kind, namespace, selector)]
 
-    cluster.wait_for("Jobs, pods and ConfigMap to be gone", lambda: not leftovers(), 30, namespace)
+    cluster.wait_for("Jobs, pods and ConfigMap to be gone", lambda: not leftovers(), 60, namespace)
     (result,) = cluster.objects("BenchmarkResult", namespace, selector)
     assert result["spec"]["cell"]["variant"] == "quick"

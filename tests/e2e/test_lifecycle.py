@@ -18,7 +18,7 @@ def patch(cluster: E2ECluster, namespace: str, name: str, spec: str) -> None:
 def test_a_suspended_run_holds_no_pod_and_a_resumed_one_finishes(
     cluster: E2ECluster, namespace: str, scripted_class: str
 ) -> None:
-    cluster.apply(*scripted_run(namespace, "held", scripted_class, cells=3, seconds=6, parallelism=2))
+    cluster.apply(*scripted_run(namespace, "held", scripted_class, cells=3, seconds=15, parallelism=2))
     cluster.wait_for("two running pods", lambda: len(cluster.live_pods(namespace)) == 2, 90, namespace)
     patch(cluster, namespace, "held", '{"suspend":true}')
     cluster.kubectl("wait", "br/held", "-n", namespace, "--for=condition=Suspended", "--timeout=30s")

@@ -157,8 +157,9 @@ def test_quickstart_never_ran_two_cells_at_once(quickstart: Quickstart) -> None:
 
 
 def test_operator_served_the_run_without_a_warning(quickstart: Quickstart) -> None:
-    lines = quickstart.operator_log
-    assert any(line.get("run") == f"{quickstart.namespace}/quickstart" for line in lines)
+    mine = f"{quickstart.namespace}/quickstart"
+    lines = [line for line in quickstart.operator_log if line.get("run", mine) == mine]
+    assert any("run" in line for line in lines)
     assert [line for line in lines if line["level"] not in ("debug", "info")] == []
 
 

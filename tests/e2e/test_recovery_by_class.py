@@ -15,6 +15,12 @@ from vidbench_api.identity import harvest_name
 from vidbench_api.names import LABEL_HARVEST, LABEL_RUNG, Outcome, Reason, RunPhase, Validity
 from vidbench_api.run_status import AttemptFailure
 
+PATIENCE_SECONDS = 20
+"""Long enough for a busy kubelet or scheduler to say what is wrong."""
+
+SHORTEST_BACK_OFF_SECONDS = 5
+"""Half of the first wait of those that have to wait."""
+
 
 def test_a_pod_deleted_by_hand_is_replaced_at_once_and_charged_to_nobody(
     cluster: E2ECluster, namespace: str, scripted_class: str
@@ -41,11 +47,11 @@ def test_a_pod_deleted_by_hand_is_replaced_at_once_and_charged_to_nobody(
     watch.join()
     created = moment(new["metadata"]["creationTimestamp"])
     event = cluster.wait_for(
-        "the failure in the status", lambda: failures_of(cluster, namespace, "replaced"), 10, namespace
+        "the failure in the status", lambda: failures_of(cluster, namespace, "replaced"), 30, namespace
     )
     ended = max((at for old in seen if (at := ended_at(old)) is not None), default=moment(event[0].ended_at))
     print(f"the replacement was created {created - ended:.0f} s after the deleted pod had ended (whole seconds)")
-    assert created - ended <= 2
+    assert created - ended < SHORTEST_BACK_OFF_SECONDS
     view = cluster.wait_until_ended(namespace, "replaced", 120)
     [row] = view.status.rows
     [shard] = row.shards
@@ -95,7 +101,9 @@ def test_an_image_that_does_not_exist_ends_the_shard_at_its_limit(
     cluster: E2ECluster, namespace: str, make_runner_class: Callable[..., str]
 ) -> None:
     nowhere = make_runner_class(image="localhost/vidbench-no-such-image:e2e", imagePullPolicy="IfNotPresent")
-    cluster.apply(*scripted_run(namespace, "pulling", nowhere, timeouts={**LIMITS, "imagePullSeconds": 8}))
+    cluster.apply(
+        *scripted_run(namespace, "pulling", nowhere, timeouts={**LIMITS, "imagePullSeconds": PATIENCE_SECONDS})
+    )
     view = cluster.wait_until_ended(namespace, "pulling", 120)
     [row] = view.status.rows
     assert (row.outcome, row.reason, row.shards[0].attempt) == (Outcome.FAILED, Reason.IMAGE_PULL, 1)
@@ -107,7 +115,9 @@ def test_a_claim_that_does_not_exist_ends_the_shard_as_unschedulable_and_names_i
 ) -> None:
     """The scheduler looks for claims; what it cannot see (a Secret, a folder) shows as ContainerConfigError."""
     lacking = make_runner_class(claims=[{"claimName": "no-such-claim", "mountPath": "/weights"}])
-    cluster.apply(*scripted_run(namespace, "claimless", lacking, timeouts={**LIMITS, "schedulingSeconds": 8}))
+    cluster.apply(
+        *scripted_run(namespace, "claimless", lacking, timeouts={**LIMITS, "schedulingSeconds": PATIENCE_SECONDS})
+    )
     view = cluster.wait_until_ended(namespace, "claimless", 120)
     [row] = view.status.rows
     assert (row.outcome, row.reason, row.shards[0].attempt) == (Outcome.FAILED, Reason.UNSCHEDULABLE, 1)
@@ -119,7 +129,7 @@ def test_a_container_that_the_kubelet_will_not_make_ends_the_shard_as_a_config_e
 ) -> None:
     """An image that runs as root, where no runner may."""
     root = make_runner_class(image=BUSYBOX_IMAGE, imagePullPolicy="IfNotPresent")
-    cluster.apply(*scripted_run(namespace, "rooted", root, timeouts={**LIMITS, "imagePullSeconds": 8}))
+    cluster.apply(*scripted_run(namespace, "rooted", root, timeouts={**LIMITS, "imagePullSeconds": PATIENCE_SECONDS}))
     view = cluster.wait_until_ended(namespace, "rooted", 120)
     [row] = view.status.rows
     assert (row.outcome, row.reason, row.shards[0].attempt) == (Outcome.FAILED, Reason.CONTAINER_CONFIG, 1)
