@@ -17,7 +17,7 @@ from faults.recording import Observation, Recording
 from support.kube_api import collection
 
 KINDS = ("BenchmarkRun", "BenchmarkResult", "Job", "Pod", "ConfigMap")
-_SETTLE_SECONDS = 1.0
+_HEARD_SECONDS = 60.0
 _LIST_SECONDS = 20.0
 _BUSY = 429
 _EXPIRED = 410
@@ -60,8 +60,11 @@ class Recorder:
         self._quiet.append((start, datetime.now(UTC)))
 
     def recording(self) -> Recording:
-        """Return what was recorded up to now."""
-        time.sleep(_SETTLE_SECONDS)
+        """Return what was recorded, once every watch has told of all that the server has by now."""
+        deadline = time.monotonic() + _HEARD_SECONDS
+        while not self._errors and not self._background.call(self._has_heard_all()):
+            assert time.monotonic() < deadline, "the recorder's watches lag"
+            time.sleep(0.1)
         assert not self._errors, self._errors
         calls = self._audit.calls_since(self._mark, self._operator_user)
         return Recording.of(
@@ -98,6 +101,15 @@ class Recorder:
             assert time.monotonic() < deadline, body
             await asyncio.sleep(0.2)
         return body["items"], str(body["metadata"]["resourceVersion"])
+
+    async def _has_heard_all(self) -> bool:
+        """Whether of each kind the last recorded versions are those that the server lists."""
+        for kind in KINDS:
+            items, _ = await self._list(kind)
+            versions = {item["metadata"]["name"]: item["metadata"]["resourceVersion"] for item in items}
+            if self._versions[kind] != versions:
+                return False
+        return True
 
     async def _catch_up(self, kind: str) -> str:
         """Record from a list what changed since the last event; returns its version. An object that vanished is an error.

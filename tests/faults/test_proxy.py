@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import aiohttp
 import pytest
@@ -39,7 +39,8 @@ from faults.watch_relay import describe
 from localcluster import ports
 
 THINGS = "/api/v1/namespaces/a/things"
-SECONDS = 5.0
+SECONDS = 30.0
+STAY_SECONDS = 10.0
 
 
 class Server:
@@ -108,9 +109,11 @@ async def make(client: aiohttp.ClientSession, name: str = "one") -> int:
         return response.status
 
 
-async def watch(client: aiohttp.ClientSession, things: int = 3, stay: float = 0.0) -> list[str]:
-    """Return the names of the things that a watch tells of, and how it ended."""
-    told: list[str] = []
+async def watch(
+    client: aiohttp.ClientSession, things: int = 3, stay: float = 0.0, told: list[str] | None = None
+) -> list[str]:
+    """Return the names of the things that a watch tells of, and how it ended; `told` has them as they come."""
+    told = [] if told is None else told
     try:
         async with client.get(f"{THINGS}?watch=true&things={things}&stay={stay}") as response:
             async for line in response.content:
@@ -127,12 +130,11 @@ async def watch(client: aiohttp.ClientSession, things: int = 3, stay: float = 0.
     return [*told, "end"]
 
 
-async def until_watched(proxy: FaultProxy) -> None:
-    for _ in range(500):
-        if proxy.open_watches:
-            return
+async def until(holds: Callable[[], object]) -> None:
+    deadline = asyncio.get_running_loop().time() + SECONDS
+    while not holds():
+        assert asyncio.get_running_loop().time() < deadline
         await asyncio.sleep(0.01)
-    raise AssertionError("no watch was begun")
 
 
 async def test_without_rules_everything_passes(
@@ -179,17 +181,20 @@ async def test_client_is_killed_at_a_call_and_never_answered(
     made: list[str],
 ) -> None:
     proxy.obey(Rule(Kill(), "POST", moment=moment))
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(make(client), 0.5)
-    assert killed.is_set()
+    call = asyncio.create_task(make(client))
+    assert await asyncio.to_thread(killed.wait, SECONDS)
     assert server[0].made == made
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(call, 0.5)
 
 
 async def test_call_hangs_and_others_do_not(client: aiohttp.ClientSession, proxy: FaultProxy) -> None:
     proxy.obey(Rule(Hang(), "POST"))
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(make(client), 0.5)
+    call = asyncio.create_task(make(client))
+    await until(lambda: proxy.strikes)
     assert await make(client, "two") == 201
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(call, 0.5)
 
 
 async def test_call_is_delayed(client: aiohttp.ClientSession, proxy: FaultProxy) -> None:
@@ -261,17 +266,17 @@ async def test_postponed_last_event_comes_late_but_comes(client: aiohttp.ClientS
 async def test_open_watches_are_struck_without_an_event(
     client: aiohttp.ClientSession, proxy: FaultProxy, fault: EventFault, ending: list[str]
 ) -> None:
-    watching = asyncio.create_task(watch(client, things=1, stay=3))
-    await until_watched(proxy)
-    await asyncio.sleep(0.1)
+    told: list[str] = []
+    watching = asyncio.create_task(watch(client, things=1, stay=STAY_SECONDS, told=told))
+    await until(lambda: told)
     assert await asyncio.to_thread(proxy.strike_watches, fault, "/nothing") == 0
     assert await asyncio.to_thread(proxy.strike_watches, fault, "/things") == 1
     assert await watching == ["thing-1", *ending]
 
 
 async def test_connections_are_refused_and_accepted_again(client: aiohttp.ClientSession, proxy: FaultProxy) -> None:
-    watching = asyncio.create_task(watch(client, things=1, stay=3))
-    await until_watched(proxy)
+    watching = asyncio.create_task(watch(client, things=1, stay=STAY_SECONDS))
+    await until(lambda: proxy.open_watches)
     await asyncio.to_thread(proxy.refuse_connections)
     assert (await watching)[-1] == "abort"
     with pytest.raises(aiohttp.ClientConnectorError):

@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 from support.virtual_time import in_virtual_time
 
+from localcluster import ports
 from vidbench_operator.adapters.metrics import Metrics
 from vidbench_operator.core.observed import ObservedJob, ObservedNode, ObservedPod
 from vidbench_operator.ports import Refused, RunKey, Unavailable
@@ -263,8 +264,8 @@ def test_liveness_is_progress(change: dict[str, float], want: str | None) -> Non
     assert (want in problem) if want and problem else problem == want
 
 
-async def test_probes_answer_over_http(unused_tcp_port_factory: Any) -> None:
-    health, figures = unused_tcp_port_factory(), unused_tcp_port_factory()
+async def test_probes_answer_over_http() -> None:
+    health, figures = ports.pick_free(2)
     state: dict[str, Any] = {"problem": None, "ready": False}
     metrics = Metrics()
     metrics.attempt_ended("NodeLost")
