@@ -19,7 +19,7 @@ from faults.recorder import Recorder
 from faults.recording import Recording
 from integration.live_runs import Manifest, apply, has_ended, make_run, running_pods
 from support.broken_runs import put_phase, without_phase_enum
-from support.kube_api import KubeApi
+from support.kube_api import KubeApi, wait_for
 from support.played_kubelet import PlayedKubelet, Script
 
 POLL_SECONDS = 0.05
@@ -132,7 +132,7 @@ class Scene:
         with without_phase_enum(self.api):
             self.wait_for(lambda: put_phase(self.api, run, "Sleeping"), "the server takes a phase that does not exist")
         self.recorder.broken.add(name)
-        self.api.merge_patch(run, {"spec": {"parallelism": 3}})
+        wait_for(lambda: self.api.merge_patch(run, {"spec": {"parallelism": 3}}), accepted=True)
         return run
 
     def poison(self, run: str) -> None:

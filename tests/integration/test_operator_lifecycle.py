@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from integration.live_runs import (
@@ -35,7 +36,8 @@ NAMESPACES = [f"lifecycle-{number}" for number in range(9)]
 """Of 5 tests; four may be tried twice in a session."""
 
 VARIANTS = [{"name": f"v{number}", "steps": 2 + number} for number in range(3)]
-INSTANCE_TYPE = {"metadata": {"labels": {"node.kubernetes.io/instance-type": "played"}}}
+INSTANCE_TYPE = {"node.kubernetes.io/instance-type": "played"}
+GPUS = {"nvidia.com/gpu": "4"}
 
 
 @pytest.fixture(scope="module")
@@ -125,10 +127,8 @@ def test_an_identical_run_is_reused_and_one_after_failures_measures_only_these(a
         failing = broken and variant == "v2"
         return Ending(int(ExitCode.MODEL_LOAD_FAILED), None, "Error") if failing else measured(pod)
 
-    with PlayedKubelet(api, namespace, script) as kubelet:
-        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": kubelet.node}}
-        assert api.merge_patch(node, INSTANCE_TYPE).accepted
-        time.sleep(1)
+    with PlayedKubelet(api, namespace, script, allocatable=GPUS, labels=INSTANCE_TYPE):
+        wait_until_node_is_known(api, namespace)
         first = make_run(namespace, "first", variants=VARIANTS)
         apply(api, first)
         body = wait_until(api, first, has_ended)
@@ -164,26 +164,27 @@ def assert_only_measured(body: Manifest, variant: str, of_run: str) -> None:
     assert set(sources.values()) == {("Reused", of_run)}
 
 
-def test_more_gpus_than_a_node_has_are_a_reason_of_accepted(api: KubeApi, namespace: str) -> None:
-    gpus = {"nvidia.com/gpu": "4"}
+def ask(api: KubeApi, namespace: str, name: str, **spec: Any) -> Manifest:
+    """Apply a run of more GPUs than a node has; return what it says of being accepted."""
     hardware = [{"name": "h", "gpus": 8, "nodeSelector": {"vidbench.io/test-namespace": namespace}}]
+    run = make_run(namespace, name, hardware=hardware, **spec)
+    apply(api, run)
+    return condition(wait_until(api, run, lambda body: bool(condition(body, "Accepted"))), "Accepted")
 
-    def wait_for_answer(run: Manifest) -> Manifest:
-        apply(api, run)
-        return condition(wait_until(api, run, lambda body: bool(condition(body, "Accepted"))), "Accepted")
 
-    def is_known(number: int) -> bool:
-        asking = make_run(namespace, f"asking-{number}", hardware=hardware, parallelism=0)
-        return "has more than 4" in wait_for_answer(asking)["message"]
+def wait_until_node_is_known(api: KubeApi, namespace: str) -> None:
+    """Wait until the operator has heard of the node, its labels and GPUs: until then it takes a run, for nodes may come."""
+    answers = (ask(api, namespace, f"asking-{number}", parallelism=0) for number in range(200))
+    assert any("has more than 4" in answer.get("message", "") for answer in answers)
 
-    with PlayedKubelet(api, namespace, succeeds, allocatable=gpus):
-        # Nodes that the operator has not heard of may still come: a run is accepted.
-        assert any(map(is_known, range(200)))
-        run = make_run(namespace, hardware=hardware, timeouts={"schedulingSeconds": 12})
-        waiting = wait_for_answer(run)
+
+def test_more_gpus_than_a_node_has_are_a_reason_of_accepted(api: KubeApi, namespace: str) -> None:
+    with PlayedKubelet(api, namespace, succeeds, allocatable=GPUS):
+        wait_until_node_is_known(api, namespace)
+        waiting = ask(api, namespace, "run", timeouts={"schedulingSeconds": 12})
         assert waiting["reason"] == "NotEnoughGpusOnANode"
         assert "has more than 4" in waiting["message"]
-        body = wait_until(api, run, has_ended)
+        body = wait_until(api, make_run(namespace), has_ended)
     assert condition(body, "Accepted")["reason"] == "NotEnoughGpusOnANode"
     assert condition(body, "Failed")["status"] == "True"
     assert not jobs_of(api, namespace)

@@ -25,7 +25,7 @@ from integration.live_runs import (
 )
 from integration.operator_process import OperatorProcess
 from support.broken_runs import put_phase, without_phase_enum
-from support.kube_api import KubeApi
+from support.kube_api import KubeApi, wait_for
 from support.played_kubelet import Ending, PlayedKubelet, Pod, Script, model_of, succeeds
 from support.quotas import PODS, forbid
 
@@ -358,7 +358,7 @@ def test_broken_objects_do_not_keep_the_operator_from_the_others(
             assert time.monotonic() < deadline
             time.sleep(0.1)
     # Any change of the spec asks for a pass over the broken run.
-    api.merge_patch(broken, {"spec": {"parallelism": 3}})
+    wait_for(lambda: api.merge_patch(broken, {"spec": {"parallelism": 3}}), accepted=True)
     good = make_run(namespace, "good", models=2)
     apply(api, good)
     body = wait_until(api, good, has_ended)

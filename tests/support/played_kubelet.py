@@ -76,6 +76,7 @@ class PlayedKubelet:
         *,
         allocatable: dict[str, str] | None = None,
         node: str | None = None,
+        labels: dict[str, str] | None = None,
     ):
         self._api = api
         self._namespace = namespace
@@ -83,6 +84,7 @@ class PlayedKubelet:
         self.script = script
         self._is_away = False
         self._round = threading.Lock()
+        self._labels = {"vidbench.io/test-namespace": namespace} | (labels or {})
         self._allocatable = {"cpu": "1000", "memory": "1000Gi", "pods": "1000"} | (allocatable or {})
         self._started: dict[str, float] = {}
         self._over: set[str] = set()
@@ -122,8 +124,7 @@ class PlayedKubelet:
         self.is_away = False
 
     def _create_node(self) -> None:
-        labels = {"vidbench.io/test-namespace": self._namespace}
-        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": self.node, "labels": labels}}
+        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": self.node, "labels": self._labels}}
         answer = self._api.request("POST", "/api/v1/nodes", node)
         assert answer.accepted, answer.message
         self._beat()
