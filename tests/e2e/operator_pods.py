@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from support.e2e_cluster import OPERATOR_NAMESPACE, E2ECluster, Manifest
@@ -33,15 +35,29 @@ def log_lines(cluster: E2ECluster, since: str) -> list[dict[str, Any]]:
     return lines
 
 
-def scale_operator(cluster: E2ECluster, namespace: str, replicas: int) -> int:
-    """Set the number of the operator's pods and wait for it; returns what it was before."""
+@contextlib.contextmanager
+def operator_replicas(cluster: E2ECluster, namespace: str, replicas: int) -> Iterator[None]:
+    """Have so many operator pods for a while, and then as many as before, whatever came between."""
     before = json.loads(cluster.kubectl("get", OPERATOR, "-n", OPERATOR_NAMESPACE, "-o", "json"))["spec"]["replicas"]
+    try:
+        _scale(cluster, namespace, replicas)
+        yield
+    finally:
+        _scale(cluster, namespace, before)
+
+
+def _scale(cluster: E2ECluster, namespace: str, replicas: int) -> None:
+    """Set the number of the operator's pods and wait until they are there and ready, and no others."""
+
+    def are_there() -> bool:
+        live = [pod for pod in operator_pods(cluster) if pod["status"].get("phase") not in ("Succeeded", "Failed")]
+        return len(live) == replicas and all(map(is_ready, live))
+
     cluster.kubectl("scale", OPERATOR, "-n", OPERATOR_NAMESPACE, f"--replicas={replicas}")
-    wanted = bool(replicas)
-    cluster.wait_for(
-        f"the operator to have {replicas} replicas",
-        lambda: bool(cluster.operator_pod()) is wanted and (wanted or not operator_pods(cluster)),
-        90,
-        namespace,
-    )
-    return int(before)
+    cluster.wait_for(f"the operator to have {replicas} replicas", are_there, 90, namespace)
+
+
+def is_ready(pod: Manifest) -> bool:
+    """Whether a pod says of itself that it is ready."""
+    conditions = pod["status"].get("conditions", ())
+    return any(entry["type"] == "Ready" and entry["status"] == "True" for entry in conditions)

@@ -6,8 +6,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from e2e.operator_pods import operator_replicas
 from e2e.operator_pods import restarts as restarts_of
-from e2e.operator_pods import scale_operator
 from support.e2e_cluster import E2ECluster, Manifest
 from support.e2e_node import NodeAccess
 from support.e2e_runs import scripted_run
@@ -119,8 +119,7 @@ def test_finished_children_that_are_removed_while_the_operator_is_away_are_measu
 
     # Of an attempt whose Job was never seen, the same Job is made again: see `settle.py`.
     cluster.wait_for("two Jobs that the status names", both_are_known, 60, namespace)
-    replicas = scale_operator(cluster, namespace, 0)
-    try:
+    with operator_replicas(cluster, namespace, 0):
         cluster.wait_for(
             "the Jobs to end without the operator",
             lambda: all(job["status"].get("succeeded") for job in cluster.objects("Job", namespace)),
@@ -130,8 +129,6 @@ def test_finished_children_that_are_removed_while_the_operator_is_away_are_measu
         assert not cluster.run(namespace, "swept").results, "nobody was there to write a result"
         cluster.kubectl("delete", "jobs", "--all", "-n", namespace)
         cluster.wait_for("their pods to be gone", lambda: not cluster.objects("Pod", namespace), 60, namespace)
-    finally:
-        scale_operator(cluster, namespace, replicas)
     view = cluster.wait_until_ended(namespace, "swept", 120)
     assert view.status.phase is RunPhase.SUCCEEDED
     assert [row.shards[0].attempt for row in view.status.rows] == [2, 2]

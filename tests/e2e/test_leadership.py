@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from e2e.operator_pods import operator_pods, scale_operator
-from support.e2e_cluster import OPERATOR_NAMESPACE, E2ECluster, Manifest
+from e2e.operator_pods import operator_pods, operator_replicas
+from support.e2e_cluster import OPERATOR_NAMESPACE, E2ECluster
 from support.e2e_node import NodeAccess
 from support.e2e_runs import scripted_run
 
@@ -22,11 +22,8 @@ HANDOVER_SECONDS = 10.0
 @pytest.fixture
 def two_replicas(cluster: E2ECluster, namespace: str) -> Iterator[None]:
     """Two ready operator pods."""
-    before = scale_operator(cluster, namespace, 2)
-    cluster.wait_for("two ready operators", lambda: len(_ready(cluster)) == 2, 90, namespace)
-    yield
-    scale_operator(cluster, namespace, before)
-    cluster.wait_for("what was before", lambda: len(operator_pods(cluster)) == before, 60, namespace)
+    with operator_replicas(cluster, namespace, 2):
+        yield
 
 
 @pytest.mark.parametrize(
@@ -65,11 +62,3 @@ def _leader(cluster: E2ECluster) -> str | None:
         "get", "lease", LEASE, "-n", OPERATOR_NAMESPACE, "--ignore-not-found", "-o", "jsonpath={.spec.holderIdentity}"
     )
     return said if said in {pod["metadata"]["name"] for pod in operator_pods(cluster)} else None
-
-
-def _ready(cluster: E2ECluster) -> list[Manifest]:
-    return [
-        pod
-        for pod in operator_pods(cluster)
-        if any(entry["type"] == "Ready" and entry["status"] == "True" for entry in pod["status"].get("conditions", ()))
-    ]

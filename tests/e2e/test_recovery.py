@@ -3,7 +3,7 @@ without a stated reason."""
 
 from __future__ import annotations
 
-from e2e.operator_pods import restarts, scale_operator
+from e2e.operator_pods import operator_replicas, restarts
 from support.e2e_cluster import E2ECluster, Manifest, RunView
 from support.e2e_node import NodeAccess
 from support.e2e_runs import folder_model, real_run, scripted_run
@@ -33,8 +33,7 @@ def test_pods_that_end_while_the_operator_is_away_count_once(
 ) -> None:
     cluster.apply(*scripted_run(namespace, "orphaned", scripted_class, cells=4, seconds=20, parallelism=4))
     cluster.wait_for("four Jobs", lambda: len(cluster.objects("Job", namespace)) == 4, 60, namespace)
-    replicas = scale_operator(cluster, namespace, 0)
-    try:
+    with operator_replicas(cluster, namespace, 0):
 
         def all_jobs_ended() -> bool:
             jobs = cluster.objects("Job", namespace)
@@ -42,8 +41,6 @@ def test_pods_that_end_while_the_operator_is_away_count_once(
 
         cluster.wait_for("the Jobs to end without the operator", all_jobs_ended, 120, namespace)
         assert not cluster.run(namespace, "orphaned").results, "nobody was there to write a result"
-    finally:
-        scale_operator(cluster, namespace, replicas)
     view = cluster.wait_until_ended(namespace, "orphaned", 60)
     assert view.status.phase is RunPhase.SUCCEEDED
     _assert_made_once(node, namespace, "orphaned", view)
