@@ -118,7 +118,8 @@ def test_all_processes_killed_after_the_third_sample_leave_three_samples_of_evid
         folder_model(namespace, "tiny-wan", "/models/tiny-wan"),
         real_run(
             namespace, "killed", "cpu", models=[{"name": "tiny-wan"}], variants=[victim, bystander],
-            workload={"prompts": [{"id": "cat", "text": "A cat walks over wet grass."}], "seeds": {"count": 6}},
+            # Far more than are waited for: it must not end before it is killed.
+            workload={"prompts": [{"id": "cat", "text": "A cat walks over wet grass."}], "seeds": {"count": 12}},
         ),
     )  # fmt: skip
     for attempt in (1, 2):
