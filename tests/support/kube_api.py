@@ -102,7 +102,7 @@ class KubeApi:
         url = f"{self._host}{path}" + (f"?{urlencode(query)}" if query else "")
         encoded = None if body is None else json.dumps(body).encode()
         response = self._pool.request(method, url, body=encoded, headers=headers, retries=False, timeout=30.0)
-        content = json.loads(response.data) if response.data else {}
+        content = _content(response.data)
         return Answer(response.status, content, content.get("message", "") if response.status >= 300 else "")
 
     def create(self, manifest: dict[str, Any], *, dry_run: bool = False, strict: bool = True) -> Answer:
@@ -164,3 +164,11 @@ def wait_for(send: Callable[[], Answer], *, accepted: bool, seconds: float = 60)
         assert time.monotonic() < deadline, f"still {answer.status} after {seconds:g} s: {answer.message}"
         time.sleep(0.1)
     return answer
+
+
+def _content(data: bytes) -> Any:
+    """Return the JSON of an answer; what is none (a path that is not served yet is answered in plain text) as a message."""
+    try:
+        return json.loads(data) if data else {}
+    except ValueError:
+        return {"message": data.decode(errors="replace")}
