@@ -331,7 +331,8 @@ def test_plan_of_a_namespace_that_is_not_there(control_plane: ControlPlane, tmp_
 
 
 def test_plan_without_its_class_goes_as_far_as_it_can(vidbench: Vidbench, tmp_path: Path, namespace: str) -> None:
-    file = stored(tmp_path, benchmark_run("a", namespace, runnerClassName="not-yet"))
+    body = benchmark_run("a", namespace, runnerClassName="not-yet", models=[{"name": "tiny-wan"}])
+    file = stored(tmp_path, body)
     answer = vidbench("plan", "-f", file, "-o", "json")
     assert answer.exit_code == 0, answer.output
     data = json.loads(answer.stdout)
