@@ -66,11 +66,12 @@ PIPELINE_CLASSES: Final[Mapping[str, ClassSupport]] = MappingProxyType(
         "TextToVideoSDPipeline": ClassSupport(attention=False, vae_of_own_type=False),
         "WanImageToVideoPipeline": ClassSupport(_LED_BY_A_PICTURE),
         "WanPipeline": ClassSupport(),
+        "WanVACEPipeline": ClassSupport(),
     }
 )
 
 TinyPreset = Literal[
-    "wan", "ltx", "wan-mid", "ltx-mid", "wan22-a14b", "wan22-5b", "wan-i2v", "skyreels-v2", "skyreels-v2-df", "skyreels-v2-i2v",
+    "wan", "ltx", "wan-mid", "ltx-mid", "wan22-a14b", "wan22-5b", "wan-i2v", "wan-vace", "skyreels-v2", "skyreels-v2-df", "skyreels-v2-i2v",
     "helios", "sana-video", "ltx-i2v", "ltx-condition", "ltx2", "cogvideox", "cogvideox-i2v", "consisid", "mochi", "allegro",
     "latte", "svd", "animatediff", "modelscope", "hunyuan", "hunyuan15", "framepack",
 ]  # fmt: skip
@@ -83,6 +84,7 @@ CLASS_OF_PRESET: Final[Mapping[str, str]] = MappingProxyType(
         "wan22-a14b": "WanPipeline",
         "wan22-5b": "WanPipeline",
         "wan-i2v": "WanImageToVideoPipeline",
+        "wan-vace": "WanVACEPipeline",
         "skyreels-v2": "SkyReelsV2Pipeline",
         "skyreels-v2-df": "SkyReelsV2DiffusionForcingPipeline",
         "skyreels-v2-i2v": "SkyReelsV2ImageToVideoPipeline",

@@ -61,6 +61,9 @@ class _ClassFacts:
 
 _PICTURE_ENCODED = MappingProxyType({Phase.POSTPROCESS: 1, Phase.IMAGE_ENCODE: 1})
 _PICTURE_SEEN_AND_ENCODED = MappingProxyType({Phase.POSTPROCESS: 1, Phase.IMAGE_ENCODE: 2})
+_CONTROL_ENCODED_TWICE = MappingProxyType({Phase.POSTPROCESS: 1, Phase.IMAGE_ENCODE: 2})
+"""What is to stay and what may change of the video that VACE goes by, grey without one."""
+
 _FORCING = frozenset({"ar_step", "overlap_history", "base_num_frames", "causal_block_size"})
 _LTX2_GUIDANCE = frozenset(
     {
@@ -83,6 +86,7 @@ _CLASSES: Mapping[str, _ClassFacts] = MappingProxyType(
     {
         "WanPipeline": _WAN,
         "WanImageToVideoPipeline": _ClassFacts((1, 2), others=_PICTURE_SEEN_AND_ENCODED),
+        "WanVACEPipeline": _ClassFacts((1, 2), others=_CONTROL_ENCODED_TWICE),
         "SkyReelsV2Pipeline": _WAN,
         "SkyReelsV2DiffusionForcingPipeline": _ClassFacts((1, 2), unless=_FORCING),
         "SkyReelsV2ImageToVideoPipeline": _ClassFacts((1, 2), others=_PICTURE_SEEN_AND_ENCODED),

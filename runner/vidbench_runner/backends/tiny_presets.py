@@ -66,6 +66,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         "wan22-a14b": Preset("WanPipeline", tiny_wan.wan22_a14b, TinyClip(frames=5, steps=4)),
         "wan22-5b": Preset("WanPipeline", tiny_wan.wan22_5b, TinyClip(frames=5)),
         "wan-i2v": Preset("WanImageToVideoPipeline", tiny_wan.wan_i2v, TinyClip(frames=5)),
+        "wan-vace": Preset("WanVACEPipeline", tiny_wan.wan_vace, TinyClip(frames=5)),
         "skyreels-v2": Preset("SkyReelsV2Pipeline", tiny_wan.skyreels, TinyClip(frames=5)),
         "skyreels-v2-df": Preset("SkyReelsV2DiffusionForcingPipeline", tiny_wan.skyreels, TinyClip(frames=5)),
         "skyreels-v2-i2v": Preset("SkyReelsV2ImageToVideoPipeline", tiny_wan.skyreels_i2v, TinyClip(frames=5)),

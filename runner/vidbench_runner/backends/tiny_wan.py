@@ -10,6 +10,10 @@ IMAGE_LATENTS = 36
 """Channels of the denoiser's input where a picture leads: noise, the picture's latents, and its mask."""
 
 
+CONTROL_LATENTS = 96
+"""Channels of what VACE goes by: latents of what changes and of what stays, and a mask of 8 x 8 pixels each."""
+
+
 def wan_transformer(kind: str = "WanTransformer3DModel", **changes: Any) -> Any:
     """A denoiser of Wan's kind with three blocks; `changes` replace sizes."""
     sizes = {
@@ -81,6 +85,14 @@ def wan_i2v() -> dict[str, Any]:
         "image_encoder": parts.clip_vision(projected=False),
         "image_processor": parts.clip_pictures(),
     }
+
+
+def wan_vace() -> dict[str, Any]:
+    """Wan 2.1 VACE: a video to go by beside the noise, grey where none is given, through blocks of its own."""
+    transformer = wan_transformer(
+        "WanVACETransformer3DModel", num_layers=4, vace_layers=[0, 2], vace_in_channels=CONTROL_LATENTS
+    )
+    return _small() | {"transformer": transformer}
 
 
 def skyreels() -> dict[str, Any]:
