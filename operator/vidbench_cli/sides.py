@@ -114,5 +114,11 @@ def parse_margins(texts: Sequence[str], metrics: Sequence[Metric]) -> dict[str, 
             margin = Margin.parse(value)
         except ValueError as error:
             raise UsageError(_("--margin: {error}").format(error=error), _("for example 2%, or energy=5%")) from error
+        if not equals and not margin.relative and len(metrics) > 1:
+            # In whose unit? Two microseconds are nobody's margin.
+            raise UsageError(
+                _("--margin {text!r} is a share without its %, or a number for one metric").format(text=text),
+                _("for example 2%, or latency=20000 (in the metric's unit: -o wide)"),
+            )
         margins |= {name: margin} if equals else {each.name: margin for each in metrics if each.name not in margins}
     return margins

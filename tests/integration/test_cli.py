@@ -216,7 +216,7 @@ def test_who_may_not_apply_learns_it(stranger: str, namespace: str, tmp_path: Pa
 OF_RESULTS = [
     ["compare", "a", "b"], ["baseline", "list"], ["baseline", "set", "june", "a"], ["self-test", "--run", "a"],
     ["research", "frontier", "a"], ["research", "fleet", "a"], ["research", "report", "a"], ["research", "plan", "a"],
-    ["erase", "a", "--yes"],
+    ["erase", "a", "--yes"], ["export", "--from-cluster"],
 ]  # fmt: skip
 
 

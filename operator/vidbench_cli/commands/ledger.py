@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -243,11 +244,14 @@ def export(
     namespaces = [namespace] if namespace else None
     which = _filter(model, hardware, variant, None, namespaces, since, until, run)
     with _found(store, from_cluster, which, kubeconfig, context, namespace, all_namespaces) as (found, place):
+        # The first is read before anything is written: what cannot be read at all leaves no half of a document.
+        results = iter(found)
+        results = chain(list(islice(results, 1)), results)
         if target == STANDARD_OUTPUT:
-            done = export_results(found, sys.stdout.buffer, chosen, shape)
+            done = export_results(results, sys.stdout.buffer, chosen, shape)
         else:
             with opened(target) as file:
-                done = export_results(found, file, chosen, shape)
+                done = export_results(results, file, chosen, shape)
     console = make_console(stderr=True)
     for entry in done.unreadable[:_UNREADABLE_SHOWN]:
         console.print(

@@ -320,3 +320,11 @@ def test_random_weights_are_marked(tmp_path: Path) -> None:
         assert "random weights: wan" in done.stdout, done.output
     plain = write_ledger(tmp_path / "plain.json", [*cell_of_run(BASE, run="before"), *cell_of_run(SLOWER, run="after")])
     assert "random weights" not in CliRunner().invoke(app, ["compare", "before", "after", "--from", plain]).stdout
+
+
+def test_a_margin_without_its_per_cent_is_asked_about(ledger: str) -> None:
+    done = CliRunner().invoke(app, ["compare", "before", "after", "--from", ledger, "--margin", "2"])
+    assert done.exit_code == 2
+    assert "without its %" in done.stderr
+    (row, _other) = compare(ledger, "before", "after", "-m", "latency", "--margin", "20000")
+    assert row["margin"] == "20000"
