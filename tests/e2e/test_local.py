@@ -19,8 +19,8 @@ from vidbench_api.result import BenchmarkResultSpec
 from vidbench_api.run_status import BenchmarkRunStatus
 
 CELLS = ("tiny-ltx/cpu/short", "tiny-ltx/cpu/long", *FAILED_CELLS)
-OF_A_CLUSTER = {"startSeconds", "imageId", "podUid"}
-"""What no process on this machine has: a pod, its image, and the time that it took to start one."""
+APART = {"startSeconds", "artifacts", "failures"}
+"""What differs by itself: a pod takes time to start, a local run stores everything, and attempts that were interrupted or disturbed."""
 
 
 def test_a_local_run_goes_on_after_an_interruption_and_its_results_are_a_clusters_in_kind(
@@ -44,7 +44,8 @@ def test_a_local_run_goes_on_after_an_interruption_and_its_results_are_a_cluster
         mine, other = results[name], quickstart.view.results[name]
         assert (mine.outcome, mine.reason, mine.samples_done) == (other.outcome, other.reason, other.samples_done)
         assert [series.name for series in mine.series] == [series.name for series in other.series]
-        assert shape(mine) == shape(other)
+        if name not in FAILED_CELLS:
+            assert shape(mine) == shape(other)
     of_cluster = [row for row in quickstart.view.status.rows if cell_name(row) in CELLS]
     assert [keys(row.model_dump(mode="json", by_alias=True, exclude_none=True)) for row in status.rows] == [
         keys(row.model_dump(mode="json", by_alias=True, exclude_none=True)) for row in of_cluster
@@ -91,9 +92,7 @@ def shape(result: BenchmarkResultSpec) -> Any:
 
 
 def keys(value: Any) -> Any:
-    """Return what is there, without what it says; of lists their first entry."""
+    """Return what is there, without what it says; of lists of objects their first entry."""
     if isinstance(value, dict):
-        return {key: keys(entry) for key, entry in value.items() if key not in OF_A_CLUSTER}
-    if isinstance(value, list):
-        return [keys(entry) for entry in value[:1]]
-    return None
+        return {key: keys(entry) for key, entry in value.items() if key not in APART}
+    return keys(value[0]) if isinstance(value, list) and value and isinstance(value[0], dict) else None
