@@ -19,8 +19,8 @@ from vidbench_api.result import BenchmarkResultSpec
 from vidbench_api.run_status import BenchmarkRunStatus
 
 CELLS = ("tiny-ltx/cpu/short", "tiny-ltx/cpu/long", *FAILED_CELLS)
-APART = {"startSeconds", "artifacts", "failures"}
-"""What differs by itself: a pod takes time to start, a local run stores everything, and attempts that were interrupted or disturbed."""
+APART = {"startSeconds", "imageId", "artifacts", "failures"}
+"""What differs by itself: a pod has an image and takes time to start, a local run stores everything, attempts were interrupted."""
 
 
 def test_a_local_run_goes_on_after_an_interruption_and_its_results_are_a_clusters_in_kind(
