@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from .cluster import PODS, Cluster
 from .erasure import Ending, Finding, Stored, Subject, erasing_pod, stored_of
-from .errors import ClusterAwayError, CommandError
+from .errors import ClusterAwayError, CommandError, NotFoundError
 from .texts import _
 
 POD_SECONDS: Final = 300.0
@@ -32,16 +32,31 @@ def _erase(cluster: Cluster, subject: Subject, stored: Stored, image: str, dry_r
     pod = {"metadata": {"name": name}, "spec": erasing_pod(stored.claim, stored.folders, image)}
     try:
         cluster.create(PODS, {"apiVersion": "v1", "kind": PODS.kind, **pod}, namespace=subject.namespace)
-        try:
-            why = _wait(cluster, subject.namespace, name)
-        finally:
-            cluster.delete(PODS, name, namespace=subject.namespace)
     except CommandError as error:
         return Finding(what, where, Ending.FAILED, error.message, error.remedy)
+    left = ""
+    try:
+        why = _wait(cluster, subject.namespace, name)
+    except CommandError as error:
+        why = error.message
+    finally:
+        left = _delete(cluster, subject.namespace, name)
     if why is None:
-        return Finding(what, where, Ending.ERASED, _("what the volume's own snapshots and backups hold stays"))
+        stays = _("what the volume's own snapshots and backups hold stays")
+        return Finding(what, where, Ending.ERASED, f"{stays}{left}")
     remedy = _("an image with `rm` that its node can pull: --image NAME; the claim must be writable for user 65532")
-    return Finding(what, where, Ending.FAILED, why, remedy)
+    return Finding(what, where, Ending.FAILED, f"{why}{left}", remedy)
+
+
+def _delete(cluster: Cluster, namespace: str, name: str) -> str:
+    """Delete the pod; what keeps it there must not hide what it did, and is returned."""
+    try:
+        cluster.delete(PODS, name, namespace=namespace)
+    except NotFoundError:
+        return ""
+    except CommandError as error:
+        return _("; its pod {name} is still there: {why}").format(name=name, why=error.message)
+    return ""
 
 
 def _wait(cluster: Cluster, namespace: str, name: str) -> str | None:

@@ -199,3 +199,13 @@ def test_an_image_is_of_the_pod_of_storage(erase: Any, server: ObjectServer) -> 
     done = erase("alice", "--image", "registry/rm:1", "--yes")
     assert (done.exit_code, server.deleted) == (2, [])
     assert "--storage" in done.stderr
+
+
+def test_a_pod_that_may_not_be_deleted_does_not_hide_what_it_erased(erase: Any, server: ObjectServer) -> None:
+    server.becomes["pods"] = {"phase": "Succeeded"}
+    server.refused = {"pods"}
+    done = erase("alice", "--storage", "--yes")
+    assert done.exit_code == 0, done.stderr
+    (found,) = [entry for entry in json.loads(done.stdout) if entry["where"] == "claim://videos/alice"]
+    assert found["ending"] == "Erased"
+    assert f"its pod {server.created[0]['metadata']['name']} is still there" in found["why"]
