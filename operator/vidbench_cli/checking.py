@@ -14,7 +14,6 @@ from vidbench_analysis.sides import FEWEST_UNITS
 from vidbench_api.admission import admit
 from vidbench_api.catalogue import CATALOGUE
 from vidbench_api.kinds import KINDS, RunnerClassSpec, VideoModelSpec
-from vidbench_api.names import ConditionType
 from vidbench_api.run_spec import BenchmarkRunSpec
 from vidbench_api.run_status import BenchmarkRunStatus
 from vidbench_operator.core.expand import Accepted, accept
@@ -128,21 +127,12 @@ def undecidable(spec: BenchmarkRunSpec) -> list[tuple[str, str, str]]:
     return found
 
 
-def measured_already(body: Mapping[str, Any], stored: Mapping[str, Any]) -> list[Finding]:
-    """Warn of a run that is there under its name and has ended; `stored` is what the API server would make of it."""
-    status = stored.get("status") or {}
-    ends = {ConditionType.COMPLETE.value, ConditionType.FAILED.value}
-    has_ended = any(entry["status"] == "True" and entry["type"] in ends for entry in status.get("conditions") or ())
-    if body.get("kind") != "BenchmarkRun" or not has_ended:
-        return []
-    name = stored["metadata"]["name"]
+def measured_already(body: Mapping[str, Any], phase: str | None) -> Finding:
+    """Warn of a run that is there under its name and has ended, in this phase."""
     text = _("there is a run of this name that has ended ({phase}): applying it again measures nothing")
     remedy = _("another metadata.name; or kubectl delete br {name}, its results stay")
-    return [
-        Finding(
-            name_of(body), "metadata.name", text.format(phase=status.get("phase")), remedy.format(name=name), "Warning"
-        )
-    ]
+    name = body["metadata"]["name"]
+    return Finding(name_of(body), "metadata.name", text.format(phase=phase), remedy.format(name=name), "Warning")
 
 
 def observed_run(body: Mapping[str, Any], namespace: str, now: float, uid: str = "not-yet") -> ObservedRun:

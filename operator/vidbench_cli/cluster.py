@@ -20,7 +20,7 @@ from yaml import YAMLError
 
 from vidbench_api.names import GROUP, VERSION
 
-from .cluster_answers import INSTALL, Ask, Resource, explain_refusal, explain_silence, not_found_near
+from .cluster_answers import INSTALL, Ask, Resource, explain_refusal, explain_silence, no_namespace, not_found_near
 from .errors import ClusterAwayError, ClusterError, NotFoundError, NotServedError, UsageError
 from .texts import _
 
@@ -132,10 +132,7 @@ class Cluster:
         except ClusterAwayError:
             raise
         except NotFoundError as error:
-            make = _("make it: kubectl create namespace {name}").format(name=name)
-            raise ClusterError(
-                _("there is no namespace {name!r}").format(name=name), f"{error.remedy}\n{make}"
-            ) from error
+            raise no_namespace(name, error.remedy) from error
         except ClusterError:
             return
 

@@ -111,13 +111,18 @@ def _forbidden(ask: Ask, said: str) -> ClusterError:
 def _not_found(ask: Ask, body: Mapping[str, Any]) -> ClusterError:
     details = body.get("details") or {}
     if details.get("kind") == "namespaces" and ask.resource.namespaced:
-        text = _("there is no namespace {name!r}").format(name=details.get("name"))
-        return ClusterError(text, _("make it: kubectl create namespace {name}").format(name=details.get("name")))
+        return no_namespace(str(details.get("name")))
     if not details.get("name"):
         # The path itself is unknown: an object that is missing is named in `details`.
         text = _("this cluster does not know {target}: the CRDs of vidbench are missing or of another version")
         return NotServedError(text.format(target=ask.target), INSTALL)
     return NotFoundError(_missing(ask))
+
+
+def no_namespace(name: str, near: str = "") -> ClusterError:
+    """Return the error for a namespace that is not there; `near` says which are."""
+    make = _("make it: kubectl create namespace {name}").format(name=name)
+    return ClusterError(_("there is no namespace {name!r}").format(name=name), "\n".join(filter(None, (near, make))))
 
 
 def _missing(ask: Ask) -> str:

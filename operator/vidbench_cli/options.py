@@ -16,6 +16,8 @@ from .output import Format
 from .texts import _
 
 _KUBE = _("Cluster")
+METRICS_BY_DEFAULT = "latency,memory,energy"
+"""What most people compare first: time, memory and energy, where they were measured."""
 
 Namespace = Annotated[
     str | None,

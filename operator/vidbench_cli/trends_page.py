@@ -9,16 +9,13 @@ from collections.abc import Sequence
 
 from vidbench_analysis.intervals import Estimate
 from vidbench_analysis.metrics import Metric
+from vidbench_analysis.reports.figures import figure_text
 from vidbench_store.trends import Axis, Point, contents_by_names
 
-from .output import Cell, Column, Line, Page, Table, cell, number_text
+from .output import Cell, Column, Line, Page, Table, cell
 from .texts import _
 
 _CONTENT_CHARACTERS = 8
-_SECONDS = 1_000_000
-_MEBIBYTE = 1024 * 1024
-_SHOWN = {"microseconds": (_SECONDS, "s"), "bytes": (_MEBIBYTE, "MiB"), "millijoules": (1_000, "J")}
-"""How a person reads a unit: by what it is divided and what it is then called. Data keep the unit."""
 
 
 def trends_page(points: Sequence[Point], metric: Metric, axis: Axis) -> Page:
@@ -61,10 +58,7 @@ def _row(point: Point, start: Point) -> tuple[Cell, ...]:
 
 
 def _figure(value: float | None, unit: str) -> Cell:
-    if value is None:
-        return cell(None)
-    divisor, shown = _SHOWN.get(unit, (1, unit))
-    return cell(value, f"{number_text(value / divisor)} {shown}")
+    return cell(value, figure_text(value, unit))
 
 
 def _change(found: Estimate, start: Estimate, is_start: bool) -> Cell:

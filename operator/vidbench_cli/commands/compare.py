@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vidbench_cli.errors import UsageError
-from vidbench_cli.options import Context, Files, FromStore, Kubeconfig, Namespace, Output
+from vidbench_cli.options import METRICS_BY_DEFAULT, Context, Files, FromStore, Kubeconfig, Namespace, Output
 from vidbench_cli.output import Format, write
 from vidbench_cli.texts import _
 
@@ -38,7 +38,7 @@ def compare(
     against: Annotated[str | None, typer.Option(help=_("Which side is the reference. Default: the first."))] = None,
     metric: Annotated[
         str, typer.Option("--metric", "-m", help=_("Metrics between commas; `all` is every one that was measured."))
-    ] = "latency,memory,energy",
+    ] = METRICS_BY_DEFAULT,
     margin: Annotated[
         list[str] | None,
         typer.Option(help=_("Below this a difference does not matter: 2%, or for one metric energy=5%. Default: 2%.")),
@@ -102,7 +102,7 @@ def make_page(
     sides = choose_sides(found, Axis(by) if by else None, against)
     pairs = [pair for subject in sides.subjects for pair in line_up(subject, sides.reference, sides.in_common)]
     rows = compare_pairs(pairs, metrics, margins, Pairing(pairing))
-    asked = metric not in ("all", "latency,memory,energy")
+    asked = metric not in ("all", METRICS_BY_DEFAULT)
     rows = tuple(row for row in rows if asked or has_metric(row) or row.metric.name == "latency")
     # What had no p was not tested; nothing here was named in advance, so that it counts for nothing either.
     adjusted = holm({str(at): row.comparison.p for at, row in enumerate(rows) if row.comparison.p is not None})

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from vidbench_cli.commands.selected import Selected, find_results
-from vidbench_cli.options import Context, Files, FromStore, Kubeconfig, Namespace, Output
+from vidbench_cli.options import METRICS_BY_DEFAULT, Context, Files, FromStore, Kubeconfig, Namespace, Output
 from vidbench_cli.output import Format, write
 from vidbench_cli.texts import _
 
@@ -16,7 +16,7 @@ def frontier(
     selectors: Selected = None,
     objectives: Annotated[
         str, typer.Option(help=_("One to three metrics, between commas, each with a better direction."))
-    ] = "latency,memory,energy",
+    ] = METRICS_BY_DEFAULT,
     from_files: Files = None,
     store: FromStore = None,
     namespace: Namespace = None,

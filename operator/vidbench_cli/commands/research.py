@@ -14,7 +14,7 @@ import typer
 from vidbench_cli.commands.fleet import fleet
 from vidbench_cli.commands.frontier import frontier
 from vidbench_cli.errors import UsageError
-from vidbench_cli.options import Context, Files, FromStore, Kubeconfig, Namespace, Output
+from vidbench_cli.options import METRICS_BY_DEFAULT, Context, Files, FromStore, Kubeconfig, Namespace, Output
 from vidbench_cli.output import Format, write
 from vidbench_cli.texts import _
 
@@ -105,7 +105,7 @@ def report(
     ] = "all",
     objectives: Annotated[
         str, typer.Option(help=_("One to three metrics that the frontier is over, between commas."))
-    ] = "latency,memory,energy",
+    ] = METRICS_BY_DEFAULT,
     from_files: Files = None,
     namespace: Namespace = None,
     context: Context = None,

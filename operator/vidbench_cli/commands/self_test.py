@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vidbench_cli.errors import RunFailedError, UsageError
-from vidbench_cli.options import Context, Files, Kubeconfig, Namespace, Output
+from vidbench_cli.options import METRICS_BY_DEFAULT, Context, Files, Kubeconfig, Namespace, Output
 from vidbench_cli.output import Format, make_console, write
 from vidbench_cli.texts import _
 
 if TYPE_CHECKING:
-    from vidbench_cli.cluster import Cluster
+    from vidbench_cli.cluster import Cluster, Where
     from vidbench_cli.ledger import Found
+    from vidbench_cli.self_test_page import Wanted
 
 POLL_SECONDS = 2.0
 
@@ -48,7 +49,7 @@ def self_test(
         bool, typer.Option("--follow", help=_("Wait until it has ended and show what came of it."))
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help=_("Print the run and apply nothing."))] = False,
-    metric: Annotated[str, typer.Option("--metric", "-m", help=_("Metrics between commas."))] = "latency,memory,energy",
+    metric: Annotated[str, typer.Option("--metric", "-m", help=_("Metrics between commas."))] = METRICS_BY_DEFAULT,
     margin: Annotated[str, typer.Option(help=_("Differences below it do not matter."))] = "2%",
     from_files: Files = None,
     namespace: Namespace = None,
@@ -65,33 +66,39 @@ def self_test(
     from vidbench_cli.cluster import Cluster, Where
     from vidbench_cli.ledger import open_ledger
     from vidbench_cli.selectors import parse_selector
-    from vidbench_cli.self_test_page import Wanted, run_of
+    from vidbench_cli.self_test_page import Wanted
 
+    where = Where(kubeconfig, context, namespace)
     if run is not None:
-        wanted = parse_selector(run)
-        ledger = open_ledger(lambda: Cluster(Where(kubeconfig, context, namespace)), from_files or ())
-        _show(ledger.find(wanted), metric, margin, output)
+        ledger = open_ledger(lambda: Cluster(where), from_files or ())
+        _show(ledger.find(parse_selector(run)), metric, margin, output)
         return
-    manifest = run_of(
-        Wanted(model or "", name, runner_class, tuple(selector or ()), gpus, shards, samples, random_weights)
-    )
+    wanted = Wanted(model or "", name, runner_class, tuple(selector or ()), gpus, shards, samples, random_weights)
+    cluster = _apply(wanted, where, dry_run, follow)
+    if cluster is not None:
+        _wait(cluster, name)
+        _show(open_ledger(lambda: cluster, ()).find(parse_selector(name)), metric, margin, output)
+
+
+def _apply(wanted: Wanted, where: Where, dry_run: bool, follow: bool) -> Cluster | None:
+    """Apply the run, or print it; returns the cluster if it is to be waited for there."""
+    from vidbench_cli.cluster import RUNS, Cluster
+    from vidbench_cli.self_test_page import run_of
+
+    manifest = run_of(wanted)
     if dry_run:
         import yaml
 
         typer.echo(yaml.safe_dump(manifest, sort_keys=False), nl=False)
-        return
-    cluster = Cluster(Where(kubeconfig, context, namespace))
-    from vidbench_cli.cluster import RUNS
-
+        return None
+    cluster = Cluster(where)
     cluster.create(RUNS, manifest)
-    if not follow:
-        text = _("BenchmarkRun {name} is applied: {shards} shards of the same cell, twice. When it has ended:")
-        make_console(stderr=True).print(text.format(name=name, shards=shards))
-        typer.echo(f"vidbench self-test --run {name} -n {cluster.namespace}")
-        return
-    _wait(cluster, name)
-    ledger = open_ledger(lambda: cluster, ())
-    _show(ledger.find(parse_selector(name)), metric, margin, output)
+    if follow:
+        return cluster
+    text = _("BenchmarkRun {name} is applied: {shards} shards of the same cell, twice. When it has ended:")
+    make_console(stderr=True).print(text.format(name=wanted.name, shards=wanted.shards))
+    typer.echo(f"vidbench self-test --run {wanted.name} -n {cluster.namespace}")
+    return None
 
 
 def _wait(cluster: Cluster, name: str) -> None:

@@ -106,6 +106,7 @@ def _ask_server(cluster: Cluster, bodies: Sequence[dict[str, object]], namespace
     """Let the API server say what it would do, without storing anything."""
     from vidbench_cli.checking import OURS, Finding, measured_already, name_of
     from vidbench_cli.cluster import CLASSES, MODELS, RUNS
+    from vidbench_cli.runs import run_view
 
     resources = {entry.kind: entry for entry in (RUNS, MODELS, CLASSES)}
     findings: list[Finding] = []
@@ -120,7 +121,9 @@ def _ask_server(cluster: Cluster, bodies: Sequence[dict[str, object]], namespace
                 cluster.create(resource, body, namespace=where, dry_run=True)
             else:
                 stored = cluster.apply(resource, body, namespace=where, force=True, dry_run=True)
-                findings += measured_already(body, stored)
+                view = run_view(stored) if resource is RUNS else None
+                if view is not None and view.ended:
+                    findings.append(measured_already(body, view.status.phase))
         except UsageError as error:
             for line in error.remedy.splitlines() or [error.message]:
                 path, _separator, said = line.partition(": ")

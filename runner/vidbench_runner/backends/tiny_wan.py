@@ -9,7 +9,6 @@ from vidbench_runner.backends import tiny_parts as parts
 IMAGE_LATENTS = 36
 """Channels of the denoiser's input where a picture leads: noise, the picture's latents, and its mask."""
 
-
 CONTROL_LATENTS = 96
 """Channels of what VACE goes by: latents of what changes and of what stays, and a mask of 8 x 8 pixels each."""
 
