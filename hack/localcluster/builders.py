@@ -65,6 +65,10 @@ class Engine:
         """A command that writes the image to its stdout as an archive."""
         return [self.program, "save", reference]
 
+    def remove_if_unnamed(self, image_id: str) -> None:
+        """Remove an image that lost its name to a newer one; it stays where another name, image or container needs it."""
+        _remove_if_unnamed(self.program, image_id)
+
     def prune(self) -> None:
         """Remove images that nothing names: what earlier builds left, and the cache of their steps."""
         run([self.program, "image", "prune", "--force"], doing="removing unnamed images")
@@ -103,6 +107,10 @@ class Buildah:
     def export_command(self, reference: str) -> list[str]:
         """A command that writes the image to its stdout as an archive."""
         return ["buildah", "push", "--quiet", reference, f"docker-archive:/dev/stdout:{reference}"]
+
+    def remove_if_unnamed(self, image_id: str) -> None:
+        """Remove an image that lost its name to a newer one; it stays where another name, image or container needs it."""
+        _remove_if_unnamed("buildah", image_id)
 
     def prune(self) -> None:
         """Remove images that nothing names: what earlier builds left, and the cache of their steps."""
@@ -176,6 +184,13 @@ def _try_build(command: Sequence[str], request: BuildRequest) -> tuple[int, list
         done = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
     said = request.log.read_text(errors="replace").splitlines() if request.log.is_file() else []
     return done.returncode, said
+
+
+def _remove_if_unnamed(program: str, image_id: str) -> None:
+    # By its id an image goes with its last name, which may be one that somebody else gave it.
+    unnamed = _output_or_none([program, "images", "--quiet", "--no-trunc", "--filter", "dangling=true"]) or ""
+    if image_id in map(_normal_id, unnamed.split()):
+        succeeds([program, "rmi", image_id.removeprefix("sha256:")], timeout_seconds=300)
 
 
 def _output_or_none(command: Sequence[str]) -> str | None:

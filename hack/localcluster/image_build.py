@@ -56,7 +56,10 @@ def ensure_image(
     log = versions.cache_root() / "logs" / f"build-{name}.log"
     say(f"building {name} ({tag}) with {builder.program}; log: {log}")
     started = time.monotonic()
+    superseded = builder.image_id(tag)
     builder.build(BuildRequest(tag, dockerfile, context, passed, {INPUTS_LABEL: wanted}, log))
+    if superseded is not None:
+        builder.remove_if_unnamed(superseded)
     say(f"built {name} in {time.monotonic() - started:.0f} s")
     return True
 

@@ -469,3 +469,15 @@ def test_build_is_tried_again_only_when_the_builder_could_not_seal_itself(
     with pytest.raises(LocalClusterError, match=message):
         builders._run_build([str(program)], request)
     assert counter.read_text().splitlines() == ["try"] * tries
+
+
+@pytest.mark.parametrize(("unnamed", "removed"), [("sha256:aa sha256:bb", ["aa"]), ("sha256:bb", []), ("", [])])
+def test_superseded_image_goes_unless_something_still_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unnamed: str, removed: list[str]
+) -> None:
+    said, program = tmp_path / "removed", tmp_path / "buildah"
+    program.write_text(f'#!/bin/sh\n[ "$1" = images ] && echo "{unnamed}" && exit\necho "$2" >> {said}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    builders.Buildah().remove_if_unnamed("sha256:aa")
+    assert (said.read_text().split() if said.exists() else []) == removed
