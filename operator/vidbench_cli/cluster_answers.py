@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from .errors import ClusterAwayError, ClusterError, ListExpiredError, NotFoundError, NotServedError, UsageError
+from .errors import (
+    AlreadyThereError,
+    ClusterAwayError,
+    ClusterError,
+    ListExpiredError,
+    NotFoundError,
+    NotServedError,
+    UsageError,
+)
 from .texts import _, ngettext
 
 ASK_AGAIN = frozenset({429, 500, 502, 503, 504})
@@ -79,6 +87,12 @@ def explain_refusal(ask: Ask, status: int, body: Mapping[str, Any]) -> ClusterEr
         return _forbidden(ask, said)
     if status == 404:
         return _not_found(ask, body)
+    if status == 409 and body.get("reason") == "AlreadyExists":
+        look = f"kubectl get {ask.resource.full_name} {ask.name}{ask.flags}"
+        return AlreadyThereError(
+            _("{kind} {name!r} is there already").format(kind=ask.resource.kind, name=ask.name),
+            _("look at it, and delete it or choose another name: {look}").format(look=look),
+        )
     if status == 409:
         return ClusterError(_("{kind} {name!r}: {said}").format(kind=ask.resource.kind, name=ask.name, said=said))
     if status == 410:

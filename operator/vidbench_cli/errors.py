@@ -52,6 +52,10 @@ class NotFoundError(ClusterError):
     """The object is not there."""
 
 
+class AlreadyThereError(ClusterError):
+    """Another object has the name."""
+
+
 class NotServedError(ClusterError):
     """The cluster does not know the kind."""
 

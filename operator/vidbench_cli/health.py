@@ -88,6 +88,7 @@ def check_operators(operators: Sequence[OperatorState], client: str | None, now:
 def _check_operator(entry: OperatorState, client: str | None, now: float) -> list[Check]:
     place = f"{entry.namespace}/{entry.name}"
     look = f"kubectl -n {entry.namespace} describe deployment {entry.name}; kubectl -n {entry.namespace} logs deployment/{entry.name}"
+    start = f"kubectl -n {entry.namespace} scale deployment {entry.name} --replicas=1"
     state: State = "OK" if entry.ready >= entry.wanted > 0 else "Warning" if entry.ready else "Failed"
     checks = [
         Check(
@@ -96,7 +97,7 @@ def _check_operator(entry: OperatorState, client: str | None, now: float) -> lis
             _("{place}: {ready} of {wanted} replicas ready").format(
                 place=place, ready=entry.ready, wanted=entry.wanted
             ),
-            "" if state == "OK" else look,
+            "" if state == "OK" else look if entry.wanted else start,
         )
     ]
     if entry.version and entry.version == client:
@@ -117,7 +118,7 @@ def _check_operator(entry: OperatorState, client: str | None, now: float) -> lis
         return checks
     age = None if entry.renewed is None else now - (parse_time(entry.renewed) or 0.0)
     if not entry.holder or age is None:
-        checks.append(Check("leader", "Failed", _("no replica leads"), look))
+        checks.append(Check("leader", "Failed", _("no replica leads"), look if entry.wanted else start))
     elif age > LEASE_SECONDS:
         checks.append(
             Check(

@@ -48,6 +48,11 @@ def summary(view: RunView) -> str:
     return printable("  ".join(parts))
 
 
+def _line(view: RunView) -> str:
+    """Return how a run is, and what keeps it from running more."""
+    return printable("  ".join([summary(view), *waits_for(view)[:1]]))
+
+
 class _Lines:
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -62,10 +67,10 @@ class _Lines:
         pass
 
     def show(self, view: RunView) -> None:
-        text = summary(view)
-        if text != self._said:
-            self._console.print(text, soft_wrap=True)
-            self._said = text
+        said = _line(view)
+        if said != self._said:
+            self._console.print(said, soft_wrap=True)
+            self._said = said
 
 
 class _Bars:
@@ -97,7 +102,7 @@ class _Bars:
             self._progress.update(self._cells, total=status.cells.total, completed=done)
         if status.shards and status.shards.total:
             self._progress.update(self._shards, total=status.shards.total, completed=status.shards.finished)
-        said = printable("  ".join([summary(view), *waits_for(view)[:1]]))
+        said = _line(view)
         if said != self._said:
             self._progress.console.print(said, soft_wrap=True)
             self._said = said

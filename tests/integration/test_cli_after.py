@@ -167,8 +167,9 @@ def test_a_self_tests_run_is_taken_by_the_api_server_once(api: KubeApi, namespac
     spec = api.request("GET", collection("BenchmarkRun", namespace) + "/noise").body["spec"]
     assert [variant["name"] for variant in spec["variants"]] == ["first", "second"]
     again = cli(*words)
-    assert again.exit_code != 0
-    assert "noise" in again.stderr
+    assert again.exit_code == 3
+    assert "BenchmarkRun 'noise' is there already" in again.stderr
+    assert f"vidbench self-test --run noise -n {namespace}" in again.stderr
     early = cli("self-test", "--run", "noise")
     assert early.exit_code == 3
     assert "selects no result" in early.stderr

@@ -5,22 +5,19 @@ With --local no cluster is asked: `vidbench_cli.local` measures on this machine.
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidbench_cli.errors import INTERRUPTED, ClusterAwayError, Exit, UsageError
+from vidbench_cli.errors import Exit, UsageError
 from vidbench_cli.options import Context, Kubeconfig, Namespace, Output
 from vidbench_cli.output import Format, write
 from vidbench_cli.texts import _
 
 if TYPE_CHECKING:
-    from vidbench_cli.cluster import Cluster
-    from vidbench_cli.runs import RunReader, RunView
+    from vidbench_cli.runs import RunView
 
-POLL_SECONDS = 1.0
 _HERE = _("This machine")
 
 
@@ -108,7 +105,10 @@ def benchmark(
     if dry_run:
         typer.echo(_("{run} would be accepted by the API server").format(run=metadata["name"]))
     elif follow:
-        _end(_follow_or_leave(cluster, run), output)
+        from vidbench_cli.following import follow as follow_to_end
+        from vidbench_cli.runs import RunReader
+
+        _end(follow_to_end(RunReader(cluster, metadata["name"]), _hint(metadata)), output)
     else:
         typer.echo(_("{run} is applied; {hint}").format(run=metadata["name"], hint=_hint(metadata)))
 
@@ -116,33 +116,6 @@ def benchmark(
 def _hint(metadata: dict[str, Any]) -> str:
     text = _("follow it: vidbench get {run} --watch -n {namespace}; end it: vidbench cancel {run} -n {namespace}")
     return text.format(run=metadata["name"], namespace=metadata["namespace"])
-
-
-def _follow_or_leave(cluster: Cluster, run: dict[str, Any]) -> RunView:
-    from vidbench_cli.runs import RunReader
-
-    try:
-        return _follow(RunReader(cluster, run["metadata"]["name"]))
-    except KeyboardInterrupt as error:
-        typer.echo(_("\nThe run goes on; ") + _hint(run["metadata"]), err=True)
-        raise typer.Exit(INTERRUPTED) from error
-    except ClusterAwayError as error:
-        error.remedy = _("the run goes on without you; ") + _hint(run["metadata"])
-        raise
-
-
-def _follow(reader: RunReader) -> RunView:
-    """Show progress on standard error until the run ends: bars on a terminal, else a line for each change."""
-    from vidbench_cli.cluster import ask_patiently
-    from vidbench_cli.progress import progress_display
-
-    with progress_display() as display:
-        while True:
-            view = ask_patiently(reader.read)
-            display.show(view)
-            if view.ended:
-                return view
-            time.sleep(POLL_SECONDS)
 
 
 def _end(view: RunView, output: Format) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vidbench_cli.errors import RunFailedError, UsageError
+from vidbench_cli.errors import AlreadyThereError, RunFailedError, UsageError
 from vidbench_cli.options import METRICS_BY_DEFAULT, Context, Files, Kubeconfig, Namespace, Output
 from vidbench_cli.output import Format, make_console, write
 from vidbench_cli.texts import _
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     from vidbench_cli.cluster import Cluster, Where
     from vidbench_cli.ledger import Found
     from vidbench_cli.self_test_page import Wanted
-
-POLL_SECONDS = 2.0
 
 
 def register(app: typer.Typer) -> None:
@@ -92,35 +89,36 @@ def _apply(wanted: Wanted, where: Where, dry_run: bool, follow: bool) -> Cluster
         typer.echo(yaml.safe_dump(manifest, sort_keys=False), nl=False)
         return None
     cluster = Cluster(where)
-    cluster.create(RUNS, manifest)
+    try:
+        cluster.create(RUNS, manifest)
+    except AlreadyThereError as error:
+        error.remedy = _("read it: {command}; or apply another: --name NAME").format(
+            command=_hint(cluster, wanted.name)
+        )
+        raise
     if follow:
         return cluster
     text = _("BenchmarkRun {name} is applied: {shards} shards of the same cell, twice. When it has ended:")
     make_console(stderr=True).print(text.format(name=wanted.name, shards=wanted.shards))
-    typer.echo(f"vidbench self-test --run {wanted.name} -n {cluster.namespace}")
+    typer.echo(_hint(cluster, wanted.name))
     return None
 
 
 def _wait(cluster: Cluster, name: str) -> None:
-    """Wait until a run has ended; raises RunFailedError where it has no results."""
-    from vidbench_cli.cluster import ask_patiently
+    """Show a run until it has ended; raises RunFailedError where it has no results."""
+    from vidbench_cli.following import follow
     from vidbench_cli.runs import RunReader
 
-    reader = RunReader(cluster, name)
-    view = ask_patiently(reader.read)
-    said = ""
-    while not view.ended:
-        progress = f"{view.status.phase or ''} {view.status.progress or ''}".strip()
-        if progress != said:
-            make_console(stderr=True).print(progress, style="dim")
-            said = progress
-        time.sleep(POLL_SECONDS)
-        view = ask_patiently(reader.read)
+    view = follow(RunReader(cluster, name), _hint(cluster, name))
     if view.condition("Complete") != "True":
         raise RunFailedError(
             _("the run {name} ended without a result: {message}").format(name=name, message=view.status.message or "-"),
             _("vidbench get {name}").format(name=name),
         )
+
+
+def _hint(cluster: Cluster, name: str) -> str:
+    return f"vidbench self-test --run {name} -n {cluster.namespace}"
 
 
 def _show(found: Found, metric: str, margin: str, output: Format) -> None:

@@ -34,6 +34,15 @@ def states(checks: list[Check]) -> dict[str, str]:
     return {check.part: check.state for check in checks}
 
 
+def test_operator_scaled_to_nothing_is_started_by_the_remedy() -> None:
+    stopped = replace(OPERATOR, wanted=0, ready=0, holder=None, renewed=None)
+    failed = [check for check in health.check_operators([stopped], "0.1.0", NOW) if check.state == "Failed"]
+    assert [check.part for check in failed] == ["operator", "leader"]
+    assert {check.remedy for check in failed} == {
+        "kubectl -n vidbench-system scale deployment vidbench-operator --replicas=1"
+    }
+
+
 @pytest.mark.parametrize(
     ("checks", "part", "state"),
     [

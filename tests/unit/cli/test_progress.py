@@ -52,3 +52,17 @@ def test_terminal_gets_bars_that_count_cells_and_shards(
     assert re.search(r"cells .* 2/4 ", shown)
     assert re.search(r"shards .* 4/8 ", shown)
     assert "Limited by Capacity" in shown
+
+
+def test_pipe_is_told_what_a_run_waits_for(capsys: pytest.CaptureFixture[str]) -> None:
+    message = "spec.models[m0]: VideoModel 'm0' does not exist"
+    condition = {
+        "type": "Accepted", "status": "False", "reason": "ModelNotFound", "message": message,
+        "lastTransitionTime": "2026-11-29T13:54:09Z",
+    }  # fmt: skip
+    metadata = {"name": "nightly", "namespace": "lab", "uid": "u-1"}
+    with progress_display() as display:
+        display.show(
+            run_view({"metadata": metadata, "spec": {}, "status": {"phase": "Pending", "conditions": [condition]}})
+        )
+    assert f"Waits: ModelNotFound: {message}" in capsys.readouterr().err
