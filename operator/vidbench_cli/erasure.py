@@ -216,6 +216,8 @@ def erasing_pod(claim: str, folders: Sequence[str], image: str) -> dict[str, Any
     return {
         "containers": [container],
         "restartPolicy": "Never",
+        # A command that was killed leaves its pod: it must not hold the claim for ever.
+        "activeDeadlineSeconds": 3600,
         "automountServiceAccountToken": False,
         "volumes": [{"name": "claim", "persistentVolumeClaim": {"claimName": claim}}],
         "securityContext": {

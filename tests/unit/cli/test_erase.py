@@ -165,6 +165,7 @@ def test_storage_is_erased_by_a_pod_that_is_gone_afterwards(erase: Any, server: 
         "registry/rm:1", ["rm", "-rf", "--", "/claim/alice/97c00728", "/claim/alice/aaaaaaaa"],
     )  # fmt: skip
     assert pod["spec"]["restartPolicy"] == "Never"
+    assert pod["spec"]["activeDeadlineSeconds"] > 0
     assert endings(done)["claim://videos/alice"] == "Erased"
     assert server.names("pods") == []
     assert server.deleted[-1] == f"pods/{pod['metadata']['name']}"
