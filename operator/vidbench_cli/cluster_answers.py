@@ -98,8 +98,8 @@ def explain_refusal(ask: Ask, status: int, body: Mapping[str, Any]) -> ClusterEr
     if status == 410:
         text = _("the API server has forgotten where the list of {target} was to go on")
         return ListExpiredError(text.format(target=ask.target), _("begin again"))
-    if status in (400, 422) or (status == 500 and "field not declared in schema" in said):
-        # Server-side apply says 500 of an unknown field, where other calls say 400.
+    if status in (400, 422) or (status == 500 and said.startswith("failed to create typed patch object")):
+        # Server-side apply says 500 of an unknown field or a wrong type, where other calls say 400.
         return _refused(ask, status, body)
     if status in ASK_AGAIN:
         return ClusterAwayError(

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from .escaping import printable
 from .output import make_console
 from .runs import RunView
-from .story_page import waits_for
+from .story_page import obstacle_of
 from .texts import _, ngettext
 
 
@@ -50,7 +50,7 @@ def summary(view: RunView) -> str:
 
 def _line(view: RunView) -> str:
     """Return how a run is, and what keeps it from running more."""
-    return printable("  ".join([summary(view), *waits_for(view)[:1]]))
+    return "  ".join([summary(view), *map(printable, filter(None, [obstacle_of(view)]))])
 
 
 class _Lines:

@@ -101,28 +101,34 @@ def run_story(view: RunView, around: Surroundings) -> Page:
 
 def waits_for(view: RunView) -> list[str]:
     """Return why a run does not end, or does not run more: empty once it has ended."""
-    if view.ended:
-        return []
-    status = view.status
-    if status.phase is None:
-        return [_("Waits for the operator, which has not looked at it yet: is it running? vidbench health-check")]
-    accepted = next((entry for entry in status.conditions if entry.type == "Accepted"), None)
-    if accepted is not None and accepted.status != "True":
-        return [_("Waits: {reason}: {message}").format(reason=accepted.reason, message=accepted.message)]
-    if status.parallelism is None:
-        return []
-    parallelism = status.parallelism
-    lines = []
-    limit = LIMITS.get(parallelism.limited_by)
-    if limit is not None:
-        text = _("Limited by {limit}: {why}")
-        lines.append(text.format(limit=parallelism.limited_by.value, why=limit.format(run=view.name)))
-    if parallelism.active or parallelism.waiting:
+    obstacle = obstacle_of(view)
+    lines = [] if obstacle is None else [obstacle]
+    parallelism = view.status.parallelism
+    if not view.ended and parallelism is not None and (parallelism.active or parallelism.waiting):
         text = _("{running} pods run of {active} Jobs, {waiting} shards wait, {queued} Jobs are held by a queue")
         lines.append(
             text.format(**{key: getattr(parallelism, key) for key in ("running", "active", "waiting", "queued")})
         )
     return lines
+
+
+def obstacle_of(view: RunView) -> str | None:
+    """Return what keeps a run from running more; None if nothing does."""
+    if view.ended:
+        return None
+    status = view.status
+    if status.phase is None:
+        return _("Waits for the operator, which has not looked at it yet: is it running? vidbench health-check")
+    accepted = next((entry for entry in status.conditions if entry.type == "Accepted"), None)
+    if accepted is not None and accepted.status != "True":
+        return _("Waits: {reason}: {message}").format(reason=accepted.reason, message=accepted.message)
+    if status.parallelism is None:
+        return None
+    limited_by = status.parallelism.limited_by
+    limit = LIMITS.get(limited_by)
+    if limit is None:
+        return None
+    return _("Limited by {limit}: {why}").format(limit=limited_by.value, why=limit.format(run=view.name))
 
 
 def _facts(view: RunView) -> Iterator[str]:

@@ -104,6 +104,8 @@ FORBIDDEN = {"message": 'benchmarkruns.vidbench.io "nightly" is forbidden: User 
         (409, {"message": "object was modified"}, ClusterError, "object was modified", ""),
         (422, {"details": {"causes": [{"field": "spec.models", "message": "Required value"}]}}, UsageError,
          "1 field is wrong", "spec.models: Required value"),
+        (500, {"message": "failed to create typed patch object (...): .spec.source.hub: expected map, got &{a/b}"}, UsageError,
+         "expected map, got", "kubectl explain"),
         (400, {"message": "strict decoding error"}, UsageError, "strict decoding error", ""),
         (500, {"message": "failed to create typed patch object (...): .spec.modles: field not declared in schema"}, UsageError,
          ".spec.modles: field not declared", "kubectl explain"),
