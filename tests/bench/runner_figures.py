@@ -38,19 +38,24 @@ def paired_ratio(bare: Sequence[int], timed: Sequence[int]) -> Ratio:
 
 
 def steps_that_last(
-    seconds_of: Callable[[int], float], first: int, *, enough: float, wanted: float, most: int, tries: int = 6
+    seconds_of: Callable[[int], float | None], first: int, *, enough: float, wanted: float, most: int, tries: int = 8
 ) -> int:
     """Return with how many steps a video lasts at least `enough` seconds, by videos that are made; at most so many steps.
 
-    Aims at `wanted`, which is more: what a video costs beside its steps makes it shorter than in proportion.
+    Aims at `wanted`, which is more: what a video costs beside its steps makes it shorter than in proportion. `seconds_of` is None for more
+    steps than a scheduler can take: then half the way back to what it took.
     """
-    steps = min(first, most)
+    steps, taken = min(first, most), 1
     for _ in range(tries):
         seconds = seconds_of(steps)
+        if seconds is None:
+            most, steps = steps - 1, (taken + steps) // 2
+            continue
+        taken = steps
         if seconds >= enough or steps == most:
             break
         steps = min(most, max(steps + 1, math.ceil(steps * wanted / seconds)))
-    return steps
+    return taken
 
 
 def class_figures(

@@ -34,7 +34,7 @@ from vidbench_runner.backends.generation import rounded_frames
 from vidbench_runner.backends.library_logs import logged_warnings
 from vidbench_runner.backends.tiny import TinyModel
 from vidbench_runner.backends.tiny_presets import PRESETS, Preset
-from vidbench_runner.ports import ClipRequest, ModelRequest
+from vidbench_runner.ports import ClipRequest, ModelFailure, ModelRequest
 from vidbench_runner.pulse import Pulse, new_page
 
 PAIRS = int(os.environ.get("VIDBENCH_BENCH_PAIRS", "8"))
@@ -102,8 +102,16 @@ def steps_for(model: KnownPipeline, preset: Preset) -> int:
     """Return how many steps make a timed video last as long as a workload should, on this machine, now."""
     first = preset.clip.steps
     model.bare(clip_of(preset, first))
+
+    def seconds_of(steps: int) -> float | None:
+        try:
+            return model.generate(clip_of(preset, steps)).latency_nanoseconds / 1e9
+        except ModelFailure:
+            # Schedulers of diffusers trip over time steps that fall together: SanaVideo's at some 180 steps.
+            return None
+
     return steps_that_last(
-        lambda steps: model.generate(clip_of(preset, steps)).latency_nanoseconds / 1e9,
+        seconds_of,
         first,
         enough=ENOUGH_SECONDS,
         wanted=WORKLOAD_SECONDS,

@@ -59,3 +59,15 @@ def test_a_video_gets_steps_until_it_lasts(beside: float, each: float, least: in
     steps = steps_that_last(lambda steps: beside + steps * each, 2, enough=1.5, wanted=2.0, most=500)
     assert least <= steps <= 500
     assert steps == 500 or beside + steps * each == pytest.approx(max(2.0, beside + 2 * each), abs=0.6)
+
+
+def test_no_more_steps_than_the_scheduler_takes() -> None:
+    asked: list[int] = []
+
+    def seconds_of(steps: int) -> float | None:
+        asked.append(steps)
+        return None if steps >= 180 else steps * 0.01
+
+    steps = steps_that_last(seconds_of, 4, enough=1.5, wanted=2.0, most=500)
+    assert (steps, asked[1]) == (asked[-1], 200)
+    assert 150 <= steps < 180
