@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from vidbench_api.identity import attempt_name, digest_of, harvest_name, request_name
 from vidbench_api.kinds import VideoModelSpec
@@ -28,7 +28,7 @@ from .core.observed import Ledger, Observed, ObservedRun
 from .core.plan import CreateJob, CreateResult, DeleteJob, EmitEvent, PatchTtl, Plan
 from .core.policy import Policy
 from .core.preflight import PREFLIGHT_REASONS, check_before_start
-from .core.refusals import HeldCreations, after_creations
+from .core.refusals import LONGEST_WAIT_SECONDS, HeldCreations, after_creations
 from .core.retry import charged_attempts
 from .core.reuse import Reusable, find_reusable
 from .core.status import accepted_status, failed_status, is_terminal, waiting_status
@@ -53,6 +53,13 @@ class _RunOver(Exception):  # noqa: N818 - not an error: the run is to end
     def __init__(self, reason: ConditionReason, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class _Life(NamedTuple):
+    """A run, and not another of its name."""
+
+    key: RunKey
+    uid: str
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,8 @@ class Reconciler:
         self._documents: OrderedDict[str, RequestDocument] = OrderedDict()
         self._written_at: dict[RunKey, float] = {}
         self._reported: dict[RunKey, str] = {}
-        self._held: dict[str, HeldCreations] = {}
+        self._held: dict[_Life, HeldCreations] = {}
+        self._unstored: dict[_Life, HeldCreations] = {}
 
     async def reconcile(self, key: RunKey) -> float | None:
         """Do one pass; returns seconds until the next one is due, or None if only an event can bring anything new.
@@ -102,8 +110,7 @@ class Reconciler:
             await self._report(key, broken)
             return None
         if run is None:
-            self._written_at.pop(key, None)
-            self._reported.pop(key, None)
+            self._forget(key)
             return None
         try:
             if run.status.request_digest is None and not is_terminal(run.status):
@@ -123,6 +130,14 @@ class Reconciler:
             return
         if run is not None:
             self._forget_settled(run, self._observe(run, None))
+
+    def _forget(self, key: RunKey) -> None:
+        """Drop what is kept of a run that is gone."""
+        self._written_at.pop(key, None)
+        self._reported.pop(key, None)
+        for kept in (self._held, self._unstored):
+            for life in [life for life in kept if life.key == key]:
+                del kept[life]
 
     async def _report(self, key: RunKey, broken: BrokenRun) -> None:
         """Tell people of a run that cannot be served, once for each thing that is wrong."""
@@ -289,8 +304,8 @@ class Reconciler:
         return decide(*arguments) if observed.ledger is None else await asyncio.to_thread(decide, *arguments)
 
     def _observe(self, run: ObservedRun, document: RequestDocument | None) -> Observed:
-        held = self._held.get(run.uid, HeldCreations())
-        return Observed(
+        held = self._held.get(_life_of(run), HeldCreations())
+        observed = Observed(
             jobs=self._children.jobs_of(run),
             pods=self._children.pods_of(run),
             nodes=self._children.nodes(),
@@ -299,6 +314,15 @@ class Reconciler:
             due_jobs=held.due_at(self._cluster.now()),
             document=document,
         )
+        return self._with_unstored(run, observed)
+
+    def _with_unstored(self, run: ObservedRun, observed: Observed) -> Observed:
+        """Say which results the server will not have at the moment."""
+        held = self._unstored.get(_life_of(run))
+        if held is None:
+            return observed
+        waiting = frozenset(held.texts) - held.due_at(self._cluster.now())
+        return replace(observed, refused_results=waiting, results_retry_at=held.retry_at)
 
     async def _look(self, run: ObservedRun, observed: Observed, plan: Plan) -> Observed:
         """Ask the server what the watches cannot prove. Pods that were seen to end are remembered: no list has their verdict."""
@@ -316,10 +340,14 @@ class Reconciler:
 
     async def _look_into_ledger(self, run: ObservedRun, observed: Observed, plan: Plan) -> Observed:
         """Store what a run that ends has measured, and read what its gates are held against."""
-        taken = await self._create_results(run, plan.results)
-        known = {entry.name: entry.spec for entry in plan.results} if taken is None else taken
-        observed = replace(observed, results={**observed.results, **known})
-        return replace(observed, ledger=await self._read_ledger(run, observed.document))
+        learned = await self._store_results(run, observed, plan.results)
+        if learned is None:
+            known = {entry.name: entry.spec for entry in plan.results}
+            learned = replace(observed, results={**observed.results, **known})
+        elif learned.refused_results:
+            # The run does not end as long as one of its results is nowhere.
+            return learned
+        return replace(learned, ledger=await self._read_ledger(run, observed.document))
 
     def _rest_before(self, run: ObservedRun, plan: Plan) -> float:
         """Return seconds to wait so that a status that is not urgent is written at most once a second."""
@@ -329,10 +357,10 @@ class Reconciler:
         return STATUS_SPACING_SECONDS - since if 0 <= since < STATUS_SPACING_SECONDS else 0.0
 
     async def _apply(self, run: ObservedRun, observed: Observed, plan: Plan) -> _Applied:
-        """Apply a plan in its order; a name that turned out to be taken stops it before anything rests on it."""
-        known = await self._create_results(run, plan.results)
-        if known is not None:
-            return _Applied(run, replace(observed, results={**observed.results, **known}))
+        """Apply a plan in its order; a result that the server has already, or will not have, stops it before anything rests on it."""
+        learned = await self._store_results(run, observed, plan.results)
+        if learned is not None:
+            return _Applied(run, learned)
         if plan.status is not None:
             before = run.status
             run = await self._write(run, plan.status)
@@ -348,39 +376,71 @@ class Reconciler:
             await self._cluster.delete_run(run)
         await _in_parallel(self._cluster.emit(run, event) for event in plan.events)
         if conflicts or refused:
-            await self._tell_refused(run, refused)
+            await self._tell_refused(run, "Jobs", refused)
             return _Applied(run, replace(self._observe(run, observed.document), conflicts=conflicts))
         return _Applied(run)
 
-    async def _tell_refused(self, run: ObservedRun, refused: Mapping[str, str]) -> None:
-        """Write an Event about Jobs that the server will not have, once for each thing that it says."""
+    async def _tell_refused(self, run: ObservedRun, what: str, refused: Mapping[str, str]) -> None:
+        """Write an Event about what the server will not have, once for each thing that it says."""
         key = RunKey(run.namespace, run.name)
         text = next(iter(sorted(refused.values())), None)
         if text is None or self._reported.get(key) == text:
             return
-        message = f"{len(refused)} Jobs were refused and are tried again, e.g. {min(refused)}: {text}"
+        message = f"{len(refused)} {what} were refused and are tried again, e.g. {min(refused)}: {text}"
         await self._cluster.emit(run, EmitEvent("Warning", EventReason.ATTEMPT_FAILED, message))
         self._reported[key] = text
 
-    async def _create_results(
-        self, run: ObservedRun, results: tuple[CreateResult, ...]
-    ) -> dict[str, BenchmarkResultSpec] | None:
-        """POST results. If a name is taken, return what the ledger holds under all these names: that is what counts."""
+    async def _store_results(
+        self, run: ObservedRun, observed: Observed, results: tuple[CreateResult, ...]
+    ) -> Observed | None:
+        """POST results. Returns what to decide anew with, if the server has others of these names or will not have one."""
         answers = await _in_parallel(
             (self._cluster.create_result(run, entry.name, entry.spec, entry.labels) for entry in results),
             AlreadyExists,
+            Refused,
         )
-        taken = {entry.name for entry, answer in zip(results, answers, strict=True) if answer is not None}
-        if not taken:
+        told = list(zip(results, answers, strict=True))
+        refused = {entry.name: str(answer) for entry, answer in told if isinstance(answer, Refused)}
+        known = {entry.name: entry.spec for entry in results if entry.name not in refused}
+        self._hold_results(run, known.keys(), refused)
+        if refused:
+            self._check_patience(run, refused)
+            await self._tell_refused(run, "BenchmarkResults", refused)
+        taken = [entry.name for entry, answer in told if isinstance(answer, AlreadyExists)]
+        if not taken and not refused:
             return None
-        known = {entry.name: entry.spec for entry in results}
         for name in taken:
             stored = await self._cluster.get_result(run, name)
             if stored is None:
                 message = f"BenchmarkResult {name} exists and cannot be read: delete it and apply a new run"
                 raise _RunOver(ConditionReason.NO_RESULT, message)
             known[name] = stored
-        return known
+        return self._with_unstored(run, replace(observed, results={**observed.results, **known}))
+
+    def _hold_results(self, run: ObservedRun, stored: Collection[str], refused: Mapping[str, str]) -> None:
+        """Remember which results the server will not have, so that they are tried again one by one."""
+        life = _life_of(run)
+        held = self._unstored.pop(life, None)
+        if held is None and not refused:
+            return
+        held = held or HeldCreations()
+        wanted = held.texts.keys() | refused.keys()
+        held = after_creations(held, stored, refused, wanted, self._cluster.now(), self._policy.refusal_check_seconds)
+        if held.texts:
+            self._unstored[life] = held
+
+    def _check_patience(self, run: ObservedRun, refused: Mapping[str, str]) -> None:
+        """End a run whose results are refused long after its time was over, or while it is cancelled; raises _RunOver.
+
+        Before that it waits: what was measured is in its pods, and a quota may be raised.
+        """
+        now = self._cluster.now()
+        cancelled = run.spec.cancel != "None" and self._unstored[_life_of(run)].wait_seconds >= LONGEST_WAIT_SECONDS
+        if not cancelled and now < deadline_of(run, now) + BASELINE_PATIENCE_SECONDS:
+            return
+        name = min(refused)
+        message = f"BenchmarkResult {name} is refused, and the run has no time left: {refused[name]}"
+        raise _RunOver(ConditionReason.NO_RESULT, message)
 
     async def _create_jobs(
         self, run: ObservedRun, observed: Observed, creates: tuple[CreateJob, ...]
@@ -408,7 +468,7 @@ class Reconciler:
 
     def _hold_back(self, run: ObservedRun, created: frozenset[str], refused: Mapping[str, str]) -> None:
         """Remember which Jobs the server will not have, so that they are tried again one by one."""
-        held = self._held.get(run.uid)
+        held = self._held.get(_life_of(run))
         if held is None and not refused:
             return
         wanted = {
@@ -422,9 +482,9 @@ class Reconciler:
             held or HeldCreations(), created, refused, wanted, self._cluster.now(), self._policy.refusal_check_seconds
         )
         if held.texts:
-            self._held[run.uid] = held
+            self._held[_life_of(run)] = held
         else:
-            self._held.pop(run.uid, None)
+            self._held.pop(_life_of(run), None)
 
     async def _delete_job(self, run: ObservedRun, job: DeleteJob) -> None:
         await self._cluster.delete_job(run, job.name, job.uid)
@@ -507,6 +567,10 @@ class Reconciler:
         written = await self._cluster.write_status(run, status)
         self._written_at[RunKey(run.namespace, run.name)] = self._cluster.now()
         return written
+
+
+def _life_of(run: ObservedRun) -> _Life:
+    return _Life(RunKey(run.namespace, run.name), run.uid)
 
 
 def _parse(text: str | None) -> RequestDocument | None:

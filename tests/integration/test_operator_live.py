@@ -14,6 +14,7 @@ from integration.live_runs import (
     condition,
     create_class,
     create_namespaces,
+    events_of,
     has_ended,
     jobs_of,
     make_run,
@@ -27,14 +28,15 @@ from integration.operator_process import OperatorProcess
 from support.broken_runs import put_phase, without_phase_enum
 from support.kube_api import KubeApi, wait_for
 from support.played_kubelet import Ending, PlayedKubelet, Pod, Script, model_of, succeeds
+from support.policies import MESSAGE, results_refused
 from support.quotas import PODS, forbid
 
 from localcluster.controlplane import ControlPlane
 from vidbench_api.names import LABEL_RUN, ExitCode
 
 Play = Callable[[str, Script], PlayedKubelet]
-POOL = 18
-"""Of 14 tests; four may be tried twice in a session."""
+POOL = 19
+"""Of 15 tests; four may be tried twice in a session."""
 
 
 @pytest.fixture(scope="session")
@@ -232,6 +234,29 @@ def test_quota_that_lets_no_pod_in_has_its_own_reason(api: KubeApi, served_names
     body = wait_until(api, run, has_ended)
     assert body["status"]["rows"][0]["reason"] == "QuotaExceeded"
     assert condition(body, "Failed")["reason"] == "NoResult"
+
+
+def test_results_that_a_policy_keeps_out_are_stored_when_it_is_taken_back(
+    api: KubeApi, served_namespace: str, play: Play
+) -> None:
+    """Until then what was measured stays in its pods, and an Event says what the run waits for."""
+    namespace = served_namespace
+    play(namespace, succeeds)
+    run = make_run(namespace, models=2)
+    with results_refused(api, namespace):
+        apply(api, run)
+        told = wait_until(
+            api, run, lambda body: has_ended(body) or any(MESSAGE in event["message"] for event in events_of(api, run))
+        )
+        assert not has_ended(told)
+        wait_until(
+            api, run, lambda _: all(job.get("status", {}).get("completionTime") for job in jobs_of(api, namespace))
+        )
+        time.sleep(3)
+        assert [job["spec"].get("ttlSecondsAfterFinished") for job in jobs_of(api, namespace)] == [None, None]
+    body = wait_until(api, run, has_ended)
+    assert condition(body, "Complete")["reason"] == "AllSucceeded"
+    assert_one_result_a_shard(api, run, body)
 
 
 def test_selector_that_no_node_has_ends_within_its_limit(api: KubeApi, served_namespace: str, play: Play) -> None:

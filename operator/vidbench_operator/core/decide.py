@@ -31,6 +31,7 @@ from .settle import Context, Entry, Settled, settle
 from .start import Started, start
 from .status import empty_row, has_ended, is_summary_of, is_terminal, summarise, summarise_row
 from .timestamps import parse_time
+from .unstored import hold_unstored
 
 _MAX_COUNT = 2_147_483_647
 _KEPT = ("gpu", "memory_of", "message", "source", "estimate_seconds")
@@ -52,7 +53,8 @@ def decide(run: ObservedRun, observed: Observed, now: float, policy: Policy) -> 
     context = with_fallbacks(context, fallbacks)
     entries = (*entries, *(entry for fallback in fallbacks for entry in entries_of(context, fallback)))
     breakers = breakers_of(context, entries)
-    entries = end_of_broken_models(context, entries, breakers)
+    stored = _stored_shards(run.status, context.document)
+    entries = hold_unstored(context, stored, end_of_broken_models(context, entries, breakers))
     missing = _needs(entries, observed)
     if missing is not None:
         return missing
@@ -121,11 +123,12 @@ def _settle_all(context: Context) -> tuple[Entry, ...]:
         for cell in context.document.cells
     ]
     stop = find_stop(context.run, _asked_for(settled), context.now)
-    return tuple(
+    entries = tuple(
         Entry(cell, stopped(context, cell, each, stop) if stop is not None else each)
         for cell, shards in settled
         for each in shards
     )
+    return hold_unstored(context, stored, entries)
 
 
 def _asked_for(

@@ -236,6 +236,12 @@ class Observed:
     due_jobs: frozenset[str] = frozenset()
     """Those of them that are to be tried again in this pass."""
 
+    refused_results: frozenset[str] = frozenset()
+    """Names of results that the API server would not have, and that are not to be tried again in this pass."""
+
+    results_retry_at: float = 0.0
+    """When the first of these is to be tried again."""
+
     document: RequestDocument | None = None
     live: bool = False
     ledger: Ledger | None = None

@@ -81,6 +81,9 @@ class Settled:
 
     unschedulable: bool = False
     refused: bool = False
+    unstored: bool = False
+    """The API server will not have its result: the shard is as it was, and does not start again."""
+
     wake_at: float | None = None
     """When a limit of the present state runs out."""
 

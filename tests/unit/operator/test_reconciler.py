@@ -12,7 +12,7 @@ from support.fake_cluster import CrashError, FakeChildren, FakeCluster
 from support.measured_results import measured_result
 
 from vidbench_api.identity import cell_id, request_name, result_name
-from vidbench_api.names import ConditionType, EventReason
+from vidbench_api.names import ConditionType, EventReason, RowPhase
 from vidbench_api.request import RunIdentity
 from vidbench_api.run_status import BenchmarkRunStatus
 from vidbench_operator.core.estimates import LedgerHead
@@ -414,6 +414,59 @@ async def test_job_that_is_refused_for_too_long_ends_its_shard() -> None:
         await bench.reconcile()
     assert bench.status.rows[0].reason == "QuotaExceeded"
     assert bench.condition(ConditionType.FAILED)[0] == "True"
+
+
+async def test_result_that_is_refused_keeps_its_shard_until_it_is_let_in() -> None:
+    """What was measured stays in its pod, the others go on, and the server is asked about once a minute."""
+    bench = Bench(models=["wan", "ltx"], parallelism=2)
+    await bench.accept()
+    bench.cluster.refusing["create_result"] = "exceeded quota: count/benchmarkresults"
+    bench.cluster.start_pods()
+    bench.cluster.end_pods()
+    for _ in range(60):
+        after = await bench.reconcile()
+        assert after is not None
+        assert after <= 65
+    assert [row.phase for row in bench.status.rows] == [RowPhase.ACTIVE] * 2
+    assert not [call for call in bench.cluster.calls if call.startswith(("delete job", "patch ttl"))]
+    assert len([event for event in bench.cluster.events if "exceeded quota" in event.message]) == 1
+    assert len([call for call in bench.cluster.calls if call.startswith("create result")]) <= 10
+    bench.cluster.refusing.clear()
+    bench.cluster.time += 60
+    await bench.run_to_end()
+    bench.assert_complete(2)
+
+
+async def test_waiting_shard_whose_stand_in_is_refused_does_not_start() -> None:
+    bench = Bench(models=["wan", "ltx"], parallelism=1, timeouts={"runSeconds": 600})
+    await bench.accept()
+    bench.cluster.start_pods()
+    bench.cluster.end_pods()
+    bench.cluster.time += 600
+    bench.cluster.refusing["create_result"] = "denied by policy"
+    assert bench.cluster.run is not None
+    bench.cluster.run = replace(bench.cluster.run, spec=bench.cluster.run.spec.model_copy(update={"parallelism": 2}))
+    for _ in range(5):
+        await bench.reconcile()
+    assert len(bench.cluster.jobs_created) == 1
+
+
+@pytest.mark.parametrize(("cancel", "seconds"), [("None", 1400), ("Graceful", 400), ("Immediate", 400)])
+async def test_run_whose_results_are_refused_for_ever_ends_and_says_so(cancel: str, seconds: int) -> None:
+    bench = Bench(models=["wan"], timeouts={"runSeconds": 600})
+    bench.cluster.refusing["create_result"] = "denied by policy"
+    await bench.accept()
+    assert bench.cluster.run is not None
+    bench.cluster.run = replace(bench.cluster.run, spec=bench.cluster.run.spec.model_copy(update={"cancel": cancel}))
+    for _ in range(seconds // 2):
+        bench.cluster.start_pods()
+        await bench.reconcile()
+        bench.cluster.end_pods()
+    assert bench.condition(ConditionType.FAILED) == ("True", "NoResult")
+    assert "denied by policy" in (bench.status.message or "")
+    bench.cluster.run = None
+    assert await bench.reconcile() is None
+    assert not bench.reconciler._unstored
 
 
 async def test_watch_that_lags_makes_no_second_job() -> None:
