@@ -41,6 +41,7 @@ class FakeLeases:
         self.shared = shared
         self.error: Exception | None = None
         self.answers_lost = False
+        self.write_seconds = 0.0
         self.told: list[str] = []
 
     def moment(self) -> str:
@@ -56,6 +57,7 @@ class FakeLeases:
             raise self.error
         if stored != self.shared.stored:
             raise Conflict("the object has been modified")
+        await asyncio.sleep(self.write_seconds)
         self.shared.writes += 1
         self.shared.stored = StoredLease(record, str(self.shared.writes), "uid")
         if self.answers_lost:
@@ -205,6 +207,35 @@ async def test_leader_that_was_frozen_does_not_act_when_it_wakes(logs: list[Muta
     assert len(first.took_over_at) == 1
     assert loop.time() > 40
     assert any(entry["event"].startswith("leadership lost") for entry in logs)
+
+
+@in_virtual_time
+async def test_leader_that_was_frozen_and_leads_on_takes_over_anew() -> None:
+    """What came due meanwhile was dropped, so all that there is has to be looked at again."""
+    only = Candidate(SharedLease(), "only")
+    only.start()
+    await asyncio.sleep(20)
+    only.kill()
+    await asyncio.sleep(9)
+    assert not only.leads
+    only.start()
+    await asyncio.sleep(0.5)
+    assert only.leads
+    assert len(only.took_over_at) == 2
+
+
+@in_virtual_time
+async def test_leader_whose_renewal_takes_too_long_takes_over_anew() -> None:
+    only = Candidate(SharedLease(), "only")
+    only.start()
+    await asyncio.sleep(20)
+    only.leases.write_seconds = 9
+    await asyncio.sleep(10)
+    assert not only.leads
+    only.leases.write_seconds = 0
+    await asyncio.sleep(10)
+    assert only.leads
+    assert len(only.took_over_at) >= 2
 
 
 @in_virtual_time

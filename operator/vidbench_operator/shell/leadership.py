@@ -141,6 +141,8 @@ class Leadership:
     async def step(self, took_over: Callable[[], None]) -> float:
         """Do the next thing about the Lease; returns seconds until the one after it."""
         self._beat = self._clock()
+        # Passes that came due while we did not lead were dropped: a Lease that lapsed and is renewed at once begins anew.
+        self._notice_loss()
         try:
             rest = await self._advance(took_over)
             self._complaint = ""
@@ -194,6 +196,7 @@ class Leadership:
         sent = self._clock()
         record = claim(self._seen.record, self.identity, self._leases.moment(), self._limits)
         self._stored = await self._leases.write(record, self._stored)
+        self._notice_loss()
         self._seen = confirm(record, sent)
         if not self._led and self.is_leading():
             self._led = True
