@@ -9,7 +9,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from support.builders import NOW, Scene
 from support.model_cluster import CrashError, ModelCluster, OperatorPass
@@ -17,8 +17,12 @@ from support.model_events import (
     ACCIDENTS,
     PROGRESS,
     Event,
+    all_goes_well,
     container_starts,
     job_controller_works,
+    job_is_requeued,
+    operator_sees_the_past,
+    pod_is_deleted,
     run_is_held,
     runner_ends,
     scheduler_works,
@@ -116,6 +120,24 @@ def settle_down(cluster: ModelCluster) -> None:
 
 
 @settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@example(
+    {
+        "models": ["a", "b"],
+        "hardware": [{"name": "gpu"}, {"name": "cpu", "gpus": 0}],
+        "measurement": {"shards": 2, "pairing": "Node"},
+        "parallelism": 4,
+        "failurePolicy": {"infrastructureRetries": 0},
+        "timeouts": TIMEOUTS | {"runSeconds": LONG},
+    },
+    [
+        (all_goes_well, 0, 0),
+        (operator_sees_the_past, 0, 1),
+        (pod_is_deleted, 0, 0),
+        (runner_ends, 0, 0),
+        (job_is_requeued, 0, 0),
+        (job_controller_works, 0, 0),
+    ],
+)
 @given(specs, schedules)
 def test_a_run_whatever_happens_ends_in_time_with_one_result_a_shard_and_then_rests(
     spec: dict[str, object], schedule: Schedule

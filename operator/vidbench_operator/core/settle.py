@@ -335,7 +335,8 @@ def _settle_unscheduled(
     idle_since = context.hardware_idle_since[cell.hardware]
     waits = pod.unschedulable_message is not None
     if idle_since is None:
-        return Settled(shard, unschedulable=waits)
+        # Looked at again even if nothing is heard: what holds the hardware may end by a limit of ours in this very pass.
+        return Settled(shard, unschedulable=waits, wake_at=context.now + seconds)
     limit = max(pod.created_at, idle_since) + seconds
     if context.now < limit:
         return Settled(shard, unschedulable=waits, wake_at=limit)
