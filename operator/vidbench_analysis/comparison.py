@@ -133,14 +133,18 @@ def compare(
 def _obstacle(
     start: Comparison, subject: CellObservations, reference: CellObservations, metric: Metric
 ) -> Comparison | None:
-    for side, cell, found in (("subject", subject, start.subject), ("reference", reference, start.reference)):
+    sides = (("subject", subject, start.subject), ("reference", reference, start.reference))
+    unknown = None
+    for side, cell, found in sides:
         if not cell.shards:
             return _inconclusive(
                 start, Reason.NO_RESULTS, f"the {side} {cell.label} has no result that counts{_left(cell)}"
             )
-        if found.mean is None:
-            reason = Reason.PROMPTS_UNKNOWN if found.reason == "PromptsUnknown" else Reason.NOT_MEASURED
-            return _inconclusive(start, reason, f"the {side} {cell.label} has no {metric.name}: {found.reason}")
+        text = f"the {side} {cell.label} has no {metric.name}: {found.reason}"
+        if found.reason == Reason.PROMPTS_UNKNOWN:
+            unknown = unknown or text
+        elif found.mean is None:
+            return _inconclusive(start, Reason.NOT_MEASURED, text)
     if subject.comparability != reference.comparability:
         text = f"{subject.comparability} against {reference.comparability}"
         return _inconclusive(start, Reason.DIFFERENT_KIND, text)
@@ -152,7 +156,8 @@ def _obstacle(
     digests = subject.output_digests | reference.output_digests
     if metric.is_quality and len(digests) == 1 and None not in digests:
         return replace(start, verdict=Verdict.IDENTICAL, reason=Reason.SAME_OUTPUT)
-    return None
+    # The same output is the same whatever its prompts were: they are asked for last.
+    return _inconclusive(start, Reason.PROMPTS_UNKNOWN, unknown) if unknown else None
 
 
 def _are_the_same(subject: CellObservations, reference: CellObservations) -> bool:

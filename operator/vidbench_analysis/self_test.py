@@ -15,7 +15,7 @@ from vidbench_api.result import BenchmarkResultSpec
 from .comparison import Comparison
 from .confounding import compare_alike
 from .metrics import Margin, Metric, Scale
-from .observations import observe
+from .observations import PromptAndSeed, observe
 from .power import needed, power_of_difference
 from .verdicts import Reason, Verdict
 
@@ -64,11 +64,17 @@ def find_twins(results: Iterable[BenchmarkResultSpec]) -> dict[tuple[str, str], 
 
 
 def run_self_test(
-    results: Sequence[BenchmarkResultSpec], metrics: Sequence[Metric], margin: Margin
+    results: Sequence[BenchmarkResultSpec],
+    metrics: Sequence[Metric],
+    margin: Margin,
+    samples: Mapping[str, Sequence[PromptAndSeed]] | None = None,
 ) -> tuple[SelfTest, ...]:
-    """Return the test of each metric of each cell that is there twice, by model and hardware; empty where none is."""
+    """Return the test of each metric of each cell that is there twice, by model and hardware; empty where none is.
+
+    `samples` are as for `observe`: quality is compared by prompt.
+    """
     return tuple(
-        _test(f"{model}/{hardware}", pair, metric, results, margin, (model, hardware))
+        _test(f"{model}/{hardware}", pair, metric, results, margin, (model, hardware), samples)
         for (model, hardware), pair in find_twins(results).items()
         for metric in metrics
     )
@@ -81,12 +87,13 @@ def _test(
     results: Iterable[BenchmarkResultSpec],
     margin: Margin,
     place: tuple[str, str],
+    samples: Mapping[str, Sequence[PromptAndSeed]] | None,
 ) -> SelfTest:
     sides: dict[str, list[BenchmarkResultSpec]] = {variant: [] for variant in variants}
     for result in results:
         if (result.cell.model, result.cell.hardware) == place and result.rung is None and result.cell.variant in sides:
             sides[result.cell.variant].append(result)
-    first, second = (observe(sides[variant], label=variant) for variant in variants)
+    first, second = (observe(sides[variant], samples=samples, label=variant) for variant in variants)
     found = compare_alike(second, first, metric, margin)
     return SelfTest(label, variants, metric, found, _claim(found, metric), _needed(found, metric))
 

@@ -9,7 +9,7 @@ What else differs than what is compared (clip, GPU, driver, weights) is said, no
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from vidbench_api.result import BenchmarkResultSpec
@@ -17,7 +17,7 @@ from vidbench_api.result import BenchmarkResultSpec
 from .comparison import Comparison
 from .confounding import Named, compare_alike
 from .metrics import Margin, Metric, Pairing
-from .observations import CellObservations, clip_text, observe
+from .observations import CellObservations, PromptAndSeed, clip_text, observe
 
 
 class Axis(StrEnum):
@@ -103,11 +103,24 @@ def split(results: Iterable[BenchmarkResultSpec], axis: Axis) -> tuple[Side, ...
     return tuple(Side(label, tuple(found[label]), axis) for label in sorted(found))
 
 
-def line_up(subject: Side, reference: Side, in_common: Sequence[Axis]) -> tuple[Pair, ...]:
-    """Return the cells of two sides that have the same names on the axes `in_common`, by name."""
+def line_up(
+    subject: Side,
+    reference: Side,
+    in_common: Sequence[Axis],
+    samples: Mapping[str, Sequence[PromptAndSeed]] | None = None,
+) -> tuple[Pair, ...]:
+    """Return the cells of two sides that have the same names on the axes `in_common`, by name.
+
+    `samples` are as for `observe`: quality is compared by prompt.
+    """
     mine, other = _by_names(subject.results, in_common), _by_names(reference.results, in_common)
     return tuple(
-        _pair(tuple(zip(in_common, key, strict=True)), subject, mine.get(key, ()), reference, other.get(key, ()))
+        _pair(
+            tuple(zip(in_common, key, strict=True)),
+            replace(subject, results=mine.get(key, ())),
+            replace(reference, results=other.get(key, ())),
+            samples,
+        )
         for key in sorted({*mine, *other})
     )
 
@@ -148,11 +161,11 @@ def _by_names(
 def _pair(
     cell: tuple[tuple[Axis, str], ...],
     subject: Side,
-    mine: tuple[BenchmarkResultSpec, ...],
     reference: Side,
-    other: tuple[BenchmarkResultSpec, ...],
+    samples: Mapping[str, Sequence[PromptAndSeed]] | None,
 ) -> Pair:
-    first, second = observe(mine, label=subject.label), observe(other, label=reference.label)
+    mine, other = subject.results, reference.results
+    first, second = (observe(side.results, samples=samples, label=side.label) for side in (subject, reference))
     if first.processes != second.processes:
         # What one run reused from the other is one measurement, not two that agree.
         second = second.without(first.processes)

@@ -7,7 +7,7 @@ out. Results that a run reused belong to the runs that measured them and are fou
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,6 +16,7 @@ import yaml
 from pydantic import ValidationError
 
 from vidbench_analysis.observations import has_random_weights
+from vidbench_api.identity import request_name
 from vidbench_api.names import LABEL_BASELINE, LABEL_RUN, REQUEST_KEY
 from vidbench_api.result import BenchmarkResultSpec, CellReference, RunReference
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .cluster import Cluster
 
 KIND = "BenchmarkResult"
+_CONFIGMAP = "ConfigMap"
 _MOST_NAMES = 8
 
 
@@ -62,6 +64,10 @@ class Ledger(Protocol):
 
     def labelled(self, baseline: str | None = None) -> tuple[LedgerEntry, ...]:
         """Return the results of a baseline, or of all baselines."""
+        ...
+
+    def requests(self, results: Iterable[BenchmarkResultSpec], /) -> Iterator[str]:
+        """Yield what may be the request documents of results; a document may be gone, or not ours to read."""
         ...
 
 
@@ -178,6 +184,17 @@ class ClusterLedger:
         """Return the results of a baseline, or of all baselines."""
         return self._read(LABEL_BASELINE if baseline is None else f"{LABEL_BASELINE}={baseline}")
 
+    def requests(self, results: Iterable[BenchmarkResultSpec], /) -> Iterator[str]:
+        """Yield the request documents of the runs of these results, as far as they are there and may be read."""
+        from .cluster import CONFIGMAPS
+
+        for name, uid in sorted({(result.run.name, result.run.uid) for result in results}):
+            try:
+                body = self._cluster.get(CONFIGMAPS, request_name(name, uid))
+            except ClusterError:
+                continue
+            yield str((body.get("data") or {}).get(REQUEST_KEY) or "")
+
     def _read(self, labels: str) -> tuple[LedgerEntry, ...]:
         from .cluster import RESULTS
 
@@ -229,10 +246,16 @@ def _as_of(spec: BenchmarkResultSpec, name: str, uid: str, row: Any) -> Benchmar
 
 @dataclass(frozen=True)
 class FileLedger:
-    """Results that were read from files."""
+    """Results that were read from files. `documents` are of the ConfigMaps beside them."""
 
-    place: str
+    paths: tuple[str, ...]
     entries: tuple[LedgerEntry, ...] = field(repr=False)
+    documents: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def place(self) -> str:
+        """Return the files and folders."""
+        return ", ".join(self.paths)
 
     def find(self, selector: Selector) -> Found:
         """Return what a selector selects; raises UsageError."""
@@ -249,6 +272,12 @@ class FileLedger:
         """Return the results of a baseline, or of all baselines."""
         return tuple(entry for entry in self.entries if entry.baseline and baseline in (None, entry.baseline))
 
+    def requests(self, _results: Iterable[BenchmarkResultSpec], /) -> Iterator[str]:
+        """Yield every request document that is in the files and folders, whatever the results."""
+        yield from self.documents
+        # What stands alone in a folder was not looked at yet; standard input cannot be read a second time.
+        yield from _documents_in([path for path in self.paths if Path(path).is_dir()])
+
 
 def read_files(paths: Iterable[str]) -> FileLedger:
     """Read the results of files and folders: JSON or YAML, single objects or lists; `-` is standard input.
@@ -258,38 +287,47 @@ def read_files(paths: Iterable[str]) -> FileLedger:
     """
     paths = tuple(paths)
     entries: dict[tuple[str, str], LedgerEntry] = {}
-    for raw in read_objects(paths, KIND):
-        entry = entry_of(raw)
-        entries[(entry.spec.run.uid, entry.name)] = entry
-    place = ", ".join(paths)
+    documents: list[str] = []
+    for raw in read_objects(paths, KIND, _CONFIGMAP):
+        if raw["kind"] == KIND:
+            entry = entry_of(raw)
+            entries[(entry.spec.run.uid, entry.name)] = entry
+        else:
+            documents += _document_of(raw)
     if not entries:
         raise UsageError(
-            _("there is no BenchmarkResult in {place}").format(place=place),
+            _("there is no BenchmarkResult in {place}").format(place=", ".join(paths)),
             _("give what `kubectl get benchmarkresults -o yaml` or `vidbench export` wrote"),
         )
-    return FileLedger(place, tuple(entries[key] for key in sorted(entries)))
+    return FileLedger(paths, tuple(entries[key] for key in sorted(entries)), tuple(documents))
 
 
-def read_objects(paths: Iterable[str], kind: str) -> Iterator[Any]:
-    """Yield the objects of a kind that files and folders hold, in lists or alone; raises UsageError."""
+def read_objects(paths: Iterable[str], kind: str, *also: str) -> Iterator[Any]:
+    """Yield the objects of a kind that files and folders hold, in lists or alone; raises UsageError.
+
+    Those of the kinds `also` are yielded where they are in one file with it, or in a file that was named.
+    """
     for path in paths:
         for text, name in _texts(path):
             # A folder holds logs and records as well, perhaps half written: only what speaks of the kind is parsed.
             if name == path or kind in text:
-                yield from (_shaped(body, name) for body in _objects_in(_parse(text, name), kind))
+                yield from (_shaped(body, name) for body in _objects_in(_parse(text, name), (kind, *also)))
 
 
-def read_documents(paths: Iterable[str]) -> Iterator[str]:
-    """Yield the request documents that files hold: of ConfigMaps, and of the folders of local runs (`request.json`)."""
-    paths = tuple(paths)
-    for body in read_objects(paths, "ConfigMap"):
-        text = (body.get("data") or {}).get(REQUEST_KEY)
-        if isinstance(text, str):
-            yield text
-    for path in paths:
-        if Path(path).is_dir():
-            for file in sorted(Path(path).rglob(REQUEST_KEY)):
-                yield file.read_text(encoding="utf-8")
+def _documents_in(folders: Sequence[str]) -> Iterator[str]:
+    """Yield the request documents of folders: of ConfigMaps, and of local runs (`request.json`)."""
+    for body in read_objects(folders, _CONFIGMAP):
+        yield from _document_of(body)
+    for folder in folders:
+        for file in sorted(Path(folder).rglob(REQUEST_KEY)):
+            yield file.read_text(encoding="utf-8")
+
+
+def _document_of(body: dict[str, Any]) -> Iterator[str]:
+    """Yield the request document of a ConfigMap that is of a run."""
+    text = (body.get("data") or {}).get(REQUEST_KEY)
+    if isinstance(text, str):
+        yield text
 
 
 def _texts(path: str) -> Iterator[tuple[str, str]]:
@@ -344,18 +382,18 @@ def _shaped(body: dict[str, Any], name: str) -> dict[str, Any]:
     return body
 
 
-def _objects_in(value: Any, kind: str) -> Iterator[Any]:
-    """Yield every object of a kind within lists and objects that hold such."""
+def _objects_in(value: Any, kinds: Sequence[str]) -> Iterator[Any]:
+    """Yield every object of these kinds within lists and objects that hold such."""
     if isinstance(value, list):
         for part in value:
-            yield from _objects_in(part, kind)
+            yield from _objects_in(part, kinds)
     elif isinstance(value, dict):
-        if value.get("kind") == kind:
+        if value.get("kind") in kinds:
             yield value
             return
         for key in ("items", "results"):
             if isinstance(value.get(key), list):
-                yield from _objects_in(value[key], kind)
+                yield from _objects_in(value[key], kinds)
 
 
 def open_ledger(cluster: Callable[[], Cluster], files: Iterable[str], store: str | None = None) -> Ledger:
@@ -399,6 +437,10 @@ class StoreLedger:
     def labelled(self, baseline: str | None = None) -> tuple[LedgerEntry, ...]:
         """Return the results of a baseline, or of all baselines."""
         return tuple(entry for entry in self.all() if entry.baseline and baseline in (None, entry.baseline))
+
+    def requests(self, _results: Iterable[BenchmarkResultSpec], /) -> Iterator[str]:
+        """Yield nothing: a store holds no prompts."""
+        return iter(())
 
     def _read(self, run: str | None) -> tuple[LedgerEntry, ...]:
         from vidbench_store.location import StoreError

@@ -12,7 +12,7 @@ from vidbench_cli.output import Format, write
 from vidbench_cli.texts import _
 
 if TYPE_CHECKING:
-    from vidbench_cli.ledger import Found
+    from vidbench_cli.ledger import Found, Ledger
     from vidbench_cli.output import Page
 
 AXES = ("run", "model", "hardware", "variant", "node")
@@ -76,10 +76,11 @@ def compare(
         need_two(wanted)
     ledger = open_ledger(lambda: Cluster(Where(kubeconfig, context, namespace)), from_files or (), store)
     found = [ledger.find(selector) for selector in wanted]
-    write(make_page(found, by, against, metric, margin or ["2%"], pairing, ranks), output)
+    write(make_page(ledger, found, by, against, metric, margin or ["2%"], pairing, ranks), output)
 
 
 def make_page(
+    ledger: Ledger,
     found: list[Found],
     by: str | None,
     against: str | None,
@@ -88,19 +89,21 @@ def make_page(
     pairing: str,
     ranks: bool = False,
 ) -> Page:
-    """Return the page of what was found; raises UsageError."""
+    """Return the page of what was found in a ledger; raises UsageError."""
     from vidbench_analysis.metrics import METRICS, Pairing
     from vidbench_analysis.multiplicity import holm
     from vidbench_analysis.ranks import by_ranks
     from vidbench_analysis.side_by_side import Axis, compare_pairs, has_metric, line_up
     from vidbench_cli.compare_page import compare_page
     from vidbench_cli.ledger import weights_notes
+    from vidbench_cli.prompts import find_samples
     from vidbench_cli.sides import choose_sides, parse_margins, parse_metrics
 
     metrics = tuple(METRICS.values()) if metric == "all" else parse_metrics(metric)
     margins = parse_margins(margin, metrics)
     sides = choose_sides(found, Axis(by) if by else None, against)
-    pairs = [pair for subject in sides.subjects for pair in line_up(subject, sides.reference, sides.in_common)]
+    samples = find_samples(ledger, (spec for each in found for spec in each.specs), metrics)
+    pairs = [pair for subject in sides.subjects for pair in line_up(subject, sides.reference, sides.in_common, samples)]
     rows = compare_pairs(pairs, metrics, margins, Pairing(pairing))
     asked = metric not in ("all", METRICS_BY_DEFAULT)
     rows = tuple(row for row in rows if asked or has_metric(row) or row.metric.name == "latency")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,9 +19,8 @@ from vidbench_cli.output import Format, write
 from vidbench_cli.texts import _
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable
 
-    from vidbench_api.result import BenchmarkResultSpec
     from vidbench_cli.cluster import Cluster
     from vidbench_cli.ledger import Ledger
     from vidbench_cli.research_inputs import Run
@@ -117,6 +116,7 @@ def report(
     from vidbench_analysis.reports.markdown import render_markdown
     from vidbench_analysis.reports.research import Study, research_report
     from vidbench_cli.ledger import open_ledger
+    from vidbench_cli.prompts import samples_of
     from vidbench_cli.research_inputs import baselines_of, cells_of
     from vidbench_cli.selectors import Selector
     from vidbench_cli.sides import parse_metrics, parse_objectives
@@ -134,7 +134,7 @@ def report(
         wanted.spec,
         cells_of(wanted, found.specs),
         baselines_of(wanted, others),
-        _samples(found.specs, _documents(wanted, from_files, connect)),
+        next(iter(samples_of(found.specs, ledger.requests(found.specs)).values()), ()),
         metrics,
         parse_objectives(objectives),
     )
@@ -211,36 +211,3 @@ def _share(text: str | None) -> float | None:
     if not margin.relative:
         raise UsageError(_("--spread {text!r} is no share").format(text=text), _("for example 1%"))
     return margin.value
-
-
-def _documents(run: Run, files: list[str] | None, connect: Callable[[], Cluster]) -> Iterator[str]:
-    """Yield what may be the run's request document: that of the cluster, or those of the files."""
-    from vidbench_api.identity import request_name
-    from vidbench_api.names import REQUEST_KEY
-    from vidbench_cli.cluster import CONFIGMAPS
-    from vidbench_cli.errors import ClusterError
-    from vidbench_cli.ledger import read_documents
-
-    if files:
-        yield from read_documents(files)
-        return
-    try:
-        body = connect().get(CONFIGMAPS, request_name(run.name, run.uid))
-    except ClusterError:
-        return
-    yield str((body.get("data") or {}).get(REQUEST_KEY) or "")
-
-
-def _samples(results: Sequence[BenchmarkResultSpec], documents: Iterator[str]) -> tuple[Any, ...]:
-    """Return the samples of the request that was measured; empty where its document is not among these."""
-    from vidbench_api.request import RequestDocument
-
-    digests = {result.request_digest for result in results}
-    for text in documents:
-        try:
-            document = RequestDocument.from_text(text)
-        except ValueError:
-            continue
-        if document.digest in digests:
-            return tuple(document.samples())
-    return ()

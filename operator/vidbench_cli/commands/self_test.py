@@ -12,8 +12,10 @@ from vidbench_cli.output import Format, make_console, write
 from vidbench_cli.texts import _
 
 if TYPE_CHECKING:
+    from vidbench_analysis.intervals import Estimate
     from vidbench_cli.cluster import Cluster, Where
-    from vidbench_cli.ledger import Found
+    from vidbench_cli.ledger import Ledger
+    from vidbench_cli.selectors import Selector
     from vidbench_cli.self_test_page import Wanted
 
 
@@ -68,13 +70,13 @@ def self_test(
     where = Where(kubeconfig, context, namespace)
     if run is not None:
         ledger = open_ledger(lambda: Cluster(where), from_files or ())
-        _show(ledger.find(parse_selector(run)), metric, margin, output)
+        _show(ledger, parse_selector(run), metric, margin, output)
         return
     wanted = Wanted(model or "", name, runner_class, tuple(selector or ()), gpus, shards, samples, random_weights)
     cluster = _apply(wanted, where, dry_run, follow)
     if cluster is not None:
         _wait(cluster, name)
-        _show(open_ledger(lambda: cluster, ()).find(parse_selector(name)), metric, margin, output)
+        _show(open_ledger(lambda: cluster, ()), parse_selector(name), metric, margin, output)
 
 
 def _apply(wanted: Wanted, where: Where, dry_run: bool, follow: bool) -> Cluster | None:
@@ -121,18 +123,25 @@ def _hint(cluster: Cluster, name: str) -> str:
     return f"vidbench self-test --run {name} -n {cluster.namespace}"
 
 
-def _show(found: Found, metric: str, margin: str, output: Format) -> None:
+def _was_measured(found: Estimate) -> bool:
+    return found.shards > 0 or found.reason == "PromptsUnknown"
+
+
+def _show(ledger: Ledger, selector: Selector, metric: str, margin: str, output: Format) -> None:
     from vidbench_analysis.self_test import find_twins, run_self_test
     from vidbench_cli.ledger import weights_notes
+    from vidbench_cli.prompts import find_samples
     from vidbench_cli.self_test_page import self_test_page
     from vidbench_cli.sides import parse_margins, parse_metrics
 
+    found = ledger.find(selector)
     if not find_twins(found.specs):
         raise UsageError(
-            _("{name!r} has no two variants that ask for the same").format(name=found.selector.text),
+            _("{name!r} has no two variants that ask for the same").format(name=selector.text),
             _("vidbench self-test MODEL applies such a run"),
         )
     metrics = parse_metrics(metric)
-    tests = run_self_test(found.specs, metrics, parse_margins([margin], metrics)[metrics[0].name])
-    shown = [test for test in tests if test.comparison.reference.shards or test.metric.name == "latency"]
+    samples = find_samples(ledger, found.specs, metrics)
+    tests = run_self_test(found.specs, metrics, parse_margins([margin], metrics)[metrics[0].name], samples)
+    shown = [test for test in tests if _was_measured(test.comparison.reference) or test.metric.name == "latency"]
     write(self_test_page(shown, (*found.notes, *weights_notes(found.specs))), output)

@@ -148,6 +148,17 @@ def test_quality_without_prompts_or_with_one_decides_nothing() -> None:
     assert compare(one, quality([1.0, 3.0], ["a", "a"], "z"), warping).reason == Reason.ONE_PROMPT
 
 
+def test_the_same_output_needs_no_prompts_to_be_identical() -> None:
+    warping = find_metric("warpingError")
+    first, second = (cell_of([[1.0, 2.0]], metric="warpingError", label=label, output_digest="d") for label in "xy")
+    found = compare(first, second, warping)
+    assert (found.verdict, found.reason) == (Verdict.IDENTICAL, Reason.SAME_OUTPUT)
+    other = cell_of([[1.0, 2.0]], metric="warpingError", label="z", output_digest="e")
+    assert compare(first, other, warping).reason == Reason.PROMPTS_UNKNOWN
+    unmeasured = cell_of([[1.0, 2.0]], metric="latency", label="w", output_digest="d")
+    assert compare(first, unmeasured, warping).reason == Reason.NOT_MEASURED
+
+
 def test_what_is_the_same_to_the_bit_is_identical() -> None:
     warping = find_metric("warpingError")
     first = quality([1.0, 2.0], ["a", "b"], "x", output_digest="d")

@@ -7,17 +7,24 @@ import io
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from support.builders import Scene, latencies
 from support.kubeconfigs import closed_port, write_kubeconfig
 from support.ledgers import cell_of_run, manifest_of, shard_of
 from typer.testing import CliRunner
 
-from vidbench_api.measured import ClipFacts, Series, SeriesName, Statistics
+from vidbench_analysis.metrics import find_metric
+from vidbench_api.identity import request_name
+from vidbench_api.measured import ClipFacts, QualityFacts, Series, SeriesName, Statistics
 from vidbench_api.names import Comparability
-from vidbench_api.result import BenchmarkResultSpec
+from vidbench_api.result import BenchmarkResultSpec, RunReference
 from vidbench_cli.app import app
+from vidbench_cli.cluster import Cluster
+from vidbench_cli.errors import NotFoundError
+from vidbench_cli.ledger import ClusterLedger
+from vidbench_cli.prompts import find_samples
 from vidbench_store.location import find_location
 from vidbench_store.store import Store
 
@@ -328,3 +335,89 @@ def test_a_margin_without_its_per_cent_is_asked_about(ledger: str) -> None:
     assert "without its %" in done.stderr
     (row, _other) = compare(ledger, "before", "after", "-m", "latency", "--margin", "20000")
     assert row["margin"] == "20000"
+
+
+PROMPTS = ("cat", "dog", "owl")
+
+
+def assessed(scene: Scene, flicker: tuple[int, ...], **changes: Any) -> BenchmarkResultSpec:
+    """A result of one sample of each prompt whose frames were looked at."""
+    column = Series(name=SeriesName.FLICKER, unit="partsPerMillion", statistics=Statistics.of(flicker), values=flicker)
+    series = (latencies(2_000_000, 2_100_000, 2_200_000), column)
+    return scene.result(series=series, quality=QualityFacts(comparable=True, microseconds=1), **changes)
+
+
+def two_runs(second: tuple[int, ...], **changes: Any) -> tuple[Scene, list[dict[str, Any]]]:
+    """The results of runs `before` and `after`, and the document of the latter."""
+    workload = {"prompts": [{"id": name, "text": f"A {name}."} for name in PROMPTS], "seeds": {"base": 0, "count": 1}}
+    before = Scene.of(uid="1", workload=workload)
+    after = Scene.of(uid="2", workload=workload)
+    runs = ((before, "before", (50, 60, 73)), (after, "after", second))
+    specs = [
+        assessed(scene, flicker, run=RunReference(name=name, uid=scene.run.uid), **changes)
+        for scene, name, flicker in runs
+    ]
+    return after, [manifest_of(spec) for spec in specs]
+
+
+def configmap(scene: Scene) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "x"},
+        "data": {"request.json": scene.document.to_text()},
+    }
+
+
+@pytest.mark.parametrize("place", ["beside", "alone", "stdin", "local"])
+def test_quality_is_compared_by_prompt_where_request_documents_are(tmp_path: Path, place: str) -> None:
+    """The document of one run says the prompts of both: what decides pixels is the same, prompts and seeds included."""
+    scene, items = two_runs((150, 161, 172))
+    text = json.dumps({"items": [*items, configmap(scene)] if place in ("beside", "stdin") else items})
+    (tmp_path / "results.json").write_text(text)
+    if place == "alone":
+        (tmp_path / "requests.json").write_text(json.dumps(configmap(scene)))
+    if place == "local":
+        (tmp_path / "request.json").write_text(scene.document.to_text())
+    source = "-" if place == "stdin" else str(tmp_path)
+    words = ["compare", "before", "after", "-m", "flicker", "--from", source, "-o", "json"]
+    done = CliRunner().invoke(app, words, input=text)
+    assert done.exit_code == 0, done.stderr
+    (row,) = json.loads(done.stdout)
+    assert (row["verdict"], row["method"]) == ("Worse", "PairedByPrompt")
+    assert row["difference"]["value"] == pytest.approx(100)
+
+
+def test_without_request_documents_only_the_same_output_decides_quality(tmp_path: Path) -> None:
+    ledger = tmp_path / "l.json"
+    _, items = two_runs((150, 161, 172))
+    ledger.write_text(json.dumps({"items": items}))
+    (row,) = compare(str(ledger), "before", "after", "-m", "flicker")
+    assert (row["verdict"], row["reason"]) == ("Inconclusive", "PromptsUnknown")
+    assert "request documents" in row["decides"]
+    _, items = two_runs((50, 60, 73), output_digest="a" * 64)
+    ledger.write_text(json.dumps({"items": items}))
+    (row,) = compare(str(ledger), "before", "after", "-m", "flicker")
+    assert (row["verdict"], row["reason"]) == ("Identical", "SameOutput")
+
+
+def test_a_cluster_is_asked_for_the_documents_of_runs_whose_frames_are_compared() -> None:
+    scene, items = two_runs((150, 161, 172))
+    specs = [BenchmarkResultSpec.model_validate(item["spec"]) for item in items]
+    asked: list[str] = []
+
+    class Stand:
+        """A cluster that has one of the documents."""
+
+        def get(self, _resource: Any, name: str) -> dict[str, Any]:
+            asked.append(name)
+            if name.startswith("after-request-"):
+                return configmap(scene)
+            raise NotFoundError("it is gone", None)
+
+    ledger = ClusterLedger(cast("Cluster", Stand()))
+    assert find_samples(ledger, specs, [find_metric("latency")]) == {}
+    assert asked == []
+    found = find_samples(ledger, specs, [find_metric("flicker")])
+    assert asked == [request_name("after", "2"), request_name("before", "1")]
+    assert [[sample.prompt for sample in found[spec.request_digest]] for spec in specs] == [list(PROMPTS)] * 2

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 import yaml
+from support.builders import Scene, latencies
 from support.ledgers import cell_of_run, manifest_of, shard_of
 from typer.testing import CliRunner
 
 from vidbench_analysis.power import power_of_difference
 from vidbench_api.identity import digest_of
+from vidbench_api.measured import QualityFacts, Series, SeriesName, Statistics
 from vidbench_api.result import BenchmarkResultSpec
 from vidbench_api.run_spec import BenchmarkRunSpec
 from vidbench_cli.app import app
@@ -99,3 +101,27 @@ def test_what_is_wrong_is_said(words: list[str], said: str) -> None:
     done = CliRunner().invoke(app, ["self-test", *words])
     assert done.exit_code == 2
     assert said in done.stderr
+
+
+def test_quality_of_twins_is_compared_by_prompt(tmp_path: Path) -> None:
+    prompts = [{"id": name, "text": f"A {name}."} for name in ("cat", "dog", "owl")]
+    workload = {"prompts": prompts, "seeds": {"base": 0, "count": 1}}
+    scene = Scene.of(variants=["first", "second"], workload=workload)
+    columns = {"first": (50, 60, 73), "second": (51, 58, 74)}
+    items = []
+    for cell in scene.document.cells:
+        values = columns[cell.variant]
+        flicker = Series(
+            name=SeriesName.FLICKER, unit="partsPerMillion", statistics=Statistics.of(values), values=values
+        )
+        series = (latencies(2_000_000, 2_100_000, 2_200_000), flicker)
+        items.append(
+            manifest_of(scene.result(cell, series=series, quality=QualityFacts(comparable=True, microseconds=1)))
+        )
+    (tmp_path / "results.json").write_text(json.dumps({"items": items}))
+    words = ["self-test", "--run", "nightly", "--from", str(tmp_path), "-m", "flicker", "-o", "json"]
+    (row,) = json.loads(CliRunner().invoke(app, words).stdout)
+    assert (row["quiet"], row["reason"]) == (None, "PromptsUnknown")
+    (tmp_path / "request.json").write_text(scene.document.to_text())
+    (row,) = json.loads(CliRunner().invoke(app, words).stdout)
+    assert (row["quiet"], row["reason"]) == (True, "WideInterval")
