@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .metrics import Direction, Metric
+from .metrics import Direction, Metric, Pairing
 from .observations import CellObservations
 from .resampling import REPEATS, generator_for
 
@@ -20,7 +20,8 @@ MOST_OBJECTIVES = 3
 class Place:
     """A cell's place. `values` are its means by objective; `membership` is the share of resamples in which it is on the frontier.
 
-    `is_on` is by the means. `membership` is None with `reason` OneShard where nobody knows the spread between its shards;
+    `is_on` is by the means. `membership` is None with `reason` OneShard where nobody knows the spread between its shards, and
+    with PromptsAreTheUnit where an objective is of quality: shards make the same clips, so that theirs is no spread of it;
     a cell that lacks an objective has no values, is not on, and `reason` says which is missing. `beaten_by` names cells that
     are at least as good in everything and better in something, by the means.
     """
@@ -51,7 +52,8 @@ def frontier(
     tables = {number: _table(cell, objectives) for number, cell in enumerate(cells)}
     complete = {number: np.array(table) for number, table in tables.items() if isinstance(table, list)}
     means = {number: table.mean(axis=0) for number, table in complete.items()}
-    shares = _memberships(complete, signs, cells, repeats) if complete else {}
+    by_prompt = any(metric.pairing == Pairing.PROMPT for metric in objectives)
+    shares = _memberships(complete, signs, cells, repeats) if complete and not by_prompt else {}
     return tuple(_place(number, cell, tables[number], means, shares, signs, cells) for number, cell in enumerate(cells))
 
 
@@ -117,12 +119,12 @@ def _place(
         for other, mean in means.items()
         if (signs * mean <= mine).all() and (signs * mean < mine).any()
     )
-    one = len(table) < 2
+    unsure = "PromptsAreTheUnit" if number not in shares else "OneShard" if len(table) < 2 else None
     return Place(
         label=cell.label,
         values=tuple(float(value) for value in means[number]),
         is_on=not beaten_by,
-        membership=None if one else shares[number],
+        membership=None if unsure else shares[number],
         beaten_by=beaten_by,
-        reason="OneShard" if one else None,
+        reason=unsure,
     )

@@ -52,9 +52,12 @@ def _line(found: Frontier, place: Place, objectives: Sequence[Metric]) -> tuple[
 def _notes(found: Sequence[Frontier]) -> list[str]:
     if not found:
         return [_("no cell has a result that counts and one of these metrics")]
+    by_prompt = any(metric.is_quality for each in found for metric in each.objectives)
     return [
         _("on the frontier: no other cell with clips of this size is as good in everything and better in something"),
-        _("membership: share of resamples of shards in which that holds; what clips look like is not in it"),
+        _("no membership: quality counts by prompt, and resamples of shards do not say how sure it is")
+        if by_prompt
+        else _("membership: share of resamples of shards in which that holds; what clips look like is not in it"),
     ]
 
 

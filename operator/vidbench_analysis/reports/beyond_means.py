@@ -61,9 +61,14 @@ def frontier_blocks(
     if not found:
         return
     yield Heading("Exploration: the frontier")
+    by_prompt = any(metric.is_quality for each in found for metric in each.objectives)
     yield Paragraph(
-        "Cells that no other cell is at least as good as in everything and better than in something, among cells that make clips of one size. Membership"
-        " is the share of resamples of shards in which that holds. What the clips look like is not in it."
+        "Cells that no other cell is at least as good as in everything and better than in something, among cells that make clips of one size. "
+        + (
+            "How sure that is, is not known: quality counts by prompt, and shards make the same clips."
+            if by_prompt
+            else "Membership is the share of resamples of shards in which that holds. What the clips look like is not in it."
+        )
     )
     for each in found:
         yield _frontier_table(each)

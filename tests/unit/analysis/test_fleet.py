@@ -108,6 +108,17 @@ def test_a_frontier_says_who_is_beaten_and_how_sure_that_is() -> None:
     assert frontier(cells, [LATENCY, ENERGY], repeats=500)[3] == close
 
 
+@pytest.mark.parametrize("shards", [1, 3])
+def test_shards_do_not_say_how_sure_quality_is(shards: int) -> None:
+    warping = find_metric("warpingError")
+    cells = [
+        cell_of([[value, 9.0]] * shards, metric=warping.name, label=label) for label, value in (("a", 1.0), ("b", 2.0))
+    ]
+    better, worse = frontier(cells, [warping], repeats=100)
+    assert (better.is_on, worse.is_on, worse.beaten_by) == (True, False, ("a",))
+    assert {(place.membership, place.reason) for place in (better, worse)} == {(None, "PromptsAreTheUnit")}
+
+
 def test_more_than_three_objectives_are_refused() -> None:
     with pytest.raises(ValueError, match="1 to 3 objectives, not 4"):
         frontier([], [LATENCY, ENERGY, find_metric("memory"), find_metric("load")])
