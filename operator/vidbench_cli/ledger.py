@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -26,8 +27,10 @@ from .texts import _, ngettext
 
 if TYPE_CHECKING:
     from .cluster import Cluster
+    from .runs import RunView
 
 KIND = "BenchmarkResult"
+_RUN = "BenchmarkRun"
 _CONFIGMAP = "ConfigMap"
 _MOST_NAMES = 8
 
@@ -98,13 +101,22 @@ def weights_notes(results: Iterable[BenchmarkResultSpec]) -> list[str]:
     return [text.format(names=_some(names))] if names else []
 
 
+def _moment_of(entry: LedgerEntry) -> str:
+    return entry.created_at or entry.spec.origin.finished_at or ""
+
+
+def _without_reused(found: Found, note: str) -> Found:
+    """Say that a run's results may be more than these; nothing where there are none."""
+    return replace(found, notes=(*found.notes, note)) if found.entries else found
+
+
 def of_latest_run(found: Found) -> Found:
     """Keep the results of the run that came last, where several had this name."""
     if found.selector.kind != "run":
         return found
     last: dict[str, str] = {}
     for entry in found.entries:
-        uid, moment = entry.spec.run.uid, entry.created_at or entry.spec.origin.finished_at or ""
+        uid, moment = entry.spec.run.uid, _moment_of(entry)
         last[uid] = max(last.get(uid, ""), moment)
     if len(last) < 2:
         return found
@@ -208,34 +220,37 @@ class ClusterLedger:
             view = RunReader(self._cluster, found.selector.name).read()
         except NotFoundError:
             return of_latest_run(found)
-        own = tuple(entry for entry in found.entries if entry.spec.run.uid == view.uid)
-        notes = found.notes
-        if len(own) < len(found.entries):
-            count = len(found.entries) - len(own)
-            note = ngettext(
-                "{count} result of an earlier run called {name} was left out",
-                "{count} results of earlier runs called {name} were left out",
-                count,
-            )
-            notes = (*notes, note.format(count=count, name=view.name))
-        names = {entry.name for entry in own}
-        reused = tuple(
-            LedgerEntry(shard.result, view.namespace, {}, _as_of(view.results[shard.result], view.name, view.uid, row))
-            for row in view.status.rows
-            for shard in row.shards
-            if shard.result in view.results
-            and shard.result not in names
-            and view.results[shard.result].run.uid != view.uid
+        return _as_it_says(found, view)
+
+
+def _as_it_says(found: Found, view: RunView) -> Found:
+    """Take a run's own results, and those that it reused, which belong to the runs that measured them."""
+    own = tuple(entry for entry in found.entries if entry.spec.run.uid == view.uid)
+    notes = found.notes
+    if len(own) < len(found.entries):
+        count = len(found.entries) - len(own)
+        note = ngettext(
+            "{count} result of an earlier run called {name} was left out",
+            "{count} results of earlier runs called {name} were left out",
+            count,
         )
-        reused = tuple(entry for entry in reused if found.selector.selects_cell(entry.spec))
-        if reused:
-            note = ngettext(
-                "{count} result was reused from an earlier run",
-                "{count} results were reused from earlier runs",
-                len(reused),
-            )
-            notes = (*notes, note.format(count=len(reused)))
-        return Found(found.selector, own + reused, notes)
+        notes = (*notes, note.format(count=count, name=view.name))
+    names = {entry.name for entry in own}
+    reused = tuple(
+        LedgerEntry(shard.result, view.namespace, {}, _as_of(view.results[shard.result], view.name, view.uid, row))
+        for row in view.status.rows
+        for shard in row.shards
+        if shard.result in view.results and shard.result not in names and view.results[shard.result].run.uid != view.uid
+    )
+    reused = tuple(entry for entry in reused if found.selector.selects_cell(entry.spec))
+    if reused:
+        note = ngettext(
+            "{count} result was reused from an earlier run",
+            "{count} results were reused from earlier runs",
+            len(reused),
+        )
+        notes = (*notes, note.format(count=len(reused)))
+    return Found(found.selector, own + reused, notes)
 
 
 def _as_of(spec: BenchmarkResultSpec, name: str, uid: str, row: Any) -> BenchmarkResultSpec:
@@ -244,12 +259,27 @@ def _as_of(spec: BenchmarkResultSpec, name: str, uid: str, row: Any) -> Benchmar
     return spec.model_copy(update={"run": RunReference(name=name, uid=uid), "cell": cell})
 
 
+def _view_of(body: dict[str, Any], entries: Iterable[LedgerEntry]) -> RunView:
+    """Return a run of a file with the results that it names; raises UsageError where another version wrote it."""
+    from .runs import run_view
+
+    metadata = {"namespace": ""} | body["metadata"]
+    try:
+        view = run_view(body | {"metadata": metadata})
+    except ClusterError as error:
+        raise UsageError(error.message, _("use the vidbench of the version that wrote it")) from error
+    named = {shard.result for row in view.status.rows for shard in row.shards}
+    held = {entry.name: entry.spec for entry in entries if entry.name in named and entry.namespace == view.namespace}
+    return replace(view, results=held)
+
+
 @dataclass(frozen=True)
 class FileLedger:
-    """Results that were read from files. `documents` are of the ConfigMaps beside them."""
+    """Results that were read from files. `runs` are the BenchmarkRuns beside them, `documents` are of the ConfigMaps."""
 
     paths: tuple[str, ...]
     entries: tuple[LedgerEntry, ...] = field(repr=False)
+    runs: tuple[dict[str, Any], ...] = field(default=(), repr=False)
     documents: tuple[str, ...] = field(default=(), repr=False)
 
     @property
@@ -258,8 +288,10 @@ class FileLedger:
         return ", ".join(self.paths)
 
     def find(self, selector: Selector) -> Found:
-        """Return what a selector selects; raises UsageError."""
-        found = of_latest_run(Found(selector, selector.select(self.entries)))
+        """Return what a selector selects, with what a run reused if the run itself is in the files; raises UsageError."""
+        found = Found(selector, selector.select(self.entries))
+        if selector.kind == "run":
+            found = self._as_the_run_says(found)
         if not found.entries:
             raise nothing_found(selector, self.entries, self.place, UsageError)
         return found
@@ -275,8 +307,44 @@ class FileLedger:
     def requests(self, _results: Iterable[BenchmarkResultSpec], /) -> Iterator[str]:
         """Yield every request document that is in the files and folders, whatever the results."""
         yield from self.documents
-        # What stands alone in a folder was not looked at yet; standard input cannot be read a second time.
-        yield from _documents_in([path for path in self.paths if Path(path).is_dir()])
+        for path in self.paths:
+            if Path(path).is_dir():
+                # The folders of local runs have them as they are.
+                for file in sorted(Path(path).rglob(REQUEST_KEY)):
+                    yield file.read_text(encoding="utf-8")
+
+    def _as_the_run_says(self, found: Found) -> Found:
+        """Take the results of the run that came last; of one that is not in the files, only what it measured itself."""
+        body = self._latest_run(found)
+        if body is None:
+            text = _("the run {name} is not in {place}: results that it reused are not among these")
+            return _without_reused(of_latest_run(found), text.format(name=found.selector.name, place=self.place))
+        view = _view_of(body, self.entries)
+        named = {shard.result for row in view.status.rows for shard in row.shards if shard.result}
+        found = _as_it_says(found, view)
+        missing = len(named - view.results.keys())
+        if not missing:
+            return found
+        note = ngettext(
+            "{count} result that the run {name} names is not in {place}",
+            "{count} results that the run {name} names are not in {place}",
+            missing,
+        )
+        return replace(found, notes=(*found.notes, note.format(count=missing, name=view.name, place=self.place)))
+
+    def _latest_run(self, found: Found) -> dict[str, Any] | None:
+        """Return the run of that name that was created last; None where results are of one that came after it."""
+        runs = {
+            str(body["metadata"]["uid"]): str(body["metadata"].get("creationTimestamp") or "")
+            for body in self.runs
+            if body["metadata"].get("name") == found.selector.name
+        }
+        if not runs:
+            return None
+        latest = max(runs, key=lambda uid: (runs[uid], uid))
+        if any(entry.spec.run.uid not in runs and _moment_of(entry) > runs[latest] for entry in found.entries):
+            return None
+        return next(body for body in self.runs if body["metadata"]["uid"] == latest)
 
 
 def read_files(paths: Iterable[str]) -> FileLedger:
@@ -287,40 +355,38 @@ def read_files(paths: Iterable[str]) -> FileLedger:
     """
     paths = tuple(paths)
     entries: dict[tuple[str, str], LedgerEntry] = {}
+    runs: list[dict[str, Any]] = []
     documents: list[str] = []
-    for raw in read_objects(paths, KIND, _CONFIGMAP):
+    for raw in read_objects(paths, KIND, _RUN, _CONFIGMAP):
         if raw["kind"] == KIND:
             entry = entry_of(raw)
             entries[(entry.spec.run.uid, entry.name)] = entry
-        else:
+        elif raw["kind"] == _CONFIGMAP:
             documents += _document_of(raw)
+        elif (raw.get("metadata") or {}).get("uid"):
+            # A manifest that was never applied says nothing of results.
+            runs.append(raw)
     if not entries:
         raise UsageError(
             _("there is no BenchmarkResult in {place}").format(place=", ".join(paths)),
             _("give what `kubectl get benchmarkresults -o yaml` or `vidbench export` wrote"),
         )
-    return FileLedger(paths, tuple(entries[key] for key in sorted(entries)), tuple(documents))
+    return FileLedger(paths, tuple(entries[key] for key in sorted(entries)), tuple(runs), tuple(documents))
 
 
 def read_objects(paths: Iterable[str], kind: str, *also: str) -> Iterator[Any]:
     """Yield the objects of a kind that files and folders hold, in lists or alone; raises UsageError.
 
-    Those of the kinds `also` are yielded where they are in one file with it, or in a file that was named.
+    Those of the kinds `also` are yielded too; where a folder's file has only such and cannot be read, it is left out.
     """
     for path in paths:
         for text, name in _texts(path):
             # A folder holds logs and records as well, perhaps half written: only what speaks of the kind is parsed.
             if name == path or kind in text:
                 yield from (_shaped(body, name) for body in _objects_in(_parse(text, name), (kind, *also)))
-
-
-def _documents_in(folders: Sequence[str]) -> Iterator[str]:
-    """Yield the request documents of folders: of ConfigMaps, and of local runs (`request.json`)."""
-    for body in read_objects(folders, _CONFIGMAP):
-        yield from _document_of(body)
-    for folder in folders:
-        for file in sorted(Path(folder).rglob(REQUEST_KEY)):
-            yield file.read_text(encoding="utf-8")
+            elif any(other in text for other in also):
+                with suppress(UsageError):
+                    yield from [_shaped(body, name) for body in _objects_in(_parse(text, name), also)]
 
 
 def _document_of(body: dict[str, Any]) -> Iterator[str]:
@@ -426,6 +492,9 @@ class StoreLedger:
         """Return what a selector selects; raises ClusterError."""
         entries = self._read(selector.name if selector.kind == "run" else None)
         found = of_latest_run(Found(selector, selector.select(entries)))
+        if selector.kind == "run":
+            text = _("results that the run {name} reused are not among these: a store holds no runs")
+            found = _without_reused(found, text.format(name=selector.name))
         if not found.entries:
             raise nothing_found(selector, self.all(), self.place, NotFoundError)
         return found

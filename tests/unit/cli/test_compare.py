@@ -18,8 +18,9 @@ from typer.testing import CliRunner
 from vidbench_analysis.metrics import find_metric
 from vidbench_api.identity import request_name
 from vidbench_api.measured import ClipFacts, QualityFacts, Series, SeriesName, Statistics
-from vidbench_api.names import Comparability
+from vidbench_api.names import Comparability, RowPhase
 from vidbench_api.result import BenchmarkResultSpec, RunReference
+from vidbench_api.run_status import BenchmarkRunStatus, CellRow, ShardStatus
 from vidbench_cli.app import app
 from vidbench_cli.cluster import Cluster
 from vidbench_cli.errors import NotFoundError
@@ -273,6 +274,8 @@ def test_a_store_gives_what_its_file_gives(ledger: str, tmp_path: Path) -> None:
     from_store = CliRunner().invoke(app, [*words, "--store", place])
     assert from_store.exit_code == 0, from_store.stderr
     assert json.loads(from_store.stdout) == compare(ledger, "before", "after", "-m", "latency")
+    shown = CliRunner().invoke(app, [*words[:-2], "--store", place]).stdout
+    assert "results that the run after reused are not among these" in " ".join(shown.split())
     unknown = CliRunner().invoke(app, ["compare", "before", "afterr", "--store", place])
     assert unknown.exit_code == 3
     assert "there are results of: after, before" in unknown.stderr
@@ -413,7 +416,7 @@ def test_a_cluster_is_asked_for_the_documents_of_runs_whose_frames_are_compared(
             asked.append(name)
             if name.startswith("after-request-"):
                 return configmap(scene)
-            raise NotFoundError("it is gone", None)
+            raise NotFoundError("it is gone")
 
     ledger = ClusterLedger(cast("Cluster", Stand()))
     assert find_samples(ledger, specs, [find_metric("latency")]) == {}
@@ -421,3 +424,81 @@ def test_a_cluster_is_asked_for_the_documents_of_runs_whose_frames_are_compared(
     found = find_samples(ledger, specs, [find_metric("flicker")])
     assert asked == [request_name("after", "2"), request_name("before", "1")]
     assert [[sample.prompt for sample in found[spec.request_digest]] for spec in specs] == [list(PROMPTS)] * 2
+
+
+REUSED = cell_of_run(BASE, run="before")
+OWN = cell_of_run(SLOWER, run="after", variant="long")
+
+
+def run_that_reused(created: str = "2026-01-03T00:00:00Z", **metadata: str) -> dict[str, Any]:
+    """Run `after`: it measured one cell, and took the other from run `before` as a cell of another name."""
+    rows = tuple(
+        CellRow(
+            id=f"0000000{number}",
+            model="wan",
+            hardware="h100",
+            variant=variant,
+            phase=RowPhase.FINISHED,
+            shards=tuple(
+                ShardStatus(index=spec.shard, phase=RowPhase.FINISHED, result=manifest_of(spec)["metadata"]["name"])
+                for spec in specs
+            ),
+        )
+        for number, (variant, specs) in enumerate((("default", REUSED), ("long", OWN)))
+    )
+    named = {"name": "after", "namespace": "lab", "uid": "uid-of-after", "creationTimestamp": created} | metadata
+    return {"kind": "BenchmarkRun", "metadata": named, "status": BenchmarkRunStatus(rows=rows).to_wire()}
+
+
+def variants_of_after(path: Path, *words: str) -> Any:
+    return CliRunner().invoke(
+        app, ["compare", "after", "--by", "variant", "--from", str(path), "-m", "latency", *words]
+    )
+
+
+@pytest.mark.parametrize("place", ["beside", "alone"])
+def test_what_a_run_reused_is_found_in_files_that_have_the_run(tmp_path: Path, place: str) -> None:
+    items = [manifest_of(spec) for spec in (*REUSED, *OWN)]
+    if place == "alone":
+        (tmp_path / "runs.json").write_text(json.dumps(run_that_reused()))
+        (tmp_path / "log.jsonl").write_text('{"message": "BenchmarkRun after was')
+    else:
+        items.append(run_that_reused())
+    (tmp_path / "l.json").write_text(json.dumps({"items": items}))
+    done = variants_of_after(tmp_path, "--against", "default", "-o", "json")
+    assert done.exit_code == 0, done.stderr
+    (row,) = json.loads(done.stdout)
+    assert (row["subject"]["label"], row["reference"]["shards"], row["verdict"]) == ("long", 4, "Worse")
+    shown = " ".join(variants_of_after(tmp_path).stdout.split())
+    assert "4 results were reused from earlier runs" in shown
+    assert "names" not in shown
+
+
+def test_what_a_run_reused_and_no_file_has_is_said(tmp_path: Path) -> None:
+    ledger = tmp_path / "l.json"
+    own = [manifest_of(spec) for spec in OWN]
+    ledger.write_text(json.dumps({"items": [*own, *(manifest_of(spec) for spec in REUSED[:3]), run_that_reused()]}))
+    assert "1 result that the run after names is not in" in " ".join(variants_of_after(ledger).stdout.split())
+    # Without the run nobody knows what it reused; nor does an earlier one of that name.
+    earlier = run_that_reused("2025-01-01T00:00:00Z", uid="earlier")
+    for runs in ([], [earlier]):
+        ledger.write_text(json.dumps({"items": [*own, *(manifest_of(spec) for spec in REUSED), *runs]}))
+        done = CliRunner().invoke(app, ["compare", "before", "after", "--from", str(ledger)])
+        assert "the run after is not in" in " ".join(done.stdout.split())
+
+
+def test_a_run_that_measured_nothing_itself_is_what_it_reused(tmp_path: Path) -> None:
+    """A second run of the same name that found all of it measured."""
+    run = run_that_reused(name="before", uid="second")
+    ledger = write_ledger(tmp_path / "l.json", [*REUSED, *cell_of_run(SLOWER, run="other")])
+    Path(ledger).write_text(json.dumps({"items": [*json.loads(Path(ledger).read_text())["items"], run]}))
+    (row,) = compare(ledger, "before:wan/h100/default", "other:wan/h100/short", "-m", "latency")
+    assert (row["verdict"], row["reference"]["shards"]) == ("Worse", 4)
+
+
+def test_a_run_of_another_version_in_a_file_is_named(tmp_path: Path) -> None:
+    run = run_that_reused() | {"status": {"rows": "many"}}
+    (tmp_path / "l.json").write_text(json.dumps({"items": [*(manifest_of(spec) for spec in OWN), run]}))
+    done = variants_of_after(tmp_path / "l.json")
+    assert done.exit_code == 2
+    assert "BenchmarkRun 'after' was written by another version" in done.stderr
