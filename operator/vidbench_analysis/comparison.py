@@ -358,8 +358,7 @@ def _p_of_share(contrast: Contrast, share: float) -> float:
 def _with_verdict(found: Comparison, contrast: Contrast, metric: Metric) -> Comparison:
     alpha = 1 - found.confidence
     if contrast.error == 0:
-        within = _is_within(found)
-        if within:
+        if _is_within(found, metric):
             return replace(found, verdict=Verdict.EQUIVALENT)
         return _directed(found, metric)
     if found.p_equivalence is not None and found.p_equivalence < alpha:
@@ -369,13 +368,17 @@ def _with_verdict(found: Comparison, contrast: Contrast, metric: Metric) -> Comp
     return _wide(found, metric)
 
 
-def _is_within(found: Comparison) -> bool:
+def _is_within(found: Comparison, metric: Metric) -> bool:
+    """Whether figures without any spread are closer than the margin: between the edges of `_p_equivalence`."""
     margin = found.margin
-    if margin is None or found.ratio is None or found.difference is None:
+    if margin is None or found.difference is None:
         return False
-    if margin.relative:
-        return 1 / (1 + margin.value) < found.ratio.value < 1 + margin.value
-    return abs(found.difference.value) < margin.value
+    if not margin.relative:
+        return abs(found.difference.value) < margin.value
+    if found.ratio is None:
+        return False
+    low = 1 / (1 + margin.value) if metric.scale == Scale.RATIO else 1 - margin.value
+    return low < found.ratio.value < 1 + margin.value
 
 
 def _directed(found: Comparison, metric: Metric) -> Comparison:

@@ -171,6 +171,29 @@ def test_what_is_the_same_to_the_bit_is_identical() -> None:
     assert compare(itself, itself, LATENCY).reason == Reason.SAME_RESULTS
 
 
+@pytest.mark.parametrize(
+    ("subject", "reference", "margin", "verdict"),
+    [
+        (1.0, 0.0, "2", Verdict.EQUIVALENT),
+        (3.0, 0.0, "2", Verdict.WORSE),
+        (1.0, 0.0, "50%", Verdict.WORSE),
+        # On the scale of differences 10 % less is 0.9 and not 1 / 1.1.
+        (90.5, 100.0, "10%", Verdict.EQUIVALENT),
+        (89.5, 100.0, "10%", Verdict.BETTER),
+        (109.5, 100.0, "10%", Verdict.EQUIVALENT),
+    ],
+)
+def test_margins_of_figures_without_spread_that_may_be_zero(
+    subject: float, reference: float, margin: str, verdict: Verdict
+) -> None:
+    black = find_metric("blackFrames")
+    sides = [
+        cell_of([[value, value]], metric=black.name, prompts=["a", "b"], label=label)
+        for value, label in ((subject, "subject"), (reference, "reference"))
+    ]
+    assert compare(*sides, black, Margin.parse(margin)).verdict == verdict
+
+
 def test_figures_without_any_spread_are_compared_as_they_are() -> None:
     memory = find_metric("memoryAllocated")
     subject, reference = (cell_of([value] * 3, metric="memoryAllocated", label=str(value)) for value in (5.05e9, 5e9))
