@@ -66,15 +66,15 @@ def find_twins(results: Iterable[BenchmarkResultSpec]) -> dict[tuple[str, str], 
 def run_self_test(
     results: Sequence[BenchmarkResultSpec],
     metrics: Sequence[Metric],
-    margin: Margin,
+    margins: Mapping[str, Margin],
     samples: Mapping[str, Sequence[PromptAndSeed]] | None = None,
 ) -> tuple[SelfTest, ...]:
     """Return the test of each metric of each cell that is there twice, by model and hardware; empty where none is.
 
-    `samples` are as for `observe`: quality is compared by prompt.
+    `margins` are by the metric's name; `samples` are as for `observe`: quality is compared by prompt.
     """
     return tuple(
-        _test(f"{model}/{hardware}", pair, metric, results, margin, (model, hardware), samples)
+        _test(f"{model}/{hardware}", pair, metric, results, margins.get(metric.name), (model, hardware), samples)
         for (model, hardware), pair in find_twins(results).items()
         for metric in metrics
     )
@@ -85,7 +85,7 @@ def _test(
     variants: tuple[str, str],
     metric: Metric,
     results: Iterable[BenchmarkResultSpec],
-    margin: Margin,
+    margin: Margin | None,
     place: tuple[str, str],
     samples: Mapping[str, Sequence[PromptAndSeed]] | None,
 ) -> SelfTest:

@@ -103,10 +103,18 @@ def parse_objectives(text: str) -> tuple[Metric, ...]:
     return found
 
 
+MARGIN_BY_DEFAULT = "2%"
+"""What does not matter where nobody says it."""
+
+
 def parse_margins(texts: Sequence[str], metrics: Sequence[Metric]) -> dict[str, Margin]:
-    """Read `2%` (for every metric) and `energy=5%` (for one); raises UsageError."""
+    """Read `3%` (for every metric) and `energy=5%` (for one); metrics of which none is said have the default.
+
+    Raises:
+        UsageError: a text is no margin, or names no metric.
+    """
     margins: dict[str, Margin] = {}
-    for text in texts:
+    for text in (*texts, MARGIN_BY_DEFAULT):
         name, equals, value = text.rpartition("=")
         if equals and name not in METRICS:
             raise UsageError(_("--margin: {name!r} is no metric").format(name=name), ", ".join(METRICS))

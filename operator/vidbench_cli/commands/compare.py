@@ -76,7 +76,7 @@ def compare(
         need_two(wanted)
     ledger = open_ledger(lambda: Cluster(Where(kubeconfig, context, namespace)), from_files or (), store)
     found = [ledger.find(selector) for selector in wanted]
-    write(make_page(ledger, found, by, against, metric, margin or ["2%"], pairing, ranks), output)
+    write(make_page(ledger, found, by, against, metric, margin or [], pairing, ranks), output)
 
 
 def make_page(

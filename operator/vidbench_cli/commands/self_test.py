@@ -49,7 +49,10 @@ def self_test(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help=_("Print the run and apply nothing."))] = False,
     metric: Annotated[str, typer.Option("--metric", "-m", help=_("Metrics between commas."))] = METRICS_BY_DEFAULT,
-    margin: Annotated[str, typer.Option(help=_("Differences below it do not matter."))] = "2%",
+    margin: Annotated[
+        str | None,
+        typer.Option(help=_("Differences below it do not matter: 2%, or for one metric energy=5%. Default: 2%.")),
+    ] = None,
     from_files: Files = None,
     namespace: Namespace = None,
     context: Context = None,
@@ -127,7 +130,7 @@ def _was_measured(found: Estimate) -> bool:
     return found.shards > 0 or found.reason == "PromptsUnknown"
 
 
-def _show(ledger: Ledger, selector: Selector, metric: str, margin: str, output: Format) -> None:
+def _show(ledger: Ledger, selector: Selector, metric: str, margin: str | None, output: Format) -> None:
     from vidbench_analysis.self_test import find_twins, run_self_test
     from vidbench_cli.ledger import weights_notes
     from vidbench_cli.prompts import find_samples
@@ -142,6 +145,6 @@ def _show(ledger: Ledger, selector: Selector, metric: str, margin: str, output: 
         )
     metrics = parse_metrics(metric)
     samples = find_samples(ledger, found.specs, metrics)
-    tests = run_self_test(found.specs, metrics, parse_margins([margin], metrics)[metrics[0].name], samples)
+    tests = run_self_test(found.specs, metrics, parse_margins([] if margin is None else [margin], metrics), samples)
     shown = [test for test in tests if _was_measured(test.comparison.reference) or test.metric.name == "latency"]
     write(self_test_page(shown, (*found.notes, *weights_notes(found.specs))), output)

@@ -502,3 +502,9 @@ def test_a_run_of_another_version_in_a_file_is_named(tmp_path: Path) -> None:
     done = variants_of_after(tmp_path / "l.json")
     assert done.exit_code == 2
     assert "BenchmarkRun 'after' was written by another version" in done.stderr
+
+
+def test_a_margin_of_one_metric_leaves_the_default_to_the_others(ledger: str) -> None:
+    rows = compare(ledger, "before", "after", "-m", "latency,memory", "--margin", "memory=5%")
+    assert {(row["metric"], row["margin"]) for row in rows} == {("latency", "2%"), ("memory", "5%")}
+    assert {row["verdict"] for row in rows if row["metric"] == "latency"} == {"Worse", "Equivalent"}

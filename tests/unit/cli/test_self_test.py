@@ -125,3 +125,18 @@ def test_quality_of_twins_is_compared_by_prompt(tmp_path: Path) -> None:
     (tmp_path / "request.json").write_text(scene.document.to_text())
     (row,) = json.loads(CliRunner().invoke(app, words).stdout)
     assert (row["quiet"], row["reason"]) == (True, "WideInterval")
+
+
+def test_a_margin_of_one_metric_leaves_the_others_theirs(tmp_path: Path) -> None:
+    """The cell differs from itself by 1.5 %: with 5 % that does not matter, with 2 % it may."""
+
+    def is_quiet(*words: str) -> bool:
+        done = invoke(tmp_path, twins(FIRST, tuple(1.015 * seconds for seconds in SECOND)), "-o", "json", *words)
+        assert done.exit_code == 0, done.output
+        return bool({row["metric"]: row["quiet"] for row in json.loads(done.stdout)}["latency"])
+
+    assert not is_quiet()
+    assert not is_quiet("--margin", "energy=5%")
+    assert not is_quiet("-m", "memory,latency", "--margin", "memory=5%")
+    assert is_quiet("--margin", "5%")
+    assert is_quiet("--margin", "latency=5%")
