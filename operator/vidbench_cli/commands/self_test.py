@@ -12,6 +12,8 @@ from vidbench_cli.output import Format, make_console, write
 from vidbench_cli.texts import _
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vidbench_analysis.intervals import Estimate
     from vidbench_cli.cluster import Cluster, Where
     from vidbench_cli.ledger import Ledger
@@ -28,6 +30,7 @@ def register(app: typer.Typer) -> None:
 
 
 def self_test(
+    called: typer.Context,
     model: Annotated[
         str | None,
         typer.Argument(metavar="MODEL", help=_("A model of the catalogue or a VideoModel: apply a run of it.")),
@@ -65,6 +68,18 @@ def self_test(
             _("give a model to measure, or --run NAME of a run with two equal variants"),
             _("for example: vidbench self-test wan21-1-3b --random-weights --follow"),
         )
+    if run is None and from_files:
+        raise UsageError(
+            _("--from reads a run that was measured, and {model} is to be measured").format(model=model),
+            _("leave out --from, or read a run with --run NAME --from FILE"),
+        )
+    if run is not None and (given := _given(called, _OF_A_NEW_RUN)):
+        raise UsageError(
+            _("{options}: of a run that is applied, and --run reads one that there is").format(
+                options=", ".join(given)
+            ),
+            _("leave these out, or give a model in place of --run"),
+        )
     from vidbench_cli.cluster import Cluster, Where
     from vidbench_cli.ledger import open_ledger
     from vidbench_cli.selectors import parse_selector
@@ -80,6 +95,26 @@ def self_test(
     if cluster is not None:
         _wait(cluster, name)
         _show(open_ledger(lambda: cluster, ()), parse_selector(name), metric, margin, output)
+
+
+_OF_A_NEW_RUN = {
+    "name": "--name",
+    "runner_class": "--runner-class",
+    "selector": "--selector",
+    "gpus": "--gpus",
+    "shards": "--shards",
+    "samples": "--samples",
+    "random_weights": "--random-weights",
+    "follow": "--follow",
+    "dry_run": "--dry-run",
+}
+"""Options that mean nothing where a run is read, by their parameters."""
+
+
+def _given(called: typer.Context, options: Mapping[str, str]) -> list[str]:
+    """Return which options somebody gave, be it with their defaults."""
+    sources = ((option, called.get_parameter_source(name)) for name, option in options.items())
+    return [option for option, source in sources if source is not None and source.name == "COMMANDLINE"]
 
 
 def _apply(wanted: Wanted, where: Where, dry_run: bool, follow: bool) -> Cluster | None:

@@ -93,6 +93,11 @@ def test_the_run_that_it_applies_has_one_cell_twice() -> None:
     [
         ([], "give a model to measure, or --run NAME"),
         (["wan", "--run", "x"], "give a model to measure, or --run NAME"),
+        (["wan", "--from", "l.json", "--dry-run"], "leave out --from"),
+        (["--run", "x", "--shards", "5"], "--shards: of a run that is applied"),
+        (["--run", "x", "-l", "a=b", "--follow", "--name", "y"], "--name, --selector, --follow: of a run"),
+        (["--run", "x", "--dry-run", "--random-weights", "--gpus", "1"], "--gpus, --random-weights, --dry-run: of a"),
+        (["--run", "x", "--runner-class", "y", "--samples", "5"], "--runner-class, --samples: of a run"),
         (["Not A Model", "--dry-run"], "spec.models.0.name"),
         (["wan", "-l", "gpu", "--dry-run"], "is no label"),
     ],
