@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from support.builders import NOW, observed_run
 
 from vidbench_operator.adapters.projections import RunHead
-from vidbench_operator.core.observed import ObservedJob, ObservedNode, ObservedPod
+from vidbench_operator.core.observed import NodeCondition, NodeTaint, ObservedJob, ObservedNode, ObservedPod
 from vidbench_operator.ports import RunKey
 from vidbench_operator.shell.children import ChildStore, Listed
 
@@ -171,6 +172,23 @@ def test_node_that_is_lost_wakes_the_runs_on_it(store: ChildStore) -> None:
     assert store.put_node(NODE) == frozenset()
     assert store.put_node(replace(NODE, ready=False, not_ready_since=NOW)) == {KEY}
     assert store.drop_node("node-1") == {KEY}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "node-2"}, {"ready": False}, {"unschedulable": True}, {"allocatable": {"nvidia.com/gpu": "8"}},
+        {"taints": (NodeTaint("key", "NoSchedule"),)}, {"labels": {"nvidia.com/gpu.product": "L40S"}},
+    ],
+)  # fmt: skip
+def test_node_that_takes_other_pods_wakes_the_runs_that_wait(store: ChildStore, change: dict[str, Any]) -> None:
+    waiting, running = RunKey("team", "waiting"), RunKey("team", "running")
+    store.put_run(waiting, RunHead("u", 1, deleting=False, accepted=True, phase="Running", waits=True))
+    store.put_run(running, RunHead("v", 1, deleting=False, accepted=True, phase="Running"))
+    store.finish_sweep(store.begin_sweep(), Listed(frozenset({waiting, running}), [], [], {"node-1": NODE}))
+    assert store.put_node(replace(NODE, conditions=(NodeCondition("DiskPressure", "False"),))) == frozenset()
+    assert store.put_node(replace(NODE, **change)) == {waiting}
+    assert store.drop_node("node-1") == {waiting}
 
 
 def test_sweep_finds_what_the_watches_missed(store: ChildStore) -> None:

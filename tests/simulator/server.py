@@ -380,7 +380,8 @@ class Server:
         status = stored.seen.status
         phase = status.phase.value if status.phase else RunPhase.PENDING.value
         accepted = status.request_digest is not None
-        return RunHead(stored.seen.uid, stored.seen.generation, stored.deleting, accepted, phase)
+        waits = status.completion_time is None and bool(status.parallelism and status.parallelism.waiting)
+        return RunHead(stored.seen.uid, stored.seen.generation, stored.deleting, accepted, phase, waits=waits)
 
     # Inside
 

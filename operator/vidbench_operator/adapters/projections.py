@@ -89,6 +89,9 @@ class RunHead:
     accepted: bool
     phase: str
     ended: bool = False
+    waits: bool = False
+    """Whether shards of it wait for something to run on."""
+
     breakers: tuple[str, ...] = ()
     """Kinds of the circuit breakers that are not closed, one entry each; none once the run has ended."""
 
@@ -103,6 +106,7 @@ def project_head(raw: Any) -> RunHead:
         accepted=bool(text_of(status.get("requestDigest"))),
         phase=text_of(status.get("phase"), 64) or RunPhase.PENDING.value,
         ended=(ended := _has_ended(status.get("conditions"))),
+        waits=not ended and bool(number_of(mapping_of(status.get("parallelism")).get("waiting"))),
         breakers=() if ended else _breaker_kinds(status.get("breakers")),
     )
 

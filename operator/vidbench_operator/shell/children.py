@@ -190,19 +190,20 @@ class ChildStore:
         return family.pods.put(pod.uid, replace(pod, gone=True), self._next_tick())
 
     def put_node(self, node: ObservedNode) -> frozenset[RunKey]:
-        """Note a node; returns the runs that have a pod on it, if its readiness changed."""
+        """Note a node; returns the runs that its change concerns: those with a pod on it, and those that wait for a place."""
         if self._nodes is None:
             return frozenset()
         before = self._nodes.values.get(node.name)
         self._nodes.put(node.name, node, self._next_tick())
-        same = before is not None and (before.ready, before.not_ready_since) == (node.ready, node.not_ready_since)
-        return frozenset() if same else self._runs_on(node.name)
+        if before is None or _as_a_place(before) != _as_a_place(node):
+            return self._runs_on(node.name) | self._waiting()
+        return frozenset() if before.not_ready_since == node.not_ready_since else self._runs_on(node.name)
 
     def drop_node(self, name: str) -> frozenset[RunKey]:
-        """Note that a node is gone; returns the runs that have a pod on it."""
+        """Note that a node is gone; returns the runs that have a pod on it, or wait for a place."""
         if self._nodes is not None:
             self._nodes.drop(name)
-        return self._runs_on(name)
+        return self._runs_on(name) | self._waiting()
 
     # Questions of the shell
 
@@ -318,12 +319,20 @@ class ChildStore:
         while len(self._deleted) > _REMEMBERED_DELETIONS:
             self._deleted.popitem(last=False)
 
+    def _waiting(self) -> frozenset[RunKey]:
+        return frozenset(key for key, head in self._heads.items() if head.waits)
+
     def _runs_on(self, node: str) -> frozenset[RunKey]:
         return frozenset(
             key
             for key, family in self._families.items()
             if any(pod.node == node and not pod.gone for pod in family.pods.values.values())
         )
+
+
+def _as_a_place(node: ObservedNode) -> tuple[object, ...]:
+    """Return what decides whether a pod may go there."""
+    return node.ready, node.unschedulable, node.allocatable, node.taints, node.labels
 
 
 def _with_known_changes(job: ObservedJob, before: ObservedJob | None) -> ObservedJob:
