@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vidbench_api.message import MessageError, decode
 from vidbench_api.names import EXIT_CODE_OF_REASON, RUNNER_CONTAINER, Outcome, Reason
@@ -103,7 +103,7 @@ def ending_pod(job: ObservedJob, pods: Sequence[ObservedPod]) -> ObservedPod | N
 def classify(
     job: ObservedJob, pod: ObservedPod | None, expected: Expected, node: ObservedNode | None = None
 ) -> AttemptEnd:
-    """Say how a finished Job's attempt ended. Without a pod, only its conditions are left to tell.
+    """Say how a finished Job's attempt ended. Without a pod, or its end, only the Job's conditions are left to tell.
 
     `node` is the pod's, as it is now, if it is visible: a failure of no known reason on a node with a faulty GPU is
     the GPU's.
@@ -111,6 +111,8 @@ def classify(
     ended_at = job.finished_at or (pod.finished_at if pod else None) or job.created_at
     if pod is None:
         return _end_without_pod(job, ended_at)
+    if _is_told_by_job(job, pod):
+        return replace(_end_without_pod(job, ended_at, _disruption_of(pod, node)), pod=pod)
     verdict, garbage = read_verdict(pod, expected)
     if verdict is not None and verdict.final and verdict.outcome is not None:
         reason, message = reason_of(verdict), verdict.message or ""
@@ -205,8 +207,20 @@ def _disruption_text(pod: ObservedPod) -> str:
     return f"{words}: {pod.pod_message}" if pod.pod_message else words
 
 
-def _end_without_pod(job: ObservedJob, ended_at: float) -> AttemptEnd:
-    """Judge a finished Job whose pod nobody saw end: podFailurePolicy has put exit code or disruption into its condition."""
+def _is_told_by_job(job: ObservedJob, pod: ObservedPod) -> bool:
+    """Whether the pod vanished before it was seen to end, and its Job knows more: that it succeeded, or why it failed.
+
+    Such a pod was seen last while it ran, so its last state tells where and since when, and nothing of its end.
+    """
+    unseen = pod.gone and pod.exit_code is None and pod.phase not in {"Succeeded", "Failed"}
+    return unseen and (job.finished == "Complete" or job.finished_reason == "PodFailurePolicy")
+
+
+def _end_without_pod(job: ObservedJob, ended_at: float, disruption: Reason | None = None) -> AttemptEnd:
+    """Judge a finished Job whose pod nobody saw end: podFailurePolicy has put exit code or disruption into its condition.
+
+    `disruption` is what the pod's last state says about one, if there is any: more than the Job's condition.
+    """
     condition = job.finished_message if job.finished_reason == "PodFailurePolicy" else ""
     match = _EXIT_CODE_IN_MESSAGE.search(condition)
     code = int(match.group(1)) if match else None
@@ -215,7 +229,7 @@ def _end_without_pod(job: ObservedJob, ended_at: float) -> AttemptEnd:
     if reason is not None:
         message = f"exit code {code}, {by_condition}"
     elif _DISRUPTION_IN_MESSAGE in condition:
-        reason, message = Reason.EVICTED, f"disrupted, {by_condition}"
+        reason, message = disruption or Reason.EVICTED, f"disrupted, {by_condition}"
     else:
         reason = Reason.RESULT_LOST
         message = f"Job {job.name} is {job.finished} but its pod is gone, and with it the verdict"

@@ -150,6 +150,7 @@ def by_policy(message: str, reason: str = "PodFailurePolicy") -> ObservedJob:
 
 
 CODE_84 = "Container runner for pod lab/x failed with exit code 84 matching FailJob rule at index 0"
+CODE_90 = CODE_84.replace("84", "90")
 DISRUPTED = "Pod lab/x has condition DisruptionTarget matching FailJob rule at index 1"
 WITHOUT_POD: list[Any] = [
     pytest.param(by_policy(CODE_84), Reason.MODEL_LOAD_FAILED, 84, id="the condition has the exit code"),
@@ -173,6 +174,33 @@ def test_without_a_pod_the_conditions_of_the_job_are_all_there_is(
     assert end.exit_code == (None if reason is Reason.RESULT_LOST else code)
     assert "its pod is gone, and with it" in end.message
     assert end.ended_at == NOW + 60
+
+
+UNSEEN: list[Any] = [
+    *WITHOUT_POD,
+    pytest.param(by_policy(CODE_90), Reason.INTERRUPTED, 90, id="the condition says that it was told to stop"),
+]
+
+
+@pytest.mark.parametrize("changes", [{}, {"deleting": True}], ids=["seen last while it ran", "while it was deleted"])
+@pytest.mark.parametrize(("job", "reason", "code"), UNSEEN)
+def test_a_pod_that_vanished_before_it_was_seen_to_end_overrules_no_finished_job(
+    job: ObservedJob, reason: Reason, code: int | None, changes: dict[str, Any]
+) -> None:
+    pod = running_pod(JOB, gone=True, **changes)
+    end = judge(pod, job, FAULTY)
+    if job.finished != "Complete" and job.finished_reason != "PodFailurePolicy":
+        assert end.reason is Reason.POD_DELETED, "nobody knows how it ended"
+        return
+    assert (end.reason, end.pod, end.node) == (reason, pod, "node-1")
+    assert end.exit_code == (None if reason is Reason.RESULT_LOST else code)
+    assert "its pod is gone, and with it" in end.message
+
+
+def test_of_a_disruption_the_last_state_of_a_vanished_pod_says_more_than_its_job() -> None:
+    preempted = running_pod(JOB, gone=True, deleting=True, disruption="PreemptionByScheduler")
+    assert judge(preempted, by_policy(DISRUPTED)).reason is Reason.PREEMPTED
+    assert judge(preempted, finished(JOB)).reason is Reason.RESULT_LOST, "it succeeded before it was taken away"
 
 
 FIRST = ended_pod(JOB, AHEAD, 137, uid="first", deleting=True)

@@ -49,6 +49,12 @@ def test_what_the_message_does_not_tell_is_looked_for_before_the_attempt_is_give
     assert (plan.results, plan.deletes, plan.ttls) == ((), (), ())
 
 
+def test_what_a_pod_stored_that_vanished_before_its_job_completed_is_looked_for() -> None:
+    done = finished(SCENE.job())
+    plan = SCENE.decide_live(done, running_pod(done, gone=True), at=61)
+    assert [(create.name, create.harvests) for create in plan.creates] == [(HARVEST.name, True)]
+
+
 def test_without_artifacts_there_is_nothing_to_look_into() -> None:
     scene = Scene.of().active(job_uid=JOB.uid)
     plan = scene.decide_live(finished(scene.job(), "Failed"), ended_pod(scene.job(), None, 1), at=61)
