@@ -466,8 +466,11 @@ def _end_event(status: BenchmarkRunStatus) -> EmitEvent:
 def _requeue_after(context: Context, started: Started) -> float:
     """Return seconds until the first limit runs out; a run that is not ended always has one: its own.
 
-    A retry whose time has come but which has no slot waits for what frees one, not for the clock.
+    A retry whose time has come but which has no slot waits for what frees one, not for the clock. What this pass keeps
+    of a shard that does not go on may have to stand for it: nothing but the next pass finds that in the ledger.
     """
+    if any(entry.settled.superseded and entry.shard.phase is RowPhase.PENDING for entry in started.entries):
+        return 0.0
     wakes = [entry.settled.wake_at for entry in started.entries if entry.settled.wake_at is not None]
     wakes.append(deadline_of(context.run, context.now))
     half_open_at = started.breakers.wake_at(context.now)

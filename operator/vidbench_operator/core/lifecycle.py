@@ -63,7 +63,7 @@ def stopped(context: Context, cell: Cell, settled: Settled, stop: Stop) -> Settl
         return settled
     if settled.superseded is not None:
         # What was measured is kept first; the next pass finds it in the ledger, and it may stand for the shard.
-        return replace(settled, wake_at=context.now)
+        return replace(settled, stops=True)
     held = not waits and shard.job_uid is not None
     pod = latest_pod(context.observed.pods_of(shard.job_uid or ""), shard.job_uid or "") if held else None
     if held and stop.reason is not Reason.RUN_DEADLINE and _has_ended(context, shard, pod):

@@ -81,8 +81,8 @@ class Settled:
 
     unschedulable: bool = False
     refused: bool = False
-    unstored: bool = False
-    """The API server will not have its result: the shard is as it was, and does not start again."""
+    stops: bool = False
+    """The run is to end, or the API server will not have its result: what waits here does not start."""
 
     wake_at: float | None = None
     """When a limit of the present state runs out."""

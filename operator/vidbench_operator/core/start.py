@@ -61,7 +61,7 @@ def start(context: Context, entries: Sequence[Entry], breakers: Breakers, held: 
     active = sum(entry.shard.phase is RowPhase.ACTIVE for entry in entries)
     slots = max(0, context.run.spec.parallelism - active)
     limits = {limit for entry in entries if (limit := _limit_of_active(entry)) is not None}
-    waiting = [entry for entry in entries if entry.shard.phase is RowPhase.PENDING and not entry.settled.unstored]
+    waiting = [entry for entry in entries if entry.shard.phase is RowPhase.PENDING and not entry.settled.stops]
     ready = [entry for entry in waiting if (parse_time(entry.shard.not_before) or 0.0) <= context.now]
     if len(ready) < len(waiting):
         limits.add(LimitedBy.BACK_OFF)

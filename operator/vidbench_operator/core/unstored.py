@@ -23,7 +23,7 @@ def hold_unstored(
     until = context.observed.results_retry_at
     look_at = until if until > context.now else context.now + context.policy.refusal_check_seconds
     return tuple(
-        Entry(entry.cell, Settled(shard, unstored=True, wake_at=look_at))
+        Entry(entry.cell, Settled(shard, stops=True, wake_at=look_at))
         if context.observed.refused_results.intersection(_names_of(context, entry))
         and (shard := before.get((entry.cell.id, entry.shard.index))) is not None
         else entry

@@ -165,18 +165,54 @@ def test_where_the_run_is_stopped_meanwhile_the_first_measurement_stands() -> No
     assert "RunDeadlineExceeded" in (result.spec.message or "")
 
 
-def test_what_is_measured_in_the_moment_of_a_cancel_is_kept_before_the_shard_ends() -> None:
-    scene, plan = first_attempt(invalid(PASSES), cancel="Graceful")
+STOPS: list[Any] = [
+    pytest.param({"cancel": "Graceful"}, id="a cancel"),
+    pytest.param({"cancel": "Immediate"}, id="a cancel at once"),
+    pytest.param({"timeouts": {"runSeconds": 60}}, id="the deadline"),
+]
+
+
+@pytest.mark.parametrize("stop", STOPS)
+def test_what_is_measured_in_the_moment_of_a_stop_is_kept_before_the_shard_ends(stop: dict[str, Any]) -> None:
+    scene, plan = first_attempt(invalid(PASSES), **stop)
     name = scene.job().name
     assert [(entry.name, entry.spec.superseded) for entry in plan.results] == [(name, True)]
     shard = scene.after(plan).shard()
     assert (shard.phase, shard.superseded) == (RowPhase.PENDING, (name,))
     assert plan.creates == ()
+    assert plan.requeue_after == 0.0, "no event brings the next pass"
     ledger = {entry.name: entry.spec for entry in plan.results}
     last = scene.after(plan).decide_live(at=61, results=ledger)
     [result] = last.results
     assert (result.name, result.spec.outcome) == (scene.result_name(), Outcome.SUCCEEDED)
     assert result.spec.validity == invalid(PASSES)
+
+
+def test_where_too_many_cells_fail_in_that_moment_no_other_attempt_starts() -> None:
+    scene = Scene.of(variants=["x", "y"], failurePolicy={"maxFailedCells": "0%"})
+    failed, last = scene.document.cells
+    scene = scene.with_shard(failed, phase=RowPhase.FINISHED, attempt=1, outcome=Outcome.FAILED)
+    job = scene.job(last)
+    scene = scene.active(last, job_uid=job.uid)
+    plan = scene.decide(finished(job), ended_pod(job, scene.verdict(last, validity=invalid(PASSES))), at=60)
+    assert (scene.after(plan).shard(last).phase, plan.creates, plan.requeue_after) == (RowPhase.PENDING, (), 0.0)
+
+
+def test_where_the_models_breaker_is_exhausted_in_that_moment_the_next_pass_is_due_at_once() -> None:
+    scene = Scene.of(variants=["w", "x", "y", "z"])
+    *failed, last = scene.document.cells
+    for cell in failed:
+        end = {"outcome": Outcome.FAILED, "reason": "GenerationFailed", "ended_at": "2027-01-15T08:00:30Z"}
+        scene = scene.with_shard(cell, phase=RowPhase.FINISHED, attempt=1, **end)
+    job = scene.job(last)
+    scene = scene.active(last, job_uid=job.uid)
+    pod = ended_pod(job, scene.verdict(last, validity=invalid(PASSES)), node="node-1")
+    policy = Policy(model_breaker_probes=0)
+    plan = scene.decide(finished(job), pod, at=60, policy=policy)
+    assert (scene.after(plan).shard(last).phase, plan.requeue_after) == (RowPhase.PENDING, 0.0)
+    ledger = {entry.name: entry.spec for entry in plan.results}
+    (result,) = scene.after(plan).decide(at=60, policy=policy, live=True, results=ledger).results
+    assert (result.spec.outcome, result.spec.validity) == (Outcome.SUCCEEDED, invalid(PASSES))
 
 
 @pytest.mark.parametrize("there", ["nothing", "somebody else's"])
