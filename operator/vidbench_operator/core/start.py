@@ -61,6 +61,7 @@ def start(context: Context, entries: Sequence[Entry], breakers: Breakers, held: 
     active = sum(entry.shard.phase is RowPhase.ACTIVE for entry in entries)
     slots = max(0, context.run.spec.parallelism - active)
     limits = {limit for entry in entries if (limit := _limit_of_active(entry)) is not None}
+    refused = {entry.cell.hardware for entry in entries if entry.settled.refused}
     waiting = [entry for entry in entries if entry.shard.phase is RowPhase.PENDING and not entry.settled.stops]
     ready = [entry for entry in waiting if (parse_time(entry.shard.not_before) or 0.0) <= context.now]
     if len(ready) < len(waiting):
@@ -76,8 +77,9 @@ def start(context: Context, entries: Sequence[Entry], breakers: Breakers, held: 
         if (entry.cell.id, entry.shard.index) in held:
             limits.add(LimitedBy.BREAKER)
             continue
-        if LimitedBy.QUOTA in limits:
-            break
+        if hardware in refused:
+            # A quota is often of one kind of GPU: what it refuses holds back no other hardware.
+            continue
         if slots == 0:
             limits.add(LimitedBy.PARALLELISM)
             break

@@ -223,6 +223,17 @@ def test_while_a_quota_refuses_nothing_new_starts() -> None:
     assert len(scene.decide(*jobs, running_pod(jobs[0]), at=10).creates) == 8
 
 
+def test_hardware_that_a_quota_refuses_holds_back_no_other() -> None:
+    scene = Scene.of(models=["a", "b"], hardware=["h100", "l40s"])
+    first = scene.cell_of("a", "h100")
+    job = scene.job(first)
+    scene = scene.active(first, job_uid=job.uid)
+    seen = {"refusals": (CreationRefusal(job.uid, "exceeded quota"),), "refusals_read": frozenset({job.uid})}
+    plan = scene.decide(job, at=10, **seen)
+    assert {cell for cell, _ in started(plan)} == {scene.cell_of(model, "l40s").id for model in "ab"}
+    assert parallelism_of(plan).limited_by is LimitedBy.QUOTA
+
+
 def test_a_job_that_was_refused_does_not_exist_and_waits() -> None:
     scene = Scene.of(models=["a", "b"], parallelism=1)
     first = min(scene.document.cells, key=lambda cell: cell.id)
