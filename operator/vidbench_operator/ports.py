@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from vidbench_api.request import RunIdentity
 from vidbench_api.result import BenchmarkResultSpec
@@ -19,6 +19,9 @@ from vidbench_operator.core.observed import (
     References,
 )
 from vidbench_operator.core.plan import EmitEvent
+
+MOST_LEDGER_HEADS: Final = 2_000
+"""Results by which the length of shards is expected, in the order of their names: more would say the same."""
 
 
 @dataclass(frozen=True, order=True)
@@ -122,7 +125,7 @@ class Cluster(Protocol):
         ...
 
     async def list_ledger_heads(self, run: ObservedRun) -> tuple[LedgerHead, ...]:
-        """Read the metadata of at most 500 results of the run's models in its namespace."""
+        """Read the metadata of results of the run's models in its namespace that succeeded, of MOST_LEDGER_HEADS at most."""
         ...
 
     async def list_identical(self, run: ObservedRun, generations: frozenset[str]) -> dict[str, BenchmarkResultSpec]:

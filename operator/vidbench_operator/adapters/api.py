@@ -155,12 +155,12 @@ class Api:
         return uid
 
     async def items(
-        self, path: str, query: Mapping[str, str] | None = None, *, accept: str = "application/json"
+        self, path: str, query: Mapping[str, str] | None = None, *, accept: str = "application/json", chunk: int = CHUNK
     ) -> AsyncIterator[dict[str, Any]]:
         """Yield the entries of a list that is read in chunks, so that no list is in memory as a whole."""
         following = ""
         while True:
-            page = {**(query or {}), "limit": str(CHUNK), **({"continue": following} if following else {})}
+            page = {**(query or {}), "limit": str(chunk), **({"continue": following} if following else {})}
             answer = await self._call("GET", path, query=page, accept=accept)
             for item in answer.get("items") or ():
                 yield item

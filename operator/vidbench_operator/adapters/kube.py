@@ -26,12 +26,14 @@ from vidbench_api.names import (
     GENERATION_CHARACTERS,
     LABEL_GENERATION,
     LABEL_MODEL,
+    LABEL_OUTCOME,
     LABEL_RUN,
     LABEL_RUN_UID,
     REQUEST_KEY,
     ConditionReason,
     ConditionType,
     EventReason,
+    Outcome,
 )
 from vidbench_api.request import RunIdentity
 from vidbench_api.result import BenchmarkResultSpec
@@ -50,10 +52,10 @@ from vidbench_operator.core.projections import explain, project_ledger_head, pro
 from vidbench_operator.core.retention import LedgerEntry
 from vidbench_operator.core.timestamps import format_time
 from vidbench_operator.manifests import event_manifest, request_manifest, result_manifest
-from vidbench_operator.ports import AlreadyExists, Conflict, Gone, Refused, RunKey, Unavailable
+from vidbench_operator.ports import MOST_LEDGER_HEADS, AlreadyExists, Conflict, Gone, Refused, RunKey, Unavailable
 
 from . import projections
-from .api import CHUNK, METADATA_LIST, METADATA_ONLY, Api
+from .api import METADATA_LIST, METADATA_ONLY, Api
 from .clock import ApiClock
 from .shared_read import SharedRead
 
@@ -64,6 +66,9 @@ _BATCH: Final = "/apis/batch/v1"
 _REFUSALS_SECONDS: Final = 2.0
 _OURS: Final = f"/apis/{API_VERSION}"
 _KUEUE_VERSIONS: Final = ("v1beta2", "v1beta1")
+_HEADS_A_CHUNK: Final = 500
+"""Results without their specs: a few hundred bytes each."""
+
 _GENERATIONS_A_LIST: Final = 40
 """Of 32 digits each: the URL stays far below what proxies allow."""
 
@@ -181,12 +186,18 @@ class KubeCluster:
             return None
 
     async def list_ledger_heads(self, run: ObservedRun) -> tuple[LedgerHead, ...]:
-        """Read the metadata of one chunk of results: enough for an expectation."""
+        """Read the metadata of results, in a few large chunks: enough for an expectation."""
         models = ",".join(sorted(model.name for model in run.spec.models))
-        query = {"labelSelector": f"{LABEL_MODEL} in ({models})", "limit": str(CHUNK)}
-        answer = await self._api.get(_path(BENCHMARK_RESULT, run.namespace), query, accept=METADATA_LIST)
-        heads = (project_ledger_head(raw) for raw in answer.get("items") or ())
-        return tuple(head for head in heads if head is not None)
+        query = {"labelSelector": f"{LABEL_MODEL} in ({models}),{LABEL_OUTCOME}={Outcome.SUCCEEDED.value}"}
+        heads: list[LedgerHead] = []
+        path, read = _path(BENCHMARK_RESULT, run.namespace), 0
+        async for raw in self._api.items(path, query, accept=METADATA_LIST, chunk=_HEADS_A_CHUNK):
+            head = project_ledger_head(raw)
+            heads.extend([head] if head is not None else [])
+            read += 1
+            if read == MOST_LEDGER_HEADS:
+                break
+        return tuple(heads)
 
     async def list_identical(self, run: ObservedRun, generations: frozenset[str]) -> dict[str, BenchmarkResultSpec]:
         """List results by the label that holds the first digits of their generation hash."""
