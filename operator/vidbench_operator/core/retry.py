@@ -18,8 +18,12 @@ from .failures import CLASS_OF_REASON, FailureClass, class_of
 from .policy import Policy
 from .timestamps import format_time
 
-_KEPT = 8
+_MOST_KEPT = 8
 """Failed attempts that a shard remembers, as the schema has it."""
+
+_LEAST_KEPT = 3
+_KEPT_BY_RUN = 1_800
+"""Failed attempts that all shards of a run may remember: with names of nodes, they are most of a large status."""
 
 _MAX_COUNT = 2_147_483_647
 
@@ -82,10 +86,15 @@ def back_off_seconds(failures_before: int, identity: str, policy: Policy) -> flo
     return full * (0.5 + 0.5 * int(digest_of(identity)[:8], 16) / 0xFFFFFFFF)
 
 
+def failures_kept(shards: int) -> int:
+    """Return how many failed attempts each shard of a run of so many remembers, so that its status stays below 1 MiB."""
+    return max(_LEAST_KEPT, min(_MOST_KEPT, _KEPT_BY_RUN // max(1, shards)))
+
+
 def remember_failure(
-    failures: tuple[AttemptFailure, ...], end: AttemptEnd, node: str | None
+    failures: tuple[AttemptFailure, ...], end: AttemptEnd, node: str | None, most: int = _MOST_KEPT
 ) -> tuple[AttemptFailure, ...]:
-    """Return a shard's failures with this one. Where there are too many, disruptions are forgotten first.
+    """Return a shard's failures with this one, `most` of them. Where there are more, disruptions are forgotten first.
 
     They say nothing about a node; those that do are what the next attempt keeps away from. A finding is no failure.
     """
@@ -93,7 +102,7 @@ def remember_failure(
         return failures
     entry = AttemptFailure(attempt=end.attempt, reason=end.reason.value, node=node, ended_at=format_time(end.ended_at))
     kept = [*failures, entry]
-    while len(kept) > _KEPT:
+    while len(kept) > most:
         disruption = next((old for old in kept if class_of(old.reason) is FailureClass.DISRUPTION), kept[0])
         kept.remove(disruption)
     return tuple(kept)

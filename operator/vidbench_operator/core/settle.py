@@ -23,7 +23,7 @@ from .observed import Observed, ObservedJob, ObservedPod, ObservedRun, latest_po
 from .policy import Policy
 from .remeasure import Superseded, invalid_end, needs_kept, stand_in, superseded
 from .results import finished_shard, held_gpu_seconds, make_result
-from .retry import Retry, next_attempt, remember_failure
+from .retry import Retry, failures_kept, next_attempt, remember_failure
 from .timestamps import format_time, parse_time
 
 _STOPS = frozenset({Reason.RUN_DEADLINE, Reason.RUN_CANCELLED, Reason.TOO_MANY_FAILED, Reason.RUNG_SKIPPED})
@@ -46,6 +46,11 @@ class Context:
 
     hopeless_hardware: Mapping[str, Reason] = field(default_factory=dict)
     """Entries for which a shard got no pod or node within its limit, and none of the run has held one since: as what it ended."""
+
+    @property
+    def failures_kept(self) -> int:
+        """How many failed attempts each shard remembers."""
+        return failures_kept(len(self.document.cells) * self.document.shards)
 
     @property
     def idle_since(self) -> float | None:
@@ -162,7 +167,8 @@ def _finish_from(context: Context, cell: Cell, shard: ShardStatus, spec: Benchma
     reason = next((reason for reason in Reason if reason.value == spec.reason), None)
     origin = spec.origin
     end = AttemptEnd(spec.outcome, ended_at, reason, spec.message or "", job=origin.job_name, attempt=origin.attempt)
-    shard = shard.model_copy(update={"failures": remember_failure(shard.failures, end, origin.node)})
+    failures = remember_failure(shard.failures, end, origin.node, context.failures_kept)
+    shard = shard.model_copy(update={"failures": failures})
     return Settled(finished_shard(shard, name, spec, ended_at), ended=end, gpu_seconds=origin.gpu_seconds)
 
 
@@ -413,7 +419,7 @@ def _end(context: Context, cell: Cell, shard: ShardStatus, job: ObservedJob | No
     end = invalid_end(end, kept) if kept is not None else end
     identity = f"{context.run.uid}/{cell.id}/{shard.index}"
     retry = next_attempt(end, shard, context.run.spec.failure_policy, context.policy, identity)
-    failures = remember_failure(shard.failures, end, shard.node)
+    failures = remember_failure(shard.failures, end, shard.node, context.failures_kept)
     shard = shard.model_copy(update={"failures": failures, "harvest_at": None})
     if retry is None:
         spec = stand_in(end, shard, context.observed, context.run.uid) or spec
