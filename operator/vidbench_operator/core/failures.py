@@ -55,7 +55,7 @@ class Failure:
     """`reason` of the pod's True DisruptionTarget condition."""
 
     waiting_reasons: tuple[str, ...] = ()
-    """`reason` of the waiting runner container, beyond timeouts.imagePullSeconds."""
+    """`reason` of the waiting runner container, beyond timeouts.imagePullSeconds; what can never heal at once."""
 
     @property
     def exit_code(self) -> int | None:
@@ -86,7 +86,7 @@ FAILURES: tuple[Failure, ...] = (
     Failure(Reason.SHARD_DEADLINE, _DETERMINISTIC, "Raise timeouts.shardSeconds, or measure fewer samples.", "the pod outlives shardSeconds and a grace", pod_reasons=("DeadlineExceeded",)),
     Failure(Reason.NAME_CONFLICT, _DETERMINISTIC, "Delete the object that the message names and apply a new run.", "a Job or BenchmarkResult of the computed name belongs to somebody else"),
     Failure(Reason.CONTAINER_CONFIG, _DETERMINISTIC, "Create the claim, Secret or folder that the message names.", "no container within imagePullSeconds", waiting_reasons=("CreateContainerConfigError", "CreateContainerError", "RunContainerError", "ContainerCreating")),
-    Failure(Reason.IMAGE_PULL, _DETERMINISTIC, "Correct image or imagePullSecrets of the RunnerClass.", waiting_reasons=("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError", "RegistryUnavailable")),
+    Failure(Reason.IMAGE_PULL, _DETERMINISTIC, "Correct image or imagePullSecrets of the RunnerClass.", "beyond imagePullSeconds; `InvalidImageName` and `ErrImageNeverPull` at once", waiting_reasons=("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError", "RegistryUnavailable")),
     Failure(Reason.ADMISSION_REFUSED, _DETERMINISTIC, "Ask the cluster's admins about the policy that the message names.", "Event FailedCreate of the Job, or the answer to its creation, beyond schedulingSeconds"),
     Failure(Reason.QUOTA_EXCEEDED, _DETERMINISTIC, "Raise the ResourceQuota, or wait until others have finished.", "as AdmissionRefused, where the text says `exceeded quota`"),
     Failure(Reason.UNSCHEDULABLE, _DETERMINISTIC, "Correct hardware[].nodeSelector, tolerations or gpus, or add nodes.", "condition PodScheduled=False beyond schedulingSeconds"),

@@ -29,6 +29,9 @@ from .timestamps import format_time, parse_time
 _STOPS = frozenset({Reason.RUN_DEADLINE, Reason.RUN_CANCELLED, Reason.TOO_MANY_FAILED, Reason.RUNG_SKIPPED})
 """Reasons for which a shard is not measured, that are not its own."""
 
+_NEVER_STARTS = frozenset({"InvalidImageName", "ErrImageNeverPull"})
+"""What a container waits for that no registry and no time brings: the kubelet does not even try."""
+
 _MAX_NODE_NAME = 253
 
 
@@ -355,9 +358,12 @@ def _settle_starting(context: Context, cell: Cell, shard: ShardStatus, job: Obse
     """Judge a pod that has a node but no running container."""
     seconds = context.run.spec.timeouts.image_pull_seconds
     limit = (pod.scheduled_at or pod.created_at) + seconds
+    waiting = pod.waiting_reason or "ContainerCreating"
+    if waiting in _NEVER_STARTS:
+        message = f"pod {pod.name} on node {pod.node} cannot start: {waiting} {pod.waiting_message or ''}".rstrip()
+        return give_up(context, cell, shard, job, pod, REASON_OF_WAITING[waiting], message)
     if context.now < limit:
         return Settled(shard, wake_at=limit)
-    waiting = pod.waiting_reason or "ContainerCreating"
     reason = REASON_OF_WAITING.get(waiting, Reason.CONTAINER_CONFIG)
     if waiting == "ContainerCreating" or waiting not in REASON_OF_WAITING:
         detail = "the volumes or the sandbox are not ready; `kubectl describe pod` shows the Events"

@@ -45,7 +45,7 @@ STATES: list[Any] = [
     pytest.param(unschedulable_pod(JOB), 100, Reason.UNSCHEDULABLE, "0/3 nodes are available", id="no node"),
     pytest.param(pod_of(JOB), 100, Reason.UNSCHEDULABLE, "the scheduler has not looked at it", id="no scheduler"),
     pytest.param(starting_pod(JOB, waiting_reason="ImagePullBackOff", waiting_message="no such image"), 201, Reason.IMAGE_PULL, "ImagePullBackOff no such image", id="image pull"),
-    pytest.param(starting_pod(JOB, waiting_reason="ErrImageNeverPull"), 201, Reason.IMAGE_PULL, "ErrImageNeverPull", id="image that is not there"),
+    pytest.param(starting_pod(JOB, waiting_reason="ErrImagePull", waiting_message="unauthorized"), 201, Reason.IMAGE_PULL, "ErrImagePull unauthorized", id="image that nobody may pull"),
     pytest.param(starting_pod(JOB, waiting_reason="CreateContainerConfigError", waiting_message="secret missing"), 201, Reason.CONTAINER_CONFIG, "secret missing", id="container configuration"),
     pytest.param(starting_pod(JOB), 201, Reason.CONTAINER_CONFIG, "the volumes or the sandbox are not ready", id="volumes"),
     pytest.param(pod_of(JOB, node="node-1"), 200, Reason.CONTAINER_CONFIG, "on node node-1", id="a node, and no word of the scheduler"),
@@ -190,6 +190,16 @@ def test_other_hardware_is_not_hopeless() -> None:
         lost, phase=RowPhase.FINISHED, reason=Reason.UNSCHEDULABLE, ended_at="2027-01-15T08:01:40Z"
     )
     assert [create.cell for create in scene.decide_live(at=200).creates] == [kept.id]
+
+
+@pytest.mark.parametrize("word", ["InvalidImageName", "ErrImageNeverPull"])
+def test_an_image_that_no_time_brings_ends_the_shard_at_once(word: str) -> None:
+    pod = starting_pod(JOB, waiting_reason=word, waiting_message="it is UPPER")
+    assert SCENE.decide(JOB, pod, at=3).needs_live
+    plan = SCENE.decide_live(JOB, pod, at=3)
+    (result,) = plan.results
+    assert (result.spec.reason, [delete.uid for delete in plan.deletes]) == (Reason.IMAGE_PULL, [JOB.uid])
+    assert result.spec.message == f"pod {pod.name} on node node-1 cannot start: {word} it is UPPER"
 
 
 SILENT = {"node-1": ObservedNode("node-1", {}, ready=False, not_ready_since=NOW + 300)}
