@@ -166,6 +166,8 @@ def _finish_from(context: Context, cell: Cell, shard: ShardStatus, spec: Benchma
         refused = make_result(context.run, context.document, cell, shard, None, end)
         finished = finished_shard(shard, name, refused, context.now).model_copy(update={"result": None})
         return Settled(finished, ended=end)
+    if attempt_name(context.run.name, cell.id, shard.index, spec.origin.attempt) in shard.superseded:
+        return _finish_from_kept(context, cell, shard, spec)
     ended_at = parse_time(spec.origin.finished_at) or context.now
     reason = next((reason for reason in Reason if reason.value == spec.reason), None)
     origin = spec.origin
@@ -173,6 +175,27 @@ def _finish_from(context: Context, cell: Cell, shard: ShardStatus, spec: Benchma
     failures = remember_failure(shard.failures, end, origin.node, context.failures_kept)
     shard = shard.model_copy(update={"failures": failures})
     return Settled(finished_shard(shard, name, spec, ended_at), ended=end, gpu_seconds=origin.gpu_seconds)
+
+
+def _finish_from_kept(context: Context, cell: Cell, shard: ShardStatus, spec: BenchmarkResultSpec) -> Settled:
+    """Finish a shard for which a superseded measurement stands: its own attempt is counted, the one after it is not yet.
+
+    What that one left is judged as far as it is still there; the result is written, and waits for nothing.
+    """
+    tried = shard.phase is RowPhase.ACTIVE
+    name = attempt_name(context.run.name, cell.id, shard.index, shard.attempt)
+    job = _find_job(context, name, shard.job_uid) if tried else None
+    pod = latest_pod(context.observed.pods_of(job.uid), job.uid) if job is not None else None
+    held = AttemptEnd(Outcome.FAILED, context.now, pod=pod)
+    end = None
+    if job is not None and job.finished is not None:
+        held = end = replace(_classify(context, cell, shard, job, pod), job=name, attempt=shard.attempt)
+        node = _node_of(context, job) or shard.node
+        failures = remember_failure(shard.failures, end, node, context.failures_kept)
+        shard = shard.model_copy(update={"job_uid": job.uid, "node": node, "failures": failures})
+    gpu_seconds = held_gpu_seconds(held, context.document.find_hardware(cell.hardware).gpus)
+    result = result_name(context.run.name, cell.id, shard.index)
+    return Settled(finished_shard(shard, result, spec, held.ended_at), ended=end, gpu_seconds=gpu_seconds)
 
 
 def _settle_absent(context: Context, cell: Cell, shard: ShardStatus, name: str) -> Settled:

@@ -156,6 +156,25 @@ def test_where_the_second_attempt_fails_the_first_measurement_stands() -> None:
     assert (shard.outcome, shard.validity, shard.reason) == (Outcome.SUCCEEDED, Validity.INVALID, None)
 
 
+def test_a_crash_after_the_stand_in_was_written_changes_nothing_of_what_is_counted() -> None:
+    scene, ledger = second_attempt()
+    job = scene.job(attempt=2)
+    pod = ended_pod(job, scene.failure(Reason.GENERATION_FAILED, attempt=2), 85, node="node-2")
+    children = (finished(job, "Failed"), pod)
+    plan = scene.decide_live(*children, at=60, results=ledger)
+    [result] = plan.results
+    again = scene.decide(*children, at=61, results={**ledger, result.name: result.spec})
+    assert (again.results, again.status is None) == ((), False)
+    assert scene.after(again).shard() == scene.after(plan).shard()
+    assert again.status is not None
+    assert plan.status is not None
+    assert again.status.gpu_seconds == plan.status.gpu_seconds
+    gone = scene.decide(at=61, results={**ledger, result.name: result.spec})
+    assert gone.status is not None
+    assert gone.status.gpu_seconds is not None
+    assert (gone.status.gpu_seconds.used, gone.status.gpu_seconds.wasted) == (0, 49), "nothing is counted twice"
+
+
 def test_where_the_run_is_stopped_meanwhile_the_first_measurement_stands() -> None:
     scene, ledger = second_attempt(timeouts={"runSeconds": 100})
     job = scene.job(attempt=2)
