@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any, cast
 
@@ -12,6 +14,7 @@ from support.virtual_time import in_virtual_time
 
 from vidbench_operator.adapters.kube import KubeCluster
 from vidbench_operator.adapters.metrics import Metrics
+from vidbench_operator.adapters.projections import RunHead
 from vidbench_operator.core.observed import ObservedPod
 from vidbench_operator.ports import RunKey
 from vidbench_operator.settings import Settings
@@ -82,15 +85,28 @@ class PlayedLeader:
         self.story.append("released")
 
 
+class HearingMetrics(Metrics):
+    """Counts how often each kind was heard of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times: Counter[str] = Counter()
+
+    def heard(self, kind: str) -> None:
+        self.times[kind] += 1
+        super().heard(kind)
+
+
 class Scene:
     """One operator that runs."""
 
     def __init__(self, pass_seconds: float = 0.1) -> None:
+        self.metrics = HearingMetrics()
         self.story: list[str] = []
         self.cluster = PlayedCluster(self.story, pass_seconds)
         self.leader = PlayedLeader(self.story)
         settings = Settings(resync_seconds=300)
-        self.operator = Operator(settings, cast("KubeCluster", self.cluster), Metrics(), self.leader)
+        self.operator = Operator(settings, cast("KubeCluster", self.cluster), self.metrics, self.leader)
         self.task = asyncio.create_task(self.operator.run())
 
     async def stop(self) -> float:
@@ -112,6 +128,25 @@ async def test_follower_is_ready_and_does_no_pass_until_it_leads() -> None:
     scene.leader.begin.set()
     await asyncio.sleep(5)
     assert sorted(set(scene.cluster.read)) == KEYS
+    await scene.stop()
+
+
+@in_virtual_time
+async def test_list_speaks_for_the_watch_of_a_kind_only_if_that_had_told_all() -> None:
+    """Nothing is watched here, which is as deaf as a watch can be; what happens, happens to pods."""
+    scene = Scene()
+    for key in KEYS:
+        scene.operator._store.put_run(key, RunHead("u", 1, deleting=False, accepted=True, phase="Running"))
+    phases = itertools.cycle(("Pending", "Running"))
+
+    async def changed_pods() -> list[Any]:
+        return [(KEYS[0], ObservedPod("a-1", "pod-1", "job-1", next(phases), 0.0))]
+
+    scene.cluster.list_all_pods = changed_pods  # type: ignore[method-assign]
+    await asyncio.sleep(1_000)
+    times = scene.metrics.times
+    assert times["pods"] == 0
+    assert times["jobs"] == times["benchmarkruns"] == times["nodes"] > 3, "a quiet kind is no deaf one"
     await scene.stop()
 
 

@@ -251,3 +251,22 @@ def test_watch_that_tells_of_it_later_was_only_slow(store: ChildStore) -> None:
     store.put_job(KEY, JOB)
     store.put_pod(KEY, POD)
     assert store.unconfirmed == 0
+
+
+def test_a_sweep_tells_of_which_kinds_the_watches_had_not_told(store: ChildStore) -> None:
+    store.put_run(KEY, RunHead("u", 1, deleting=False, accepted=True, phase="Running"))
+    store.put_job(KEY, JOB)
+    store.finish_sweep(store.begin_sweep(), listed((JOB,), (POD,)))
+    assert store.missed == {"pods", "nodes"}
+    store.finish_sweep(store.begin_sweep(), listed((JOB,), (POD,)))
+    assert store.missed == frozenset()
+    store.finish_sweep(store.begin_sweep(), listed((replace(JOB, finished="Complete"),), (POD,)))
+    assert store.missed == {"jobs"}
+    store.finish_sweep(store.begin_sweep(), listed((), (POD,)))
+    assert store.missed == {"jobs"}, "one that is gone"
+    store.finish_sweep(store.begin_sweep(), replace(listed((), ()), nodes={}))
+    assert store.missed == {"pods", "nodes"}
+    store.finish_sweep(store.begin_sweep(), replace(listed(runs=frozenset()), nodes=None))
+    assert store.missed == {"benchmarkruns"}
+    store.finish_sweep(store.begin_sweep(), listed())
+    assert store.missed == {"benchmarkruns", "nodes"}

@@ -64,7 +64,9 @@ class Metrics:
             lambda: time.monotonic() - self._last_success
         )
         self._heard = dict.fromkeys(WATCHED, time.monotonic())
-        ages = self._gauge("vidbench_watch_age_seconds", "Seconds since a kind was last heard of or listed.", "kind")
+        ages = self._gauge(
+            "vidbench_watch_age_seconds", "Seconds since a watch last told, or had missed nothing.", "kind"
+        )
         for kind in WATCHED:
             ages.labels(kind).set_function(partial(self._age_of, kind))
         self._gauge("vidbench_build_info", "Always 1.", "version").labels(self.version).set(1)
@@ -84,7 +86,7 @@ class Metrics:
         self._last_success = time.monotonic()
 
     def heard(self, kind: str) -> None:
-        """Note that something of a watched kind was told, or that the kind was listed. From any thread."""
+        """Note that a watch told something of its kind, or that a list shows it to have missed nothing. From any thread."""
         self._heard[kind] = time.monotonic()
 
     def api_call(self, verb: str, resource: str, code: int | str) -> None:

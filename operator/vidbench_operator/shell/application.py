@@ -214,8 +214,10 @@ class Operator:
         self._restart_watches.set()
 
     def _listed(self) -> None:
+        """Note a list. It speaks for the watch of a kind only if that had told all that the list has."""
         self._metrics.succeeded()
-        for kind in (BENCHMARK_RUN.plural, "jobs", "pods", *(("nodes",) if self._store.nodes() is not None else ())):
+        listed = {BENCHMARK_RUN.plural, "jobs", "pods", *(("nodes",) if self._store.nodes() is not None else ())}
+        for kind in listed - self._store.missed:
             self._metrics.heard(kind)
 
     async def _measure(self) -> None:

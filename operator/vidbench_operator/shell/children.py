@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Generic, Protocol, TypeVar
 
+from vidbench_api.kinds import BENCHMARK_RUN
 from vidbench_operator.adapters.projections import RunHead
 from vidbench_operator.core.observed import ObservedJob, ObservedNode, ObservedPod, ObservedRun
 from vidbench_operator.ports import RunKey
@@ -88,6 +89,7 @@ class ChildStore:
         self._tick = 0
         self._deleted: OrderedDict[str, None] = OrderedDict()
         self._unconfirmed: set[str] = set()
+        self._missed: frozenset[str] = frozenset()
 
     # The port
 
@@ -245,59 +247,73 @@ class ChildStore:
 
     def finish_sweep(self, mark: int, listed: Listed) -> frozenset[RunKey]:
         """Make the store agree with a list, where the watches have said nothing newer; returns the runs that changed."""
-        changed: list[tuple[RunKey, str]] = []
+        changed: list[tuple[RunKey, str, str]] = []
         for key, job in listed.jobs:
             if not self._family(key).jobs.is_newer(job.uid, mark) and self.put_job(key, job):
-                changed.append((key, job.uid))
+                changed.append((key, "jobs", job.uid))
         for key, pod in listed.pods:
             if not self._family(key).pods.is_newer(pod.uid, mark) and self.put_pod(key, pod):
-                changed.append((key, pod.uid))
+                changed.append((key, "pods", pod.uid))
         uids = {job.uid for _, job in listed.jobs} | {pod.uid for _, pod in listed.pods}
         for key, family in list(self._families.items()):
             vanished = self._drop_vanished(family, uids, mark, run_exists=key in listed.runs)
-            changed += [(key, uid) for uid in vanished]
+            changed += [(key, kind, uid) for kind, uid in vanished]
             family.settled &= {pod.job_uid for pod in family.pods.values.values()} | family.jobs.values.keys()
             self._drop_if_empty(key)
+        missed = {kind for _, kind, _ in changed}
+        if listed.runs - self._heads.keys():
+            missed.add(BENCHMARK_RUN.plural)
         for key in [key for key in self._heads if key not in listed.runs and self._head_ticks[key] <= mark]:
             self.drop_run(key)
-        self._sweep_nodes(mark, listed.nodes)
-        self._unconfirmed = {uid for _, uid in changed}
-        return frozenset(key for key, _ in changed)
+            missed.add(BENCHMARK_RUN.plural)
+        if self._sweep_nodes(mark, listed.nodes):
+            missed.add("nodes")
+        self._missed = frozenset(missed)
+        self._unconfirmed = {uid for _, _, uid in changed}
+        return frozenset(key for key, _, _ in changed)
+
+    @property
+    def missed(self) -> frozenset[str]:
+        """The kinds of which the last sweep found something that no watch had told by then."""
+        return self._missed
 
     @property
     def unconfirmed(self) -> int:
         """How many Jobs and pods the last sweep put right that no watch has told of since."""
         return len(self._unconfirmed)
 
-    def _drop_vanished(self, family: _Family, uids: set[str], mark: int, *, run_exists: bool) -> list[str]:
-        """Drop Jobs and mark pods that the list does not have; returns their UIDs.
+    def _drop_vanished(self, family: _Family, uids: set[str], mark: int, *, run_exists: bool) -> list[tuple[str, str]]:
+        """Drop Jobs and mark pods that the list does not have; returns their kinds and UIDs.
 
         A list may be as wrong as a watch: what a watch still tells of one of them is believed.
         """
         vanished = []
         for uid in [uid for uid in family.jobs.values if uid not in uids and not family.jobs.is_newer(uid, mark)]:
             family.jobs.drop(uid)
-            vanished.append(uid)
+            vanished.append(("jobs", uid))
         for uid, pod in list(family.pods.values.items()):
             if uid in uids or family.pods.is_newer(uid, mark):
                 continue
             if not pod.gone:
                 family.pods.put(uid, replace(pod, gone=True), self._next_tick())
-                vanished.append(uid)
+                vanished.append(("pods", uid))
             elif not run_exists:
                 family.pods.drop(uid)
         return vanished
 
-    def _sweep_nodes(self, mark: int, listed: Mapping[str, ObservedNode] | None) -> None:
+    def _sweep_nodes(self, mark: int, listed: Mapping[str, ObservedNode] | None) -> bool:
+        """Make the nodes agree with a list; returns whether they did not."""
         if listed is None:
             self._nodes = None
-            return
+            return False
         nodes = self._nodes = self._nodes or _Shelf()
+        changed = False
         for name in [name for name in nodes.values if name not in listed and not nodes.is_newer(name, mark)]:
-            nodes.drop(name)
+            changed = nodes.drop(name) or changed
         for name, node in listed.items():
             if not nodes.is_newer(name, mark):
-                nodes.put(name, node, self._next_tick())
+                changed = nodes.put(name, node, self._next_tick()) or changed
+        return changed
 
     # Inside
 
