@@ -10,7 +10,7 @@ import math
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .distributions import f_quantile, f_upper
 from .metrics import Metric, Scale
@@ -30,15 +30,16 @@ class Level:
     """What a level (node, gpu) adds to the spread.
 
     `deviation` is its standard deviation (0 where the estimate of the variance was negative), `share` of all variance,
-    between `low` and `high`; `p` is against "it adds nothing" (F). `groups` are how many of it were seen.
+    between `low` and `high`; `p` is against "it adds nothing" (F). `groups` are how many of it were seen. Where there are
+    nodes and GPUs, no interval of a share is exact, and `low` and `high` are None.
     """
 
     name: str
     groups: int
     deviation: float
     share: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     p: float
 
 
@@ -64,7 +65,7 @@ def one_way(
 ) -> Level | None:
     """Return what groups add to the spread of their values; None without two groups, a repeat, and some spread.
 
-    With `blocks` (of each group) groups are held against the mean of their block. The variance between groups is
+    Its share is of the variance of these values: of theirs between groups and of theirs within, and of nothing above. With `blocks` (of each group) groups are held against the mean of their block. The variance between groups is
     (MS between - MS within) / n0, n0 = (N - sum over groups of n^2 / n of the block) / (groups - blocks) (Searle, Casella
     and McCulloch 1992, 3.6 and 3.7). The interval of its share is exact for groups of one size (their 3.5) and takes n0 for
     that size otherwise.
@@ -129,7 +130,19 @@ def variance_components(cell: CellObservations, metric: Metric, confidence: floa
     nodes = one_way(by_node, "node", confidence) if len(by_node) > 1 else None
     gpus = one_way(by_gpu, "gpu", confidence, node_of if nodes else None)
     levels = tuple(level for level in (nodes, gpus) if level is not None)
-    return Components(metric.name, levels, math.sqrt(squares / freedom), len(found))
+    return Components(metric.name, _of_all(levels, squares / freedom), math.sqrt(squares / freedom), len(found))
+
+
+def _of_all(levels: tuple[Level, ...], between_processes: float) -> tuple[Level, ...]:
+    """Return several levels with shares of the variance of all of them and of processes.
+
+    Alone a level knows of less: nodes of the spread of means of GPUs, in which processes are averaged, GPUs of what is
+    within nodes. The intervals are of those shares, so that none is left.
+    """
+    if len(levels) < 2:
+        return levels
+    total = between_processes + sum(level.deviation**2 for level in levels)
+    return tuple(replace(level, share=level.deviation**2 / total, low=None, high=None) for level in levels)
 
 
 def _deviation(found: Sequence[tuple[ShardObservation, float]]) -> float | None:

@@ -475,6 +475,8 @@ def fleets(repeats: int) -> list[Claim]:
         values = 100 * np.exp(offsets + 0.01 * rng.standard_normal(24))
         cell = cell_of(values.tolist(), devices=names)
         (gpu,) = variance_components(cell, LATENCY).levels
+        assert gpu.low is not None
+        assert gpu.high is not None
         inside += gpu.low <= 0.5 <= gpu.high
         loud += any(node.stands_out for node in standing_of_nodes([cell], LATENCY))
         slow = cell_of((values * np.where(np.arange(24) < 3, 1.12, 1.0)).tolist(), devices=names)

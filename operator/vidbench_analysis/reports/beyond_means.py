@@ -171,9 +171,15 @@ def _level_row(label: str, level: Level, metric: Metric) -> tuple[str, ...]:
         level.name,
         str(level.groups),
         deviation_text(level.deviation, metric).lstrip("+"),
-        f"{share_text(level.share)} ({share_text(level.low)} to {share_text(level.high)})",
+        _share_of_variance(level),
         p_text(level.p),
     )
+
+
+def _share_of_variance(level: Level) -> str:
+    if level.low is None or level.high is None:
+        return f"{share_text(level.share)} (no interval)"
+    return f"{share_text(level.share)} ({share_text(level.low)} to {share_text(level.high)})"
 
 
 def deviation_text(value: float | None, metric: Metric) -> str:

@@ -13,6 +13,7 @@ from vidbench_analysis.fleet import one_way, standing_of_nodes, variance_compone
 from vidbench_analysis.metrics import find_metric
 from vidbench_analysis.observations import CellObservations
 from vidbench_analysis.pareto import frontier
+from vidbench_analysis.reports.beyond_means import component_rows
 
 LATENCY, ENERGY = find_metric("latency"), find_metric("energy")
 
@@ -40,8 +41,8 @@ def test_no_spread_between_groups_is_none_and_not_below() -> None:
     assert one_way({"a": [1.0, 1.0], "b": [2.0, 2.0]}) is None
 
 
-def on_nodes(values: list[float], gpus: list[str], nodes: list[str]) -> CellObservations:
-    cell = cell_of(values, devices=gpus)
+def on_nodes(values: list[float], gpus: list[str], nodes: list[str], metric: str = "latency") -> CellObservations:
+    cell = cell_of(values, devices=gpus, metric=metric)
     return replace(cell, shards=tuple(replace(s, node=node) for s, node in zip(cell.shards, nodes, strict=True)))
 
 
@@ -59,6 +60,39 @@ def test_nodes_gpus_and_processes_are_told_apart() -> None:
     assert node.deviation == pytest.approx(0.03, rel=0.35)
     assert gpu.deviation == pytest.approx(0.02, rel=0.25)
     assert found.process_deviation == pytest.approx(0.01, rel=0.2)
+
+
+def test_shares_are_of_all_variance_with_nodes_and_gpus() -> None:
+    """Nodes 1 %, GPUs nothing, processes 3 %: nodes have 1 / (1 + 9) of the variance, not what is left of it in means of GPUs."""
+    rng, nodes, gpus, processes = np.random.default_rng(3), 400, 4, 9
+    gpu_of = np.repeat(np.arange(nodes * gpus), processes)
+    offsets = 0.01 * rng.standard_normal(nodes)[gpu_of // gpus] + 0.03 * rng.standard_normal(gpu_of.size)
+    found = variance_components(
+        on_nodes(
+            (100 * np.exp(offsets)).tolist(), [f"g{gpu}" for gpu in gpu_of], [f"n{gpu // gpus}" for gpu in gpu_of]
+        ),
+        LATENCY,
+    )
+    node, gpu = found.levels
+    assert node.share == pytest.approx(0.1, abs=0.015)
+    assert gpu.share == pytest.approx(0.0, abs=0.005)
+    assert (node.low, node.high, gpu.low, gpu.high) == (None, None, None, None)
+    assert component_rows("cell", found)[0][4].endswith("% (no interval)")
+
+
+def test_shares_of_nodes_and_gpus_by_hand() -> None:
+    """Two nodes of two GPUs of two shards: nodes 0.0 and 10.0, GPUs 2 apart, shards 1 apart.
+
+    Processes: 4 x 0.5 / 4 = 0.5. GPUs: MS 2 x (1 + 1 + 1 + 1) / 2 = 4, so (4 - 0.5) / 2 = 1.75. Nodes: of means of GPUs MS
+    between 2 x 50 / 1 = 100, within 4 / 2 = 2, so (100 - 2) / 2 = 49. All: 51.25.
+    """
+    values = [-1.5, -0.5, 0.5, 1.5, 8.5, 9.5, 10.5, 11.5]
+    gpus = [gpu for gpu in "abcd" for _ in range(2)]
+    cell = on_nodes(values, gpus, ["n"] * 4 + ["m"] * 4, "energyNet")
+    found = variance_components(cell, find_metric("energyNet"))
+    node, gpu = found.levels
+    assert found.process_deviation == pytest.approx(0.5**0.5)
+    assert (node.share, gpu.share) == (pytest.approx(49 / 51.25), pytest.approx(1.75 / 51.25))
 
 
 def test_what_cannot_be_told_apart_says_so() -> None:
