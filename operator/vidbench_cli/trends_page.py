@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from vidbench_analysis.intervals import Estimate
 from vidbench_analysis.metrics import Metric
 from vidbench_analysis.reports.figures import figure_text
-from vidbench_store.trends import Axis, Point, contents_by_names
+from vidbench_store.trends import NOT_SEEN, Axis, Point, contents_by_names
 
 from .output import Cell, Column, Line, Page, Table, cell
 from .texts import _
@@ -21,9 +21,11 @@ _CONTENT_CHARACTERS = 8
 def trends_page(points: Sequence[Point], metric: Metric, axis: Axis) -> Page:
     """Return the page of the points of one metric."""
     several = contents_by_names(points)
+    numbers = {point.subject.gpus for point in points if point.subject.gpus}
     columns = (
         Column("model", _("MODEL")), Column("hardware", _("HARDWARE")), Column("variant", _("VARIANT")),
-        Column("device", _("DEVICE"), wide=True), Column("content", _("CONTENT"), wide=max(several.values(), default=0) < 2),
+        Column("device", _("DEVICE"), wide=True), Column("gpus", _("GPUS"), wide=len(numbers) < 2),
+        Column("content", _("CONTENT"), wide=max(several.values(), default=0) < 2),
         Column("rung", _("RUNG"), wide=True), Column("weights", _("WEIGHTS"), wide=all(point.subject.weights != "Random" for point in points)),
         Column("kind", _("KIND"), wide=True), Column("at", axis.value.upper()), Column("shards", _("SHARDS")),
         Column("clusters", _("UNITS"), wide=True), Column("samples", _("SAMPLES")),
@@ -48,7 +50,7 @@ def _row(point: Point, start: Point) -> tuple[Cell, ...]:
     subject, found = point.subject, point.estimate
     return (
         cell(subject.model), cell(subject.hardware), cell(subject.variant), cell(subject.device),
-        cell(subject.content, subject.content[:_CONTENT_CHARACTERS]), cell(subject.rung or None),
+        cell(None if subject.device == NOT_SEEN else subject.gpus), cell(subject.content, subject.content[:_CONTENT_CHARACTERS]), cell(subject.rung or None),
         cell(subject.weights or None), cell(subject.comparability), cell(point.at), cell(found.shards),
         cell(found.clusters), cell(found.samples), _figure(found.mean, found.unit), _figure(found.low, found.unit),
         _figure(found.high, found.unit), cell(found.method.value), _change(found, start.estimate, point is start),

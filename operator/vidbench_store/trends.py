@@ -1,6 +1,6 @@
 """How a metric of the same cell goes over time, drivers, nodes, devices or clusters, by what the store holds.
 
-Only like is put together: the same names, pixels (generation hash), weights, rung, kind and GPU product. What counts and the intervals
+Only like is put together: the same names, pixels (generation hash), weights, rung, kind, GPU product and number of GPUs a shard. What counts and the intervals
 are `vidbench_analysis`'s, over the means of shards; what does not count is counted.
 """
 
@@ -42,12 +42,16 @@ class Axis(StrEnum):
 
 @dataclass(frozen=True, order=True)
 class Subject:
-    """What is the same along a trend. `content` is the generation hash: other pixels are another subject."""
+    """What is the same along a trend. `content` is the generation hash: other pixels are another subject.
+
+    `gpus` are those of a shard; 0 on a CPU, and where nobody saw the device.
+    """
 
     model: str
     hardware: str
     variant: str
     device: str
+    gpus: int
     content: str
     rung: str
     weights: str
@@ -109,6 +113,7 @@ class _Row(NamedTuple):
     hardware: str
     variant: str
     device: str | None
+    device_count: int | None
     generation_hash: str
     rung: str | None
     weights: str | None
@@ -171,8 +176,8 @@ _FORMATS: Final[Mapping[Axis, str]] = {Axis.DAY: "%Y-%m-%d", Axis.WEEK: "%G-W%V"
 
 def _subject_of(row: _Row) -> Subject:
     return Subject(
-        row.model, row.hardware, row.variant, row.device or NOT_SEEN, row.generation_hash, row.rung or "",
-        row.weights or "", row.comparability,
+        row.model, row.hardware, row.variant, row.device or NOT_SEEN, row.device_count or 0, row.generation_hash,
+        row.rung or "", row.weights or "", row.comparability,
     )  # fmt: skip
 
 

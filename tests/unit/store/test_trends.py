@@ -10,9 +10,10 @@ from support.ledger_documents import EPOCH, document, many
 from vidbench_analysis.intervals import estimate
 from vidbench_analysis.metrics import METRICS
 from vidbench_analysis.observations import observe
-from vidbench_api.measured import ValidityVerdict
+from vidbench_api.measured import Environment, ValidityVerdict
 from vidbench_api.names import Validity
 from vidbench_api.result import BenchmarkResultSpec
+from vidbench_cli.trends_page import trends_page
 from vidbench_store.store import Filter, Store
 from vidbench_store.trends import Axis, NotASeriesError, find_trends
 
@@ -98,9 +99,14 @@ def test_unlike_is_kept_apart(store: Store) -> None:
             document(run_uid="c", weights="Random"),
             document(run_uid="d", device="NVIDIA L40S"),
             document(run_uid="e", rung="vae-tiling"),
+            document(run_uid="f", environment=Environment(device="NVIDIA H100 80GB HBM3", device_count=8)),
         ],
     )
-    assert [point.estimate.shards for point in find_trends(store, LATENCY, Axis.DAY)] == [1] * 5
+    points = find_trends(store, LATENCY, Axis.DAY)
+    assert [point.estimate.shards for point in points] == [1] * 6
+    assert sorted(point.subject.gpus for point in points) == [1] * 5 + [8]
+    columns = {column.key: column for column in trends_page(points, LATENCY, Axis.DAY).tables[0].columns}
+    assert not columns["gpus"].wide
 
 
 @pytest.mark.parametrize(
