@@ -80,14 +80,14 @@ def spread_ratios(freedom: float, parts: int) -> Any:
     return np.sqrt(2 * _special().gammaincinv(freedom / 2, middles) / freedom)
 
 
-def welch_thresholds(each: int, probability: float, parts: int) -> Any:
-    """Return the critical values of Welch's test in true standard errors, for two sides of so many units and one spread.
+def welch_thresholds(first: int, second: int, probability: float, parts: int) -> Any:
+    """Return the critical values of Welch's test in true standard errors, for sides of so many units and one spread.
 
     One for each pair of the equally likely parts of both sides' estimated variances.
     """
     import numpy as np
 
-    variances = spread_ratios(each - 1, parts) ** 2
-    first, second = (side.ravel() for side in np.meshgrid(variances, variances))
-    freedom = (each - 1) * (first + second) ** 2 / (first**2 + second**2)
-    return _special().stdtrit(freedom, probability) * np.sqrt((first + second) / 2)
+    squares = (spread_ratios(units - 1, parts) ** 2 / units for units in (first, second))
+    mine, other = (side.ravel() for side in np.meshgrid(*squares))
+    freedom = (mine + other) ** 2 / (mine**2 / (first - 1) + other**2 / (second - 1))
+    return _special().stdtrit(freedom, probability) * np.sqrt((mine + other) / (1 / first + 1 / second))

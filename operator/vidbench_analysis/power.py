@@ -33,17 +33,22 @@ class Design(StrEnum):
     """What `each` counts and `spread` is of."""
 
     INDEPENDENT = "Independent"
-    """So many units on each side, with this spread."""
+    """So many units on each side, with this spread; on the other side `against` where that is given."""
 
     PAIRED = "Paired"
     """So many pairs, whose differences have this spread."""
 
 
 def power_of_difference(
-    effect: float, spread: float, each: int, alpha: float = ALPHA, design: Design = Design.INDEPENDENT
+    effect: float,
+    spread: float,
+    each: int,
+    alpha: float = ALPHA,
+    design: Design = Design.INDEPENDENT,
+    against: int | None = None,
 ) -> float:
     """Return the probability that a two-sided test sees the effect, in the right direction."""
-    return _above(abs(effect), spread, each, 1 - alpha / 2, design)
+    return _above(abs(effect), spread, each, 1 - alpha / 2, design, against)
 
 
 def power_of_failure(
@@ -58,7 +63,7 @@ def power_of_failure(
 
     It fails if the lower end of the two-sided interval of that confidence is above the margin.
     """
-    return _above(effect - margin, spread, each, 0.5 + confidence / 2, design)
+    return _above(effect - margin, spread, each, 0.5 + confidence / 2, design, None)
 
 
 def power_of_pass(
@@ -68,9 +73,10 @@ def power_of_pass(
     each: int,
     confidence: float = 1 - ALPHA,
     design: Design = Design.INDEPENDENT,
+    against: int | None = None,
 ) -> float:
     """Return the probability that such a gate passes: the upper end of the interval is below the margin."""
-    return _above(margin - effect, spread, each, 0.5 + confidence / 2, design)
+    return _above(margin - effect, spread, each, 0.5 + confidence / 2, design, against)
 
 
 def power_of_equivalence(
@@ -80,31 +86,34 @@ def power_of_equivalence(
     each: int,
     alpha: float = ALPHA,
     design: Design = Design.INDEPENDENT,
+    against: int | None = None,
 ) -> float:
     """Return the probability that two one-sided tests show |difference| < margin, for a true difference of `effect`."""
-    if each < 2:
+    other = each if against is None else against
+    if min(each, other) < 2:
         return 0.0
-    error, thresholds = _error(spread, each, design), _thresholds(each, 1 - alpha, design)
+    error, thresholds = _error(spread, each, other, design), _thresholds(each, other, 1 - alpha, design)
     return normal_differences((-margin - effect) / error + thresholds, (margin - effect) / error - thresholds)
 
 
-def _above(effect: float, spread: float, each: int, probability: float, design: Design) -> float:
+def _above(effect: float, spread: float, each: int, probability: float, design: Design, against: int | None) -> float:
     """P(the estimate is above zero by more than the quantile of its error), for a true value of `effect`."""
-    if each < 2:
+    other = each if against is None else against
+    if min(each, other) < 2:
         return 0.0
-    return normal_above(effect / _error(spread, each, design), _thresholds(each, probability, design))
+    return normal_above(effect / _error(spread, each, other, design), _thresholds(each, other, probability, design))
 
 
-def _error(spread: float, each: int, design: Design) -> float:
-    return spread / math.sqrt(each) if design == Design.PAIRED else spread * math.sqrt(2 / each)
+def _error(spread: float, each: int, other: int, design: Design) -> float:
+    return spread / math.sqrt(each) if design == Design.PAIRED else spread * math.sqrt(1 / each + 1 / other)
 
 
 @functools.lru_cache(maxsize=512)
-def _thresholds(each: int, probability: float, design: Design) -> Any:
+def _thresholds(each: int, other: int, probability: float, design: Design) -> Any:
     """Critical values in true standard errors, equally likely each."""
-    if design == Design.INDEPENDENT and each <= WELCH_UNITS:
-        return welch_thresholds(each, probability, _PARTS_OF_A_SIDE)
-    freedom = each - 1 if design == Design.PAIRED else 2 * each - 2
+    if design == Design.INDEPENDENT and min(each, other) <= WELCH_UNITS:
+        return welch_thresholds(each, other, probability, _PARTS_OF_A_SIDE)
+    freedom = each - 1 if design == Design.PAIRED else each + other - 2
     return t_quantile(probability, freedom) * spread_ratios(freedom, _PARTS)
 
 
@@ -143,15 +152,16 @@ def detectable(
     power: float = POWER,
     alpha: float = ALPHA,
     design: Design = Design.INDEPENDENT,
+    against: int | None = None,
 ) -> float | None:
     """Return the smallest effect that so many units see with that power; None for fewer than two."""
-    if each < 2:
+    if min(each, each if against is None else against) < 2:
         return None
     low, high = 0.0, spread
-    while power_of_difference(high, spread, each, alpha, design) < power:
+    while power_of_difference(high, spread, each, alpha, design, against) < power:
         low, high = high, 2 * high
     for _ in range(24):
         middle = (low + high) / 2
-        seen = power_of_difference(middle, spread, each, alpha, design) >= power
+        seen = power_of_difference(middle, spread, each, alpha, design, against) >= power
         low, high = (low, middle) if seen else (middle, high)
     return high

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from vidbench_api.catalogue import CATALOGUE
 from vidbench_api.kinds import RunnerClassSpec, VideoModelSpec
-from vidbench_api.names import LABEL_MODEL
+from vidbench_api.names import LABEL_BASELINE, LABEL_MODEL
 from vidbench_api.result import BenchmarkResultSpec
 from vidbench_operator.core.estimates import LedgerHead
 from vidbench_operator.core.observed import ObservedNode, ObservedRun, References
@@ -40,6 +40,7 @@ def ask_cluster(cluster: Cluster, run: ObservedRun, bodies: Sequence[Object], na
         now=time.time(),
         results=results,
         heads=heads,
+        baselines=read_baselines(cluster, run, namespace),
         nodes=_nodes(cluster, why),
         queue_exists=_queue_exists(cluster, run.spec.scheduling.queue_name, namespace),
         why=why,
@@ -93,6 +94,22 @@ def read_nodes(cluster: Cluster) -> dict[str, ObservedNode]:
     """Return the nodes by name; raises ClusterError where they are not visible."""
     nodes = (project_node(body) for body in cluster.find(NODES))
     return {node.name: node for node in nodes if node is not None}
+
+
+def read_baselines(cluster: Cluster, run: ObservedRun, namespace: str) -> dict[str, tuple[BenchmarkResultSpec, ...]]:
+    """Return the results of each baseline; one that cannot be read is left out, and a chance then says what it assumes."""
+    found = {}
+    for baseline in run.spec.baselines if run.spec.gates else ():
+        labels = baseline.selector.match_labels if baseline.selector else {LABEL_BASELINE: baseline.name}
+        selector = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+        try:
+            bodies = cluster.find(RESULTS, namespace=namespace, labels=selector)
+        except ClusterAwayError:
+            raise
+        except ClusterError:
+            continue
+        found[baseline.name] = tuple(spec for body in bodies if (spec := project_result(body)) is not None)
+    return found
 
 
 def _references(

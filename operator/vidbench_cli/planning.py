@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from vidbench_analysis.metrics import Pairing, find_metric
 from vidbench_analysis.observations import observe
 from vidbench_analysis.references import Cell as StatedCell
-from vidbench_analysis.research_plan import Prospect, foresee_gates
+from vidbench_analysis.research_plan import Baselines, Prospect, foresee_gates
 from vidbench_analysis.stopping import expected_half_width
 from vidbench_api.accounting import ANY_DEVICE, find_price
 from vidbench_api.architectures import ARCHITECTURES
@@ -65,7 +65,8 @@ def unknown(reason: str) -> Figure:
 class Knowledge:
     """What is known of the place where a run would go.
 
-    `results` and `heads` are the ledger of its namespace, None where it cannot be read; `nodes` is None where they are not visible; `why`
+    `results` and `heads` are the ledger of its namespace, None where it cannot be read; `baselines` has the results of each baseline that could
+    be read; `nodes` is None where they are not visible; `why`
     says why, by `ledger` and `nodes`; by `class` it says why the references' class is none that was read (`permissive_class`). `queue_exists` as in `check_before_start`. `now` is in seconds since the epoch.
     """
 
@@ -74,6 +75,7 @@ class Knowledge:
     now: float
     results: Mapping[str, BenchmarkResultSpec] | None = None
     heads: tuple[LedgerHead, ...] = ()
+    baselines: Baselines = field(default_factory=dict)
     nodes: Mapping[str, ObservedNode] | None = None
     queue_exists: bool | None = None
     why: Mapping[str, str] = field(default_factory=dict)
@@ -260,7 +262,7 @@ def _gates(run: ObservedRun, document: RequestDocument, known: Knowledge) -> tup
         StatedCell(cell.id, cell.model, cell.hardware, cell.variant, cell.generation_hash) for cell in document.cells
     ]
     earlier = [result for cell in document.cells for result in _earlier(cell, known.results or {})]
-    prospects = foresee_gates(run.spec, cells, earlier)
+    prospects = foresee_gates(run.spec, cells, earlier, baselines=known.baselines)
     if known.results is not None:
         return prospects
     why = known.why.get("ledger", _("the ledger was not asked"))

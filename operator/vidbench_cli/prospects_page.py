@@ -93,6 +93,11 @@ def _advice(found: Prospect) -> str:
     if found.power is None:
         return ""
     if found.shards is None or found.shards > MOST_SHARDS:
+        if found.against is not None:
+            text = _(
+                "more shards than a run may have ({most}): more shards of the baseline ({against}), a wider margin, or less noise"
+            )
+            return text.format(most=MOST_SHARDS, against=found.against)
         return _("more shards than a run may have ({most}): a wider margin, or less noise").format(most=MOST_SHARDS)
     if found.shards > found.planned:
         return _("measurement.shards: {shards}").format(shards=found.shards)
@@ -105,6 +110,7 @@ def power_notes(prospects: Sequence[Prospect], good: str) -> list[str]:
         return []
     truths = sorted({each.truth for each in prospects if each.truth})
     return [
+        *_baseline_notes(prospects),
         _("power: probability of {good} with these shards, if the truth is: {truth}").format(
             good=good, truth="; ".join(truths)
         ),
@@ -112,6 +118,24 @@ def power_notes(prospects: Sequence[Prospect], good: str) -> list[str]:
             "each shard is counted as a unit: where those of one side share three GPUs or more, a GPU is one, and the power less"
         ),
     ]
+
+
+def _baseline_notes(prospects: Sequence[Prospect]) -> list[str]:
+    known: dict[str, set[int | None]] = {}
+    for each in prospects:
+        if each.power is not None and each.statement.against.baseline is not None:
+            known.setdefault(each.statement.against.baseline, set()).add(each.against)
+    notes = []
+    for name, numbers in sorted(known.items()):
+        if None in numbers:
+            text = _("baseline {name}: no results of it are known here; as many shards as planned are assumed of it")
+            notes.append(text.format(name=name))
+        for number in sorted(number for number in numbers if number is not None):
+            text = _(
+                "baseline {name}: power is against the {number} shards that it has; more of the run alone gain little"
+            )
+            notes.append(text.format(name=name, number=number))
+    return notes
 
 
 def _notes(prospects: Sequence[Prospect]) -> list[str]:
@@ -140,6 +164,7 @@ def prospect_data(found: Prospect, name: str) -> dict[str, Any]:
         "truth": found.truth or None,
         "power": found.power,
         "shardsNeeded": found.shards,
+        "againstShards": found.against,
         "findsFrom": found.finds,
         "reason": found.reason,
     }

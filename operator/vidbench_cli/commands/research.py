@@ -79,7 +79,7 @@ def plan(
     """Show what each hypothesis can expect; earlier results are those of the namespace, of --from or of --store."""
     from vidbench_analysis.research_plan import foresee
     from vidbench_cli.prospects_page import prospects_page
-    from vidbench_cli.research_inputs import cells_of
+    from vidbench_cli.research_inputs import baselines_of, cells_of
 
     connect = _connect(kubeconfig, context, namespace)
     wanted = _read_run(run, file, from_files, connect)
@@ -89,8 +89,10 @@ def plan(
             _("state them in spec.analysis.hypotheses before the run begins: docs/research.md"),
         )
     earlier = _earlier(from_files, store, file, connect)
-    others = [entry.spec for entry in (earlier.all() if earlier else ()) if entry.spec.run.uid != wanted.uid]
-    prospects = foresee(wanted.spec, cells_of(wanted), others, _share(spread), power)
+    entries = earlier.all() if earlier else ()
+    others = [entry.spec for entry in entries if entry.spec.run.uid != wanted.uid]
+    held = baselines_of(wanted, entries)
+    prospects = foresee(wanted.spec, cells_of(wanted), others, _share(spread), power, held)
     write(prospects_page(wanted.name, prospects, power), output)
 
 

@@ -161,6 +161,17 @@ def test_power_of_few_is_that_of_welchs_test(each: int) -> None:
     assert power.power_of_difference(2.0, 1.0, each) == pytest.approx(seen, abs=0.01)
 
 
+@pytest.mark.parametrize(("each", "against"), [(12, 3), (3, 12), (10, 2)])
+def test_power_against_fewer_or_more_is_that_of_welchs_test(each: int, against: int) -> None:
+    rng = np.random.default_rng(each)
+    first, second = rng.standard_normal((40_000, each)) + 2.0, rng.standard_normal((40_000, against))
+    tests = stats.ttest_ind(first, second, axis=1, equal_var=False)
+    seen = float(np.mean((tests.pvalue < 0.05) & (tests.statistic > 0)))
+    assert power.power_of_difference(2.0, 1.0, each, against=against) == pytest.approx(seen, abs=0.01)
+    assert power.power_of_difference(2.0, 1.0, each, against=each) == power.power_of_difference(2.0, 1.0, each)
+    assert power.power_of_difference(2.0, 1.0, each, against=1) == 0
+
+
 def test_cohens_medium_effect_takes_64_each() -> None:
     """Cohen (1988), table 2.4.1: d = 0.5, 80 %, two-sided 5 %."""
     assert power.needed(lambda each: power.power_of_difference(0.5, 1.0, each)) == 64

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from support.builders import NOW, Scene, latencies, observed_run, references, run_spec, runner_class, video_model
+from support.ledgers import manifest_of
 
 from vidbench_analysis.power import Design, power_of_difference, power_of_equivalence, power_of_failure, power_of_pass
 from vidbench_api.catalogue import CATALOGUE
@@ -18,6 +19,8 @@ from vidbench_api.figures import Figures
 from vidbench_api.measured import ClipFacts, Environment, Memory, ValidityVerdict
 from vidbench_api.names import Outcome, Validity
 from vidbench_api.result import BenchmarkResultSpec, RunReference
+from vidbench_cli.errors import ClusterError
+from vidbench_cli.knowledge import read_baselines
 from vidbench_cli.plan_page import plan_data, plan_page
 from vidbench_cli.planning import Knowledge, plan_run
 from vidbench_operator.core.environment import environment_of
@@ -323,6 +326,51 @@ def test_a_gates_chance_is_that_of_its_interval_at_the_spread_of_earlier_shards(
     assert "by prompt" in (flicker.reason or "")
     assert no_slower.shards is not None
     assert gated(no_slower.shards).gates[0].power >= 0.8 > gated(no_slower.shards - 1).gates[0].power
+
+
+def test_a_gates_chance_against_a_baseline_is_that_of_the_shards_which_the_baseline_has() -> None:
+    """More shards of the run alone do not make the baseline's interval narrower."""
+    scene = Scene.of()
+    june = [earlier(scene, number, 2_000_000 + number, shard=number) for number in (1, 2, 3)]
+    spread = math.sqrt(statistics.variance([math.log(mean) for mean in MEANS]))
+    plan = gated(12, baselines={"june": tuple(june)})
+    no_slower, as_june, below, _ = plan.gates
+    assert (no_slower.against, as_june.against, below.against) == (3, 3, None)
+    assert no_slower.power == pytest.approx(power_of_pass(0.0, math.log(1.02), spread, 12, 0.95, against=3))
+    assert as_june.power == pytest.approx(power_of_equivalence(0.0, math.log(1.02), spread, 12, 0.05, against=3))
+    assert no_slower.finds is not None
+    seen = power_of_difference(math.log1p(no_slower.finds) - math.log(1.02), spread, 12, against=3)
+    assert seen == pytest.approx(0.8, abs=1e-4)
+    assert no_slower.power < 0.5 < gated(12).gates[0].power
+    assert no_slower.shards is None
+    texts = [line.text for line in plan_page(plan).notes]
+    assert any("baseline june: power is against the 3 shards" in text for text in texts)
+    texts = [line.text for line in plan_page(gated(12)).notes]
+    assert any("as many shards as planned are assumed" in text for text in texts)
+    one = gated(12, baselines={"june": tuple(june[:1])}).gates[0]
+    assert (one.power, one.shards) == (None, None)
+    assert "the baseline has 1 shard of this cell" in (one.reason or "")
+
+
+class Listing:
+    """A cluster that lists these objects for these labels, and refuses to for others."""
+
+    def __init__(self, held: dict[str, list[dict[str, Any]]]) -> None:
+        self.held = held
+
+    def find(self, resource: Any, *, namespace: str, labels: str) -> list[dict[str, Any]]:
+        if labels not in self.held:
+            raise ClusterError(f"you may not list {resource.plural} of {namespace} with {labels}")
+        return self.held[labels]
+
+
+def test_a_plan_reads_what_baselines_hold_and_leaves_out_what_it_may_not() -> None:
+    chosen = {"name": "release", "selector": {"matchLabels": {"b": "2", "a": "1"}}}
+    spec = run_spec(gates=GATES, baselines=[{"name": "june"}, chosen, {"name": "hidden"}])
+    result = manifest_of(earlier(Scene.of(), 1, 2_000_000))
+    cluster: Any = Listing({"vidbench.io/baseline=june": [result, {"metadata": {"name": "x"}}], "a=1,b=2": []})
+    found = read_baselines(cluster, observed_run(spec), "lab")
+    assert {name: len(results) for name, results in found.items()} == {"june": 1, "release": 0}
 
 
 def test_a_planned_chance_to_pass_is_how_often_the_gate_passes() -> None:

@@ -15,7 +15,7 @@ from support.kubeconfigs import closed_port, write_kubeconfig
 from support.ledgers import cell_of_run, manifest_of, shard_of
 from typer.testing import CliRunner
 
-from vidbench_analysis.power import Design, power_of_difference, power_of_pass
+from vidbench_analysis.power import Design, power_of_difference, power_of_equivalence, power_of_pass
 from vidbench_api.measured import QualityFacts, Series, SeriesName, Statistics
 from vidbench_cli.app import app
 
@@ -207,6 +207,17 @@ def test_a_plan_shows_the_power_that_the_spread_of_earlier_runs_allows(tmp_path:
     unknown = found["as-in-june", "short"]
     assert (unknown["power"], unknown["shardsNeeded"], unknown["spread"]) == (None, None, None)
     assert unknown["reason"] == "no earlier run of this cell has two valid shards with this metric"
+
+
+def test_a_plan_counts_the_shards_that_a_baseline_has(tmp_path: Path) -> None:
+    earlier = [manifest_of(spec, baseline="june") for spec in cell_of_run((10.0, 10.2), run="june-run")]
+    earlier += [manifest_of(spec) for spec in cell_of_run((10.0, 10.2, 9.9, 10.1), run="old")]
+    manifest = tmp_path / "run.json"
+    manifest.write_text(json.dumps(run_manifest()))
+    words = ("-f", str(manifest), "--from", write(tmp_path / "l.json", earlier))
+    row = next(row for row in plan(*words) if row["hypothesis"] == "as-in-june")
+    chance = power_of_equivalence(0.0, math.log(1.02), row["spread"], 4, row["alpha"], against=2)
+    assert (row["againstShards"], row["power"]) == (2, pytest.approx(chance, abs=1e-3))
 
 
 def test_a_spread_may_be_assumed_and_is_called_so(tmp_path: Path) -> None:
