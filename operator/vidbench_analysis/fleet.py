@@ -22,7 +22,8 @@ FEWEST_NODES = 5
 """Below, the median of the others says too little of one."""
 
 _NULL_REPEATS = 20_000
-_MAD = 1.4826
+_ROUNDING = 1e-9
+"""Of means that are the same but for the order in which they were added up."""
 
 
 @dataclass(frozen=True)
@@ -159,14 +160,15 @@ class NodeStanding:
     """How a node stands among the others.
 
     `deviation` is from the median node, on the metric's scale (0.02: 2 % more). `p` is adjusted over all nodes (Holm);
-    `stands_out` is at 5 %.
+    `stands_out` is at 5 %. Without p `reason` says why: NoSpread, where most nodes have the very same mean.
     """
 
     node: str
     shards: int
     deviation: float
-    p: float
+    p: float | None
     stands_out: bool
+    reason: str | None = None
 
 
 def standing_of_nodes(
@@ -176,7 +178,7 @@ def standing_of_nodes(
 
     Each cell is first centred on the median of its nodes. A node is held against the median of all, in median absolute
     deviations, so that a few bad nodes do not hide each other; p is the share of nodes of a normal fleet of the same size
-    that are as far out, by simulation from a seed of the input.
+    and numbers of shards that are as far out, by simulation from a seed of the input.
     """
     values: dict[str, list[float]] = defaultdict(list)
     for cell in cells:
@@ -192,22 +194,47 @@ def standing_of_nodes(
         return ()
     means_of = {node: statistics.fmean(values[node]) for node in sorted(values)}
     median = statistics.median(means_of.values())
-    scale = _MAD * statistics.median(abs(mean - median) for mean in means_of.values())
-    far = {node: abs(mean - median) / scale if scale > 0 else 0.0 for node, mean in means_of.items()}
-    adjusted = holm(dict(zip(far, _null_shares(list(far.values())), strict=True)))
+    away = {node: mean - median for node, mean in means_of.items()}
+    if statistics.median(map(abs, away.values())) <= _ROUNDING:
+        # No distance is near or far where most have none: the deviations speak for themselves.
+        return tuple(NodeStanding(node, len(values[node]), away[node], None, False, "NoSpread") for node in away)
+    adjusted = holm(
+        dict(zip(away, _shares_of_fleets(list(away.values()), [len(values[n]) for n in away]), strict=True))
+    )
     return tuple(
-        NodeStanding(node, len(values[node]), mean - median, adjusted[node] or 0.0, (adjusted[node] or 0.0) < alpha)
-        for node, mean in means_of.items()
+        NodeStanding(node, len(values[node]), away[node], p, p is not None and p < alpha)
+        for node, p in adjusted.items()
     )
 
 
-def _null_shares(distances: Sequence[float]) -> list[float]:
-    """The share of nodes of normal fleets of this size that are at least so far out."""
+def _shares_of_fleets(away: Sequence[float], shards: Sequence[int]) -> list[float]:
+    """The share of nodes of normal fleets that are at least so far out.
+
+    How much of a node's variance falls with its shards is not known. It lies between all of it (nodes are the same,
+    processes differ) and nothing (nodes differ): the larger p of the two is taken, so that neither a node of few shards
+    among many nor one of many among few stands out by its number.
+    """
+    same = [1] * len(shards)
+    equal = _null_shares(away, same)
+    if len(set(shards)) == 1:
+        return equal
+    return [max(pair) for pair in zip(equal, _null_shares(away, shards), strict=True)]
+
+
+def _null_shares(away: Sequence[float], weights: Sequence[int]) -> list[float]:
+    """The share of fleets' nodes of the same weight that are so far out, where variances go with 1 / weight."""
     import numpy as np
 
-    count = len(distances)
-    fleets = generator_for("fleet", count).standard_normal((_NULL_REPEATS, count))
-    away = np.abs(fleets - np.median(fleets, axis=1, keepdims=True))
-    scaled = np.sort((away / (_MAD * np.median(away, axis=1, keepdims=True))).ravel())
-    beyond = scaled.size - np.searchsorted(scaled, np.asarray(distances), side="left")
-    return [float((number + 1) / (scaled.size + 1)) for number in beyond]
+    count, of = len(away), np.asarray(weights)
+    roots = np.sqrt(of)
+    fleets = generator_for("fleet", count).standard_normal((_NULL_REPEATS, count)) / roots
+    scaled = roots * np.abs(fleets - np.median(fleets, axis=1, keepdims=True))
+    scaled /= np.median(scaled, axis=1, keepdims=True)
+    seen = roots * np.abs(np.asarray(away))
+    seen /= np.median(seen)
+    shares = np.empty(count)
+    for weight in np.unique(of):
+        alike = np.sort(scaled[:, of == weight].ravel())
+        beyond = alike.size - np.searchsorted(alike, seen[of == weight], side="left")
+        shares[of == weight] = (beyond + 1) / (alike.size + 1)
+    return [float(share) for share in shares]

@@ -85,6 +85,12 @@ def _notes(components: Mapping[str, Components], nodes: Sequence[NodeStanding]) 
         notes.append(
             _("which nodes stand out is said from {count} nodes on that share a cell").format(count=FEWEST_NODES)
         )
+    if any(node.reason for node in nodes):
+        notes.append(
+            _(
+                "most nodes have the very same mean: what is far has no measure, so that there is no p and none stands out; look at FROM MEDIAN"
+            )
+        )
     silent = [(label, found.reason) for label, found in components.items() if found.reason]
     notes += [f"{label}: {_WHY.get(reason or '', reason)}" for label, reason in silent]
     return notes

@@ -156,6 +156,10 @@ def fleet_blocks(cells: Sequence[CellObservations], metric: Metric = LATENCY) ->
                 for node in standing
             ),
         )
+    if any(node.reason for node in standing):
+        yield Paragraph(
+            "Most nodes have the very same mean: what is far has no measure, so that there is no p and no node stands out."
+        )
 
 
 def component_rows(label: str, found: Components) -> tuple[tuple[str, ...], ...]:

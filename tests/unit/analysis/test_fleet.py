@@ -13,7 +13,8 @@ from vidbench_analysis.fleet import one_way, standing_of_nodes, variance_compone
 from vidbench_analysis.metrics import find_metric
 from vidbench_analysis.observations import CellObservations
 from vidbench_analysis.pareto import frontier
-from vidbench_analysis.reports.beyond_means import component_rows
+from vidbench_analysis.reports.beyond_means import component_rows, fleet_blocks
+from vidbench_cli.fleet_page import fleet_page
 
 LATENCY, ENERGY = find_metric("latency"), find_metric("energy")
 
@@ -109,7 +110,48 @@ def test_two_slow_nodes_do_not_hide_each_other() -> None:
     assert out == {f"node-of-GPU-run-1-model/default/default-{number}" for number in (9, 10)}
     assert max(standing.deviation for standing in standings) == pytest.approx(0.148, abs=0.01)
     assert standing_of_nodes([cell_of(values[:4])], LATENCY) == ()
-    assert not any(standing.stands_out for standing in standing_of_nodes([cell_of([100.0] * 6)], LATENCY))
+
+
+def test_nodes_that_are_all_the_same_but_one_have_no_p() -> None:
+    """Memory is often the same to the byte: a node with 20 % more is to be seen, and not by a p that nothing measures."""
+    for last in (100.0, 120.0):
+        standings = standing_of_nodes([cell_of([100.0] * 6 + [last])], LATENCY)
+        assert {(standing.p, standing.stands_out, standing.reason) for standing in standings} == {
+            (None, False, "NoSpread")
+        }
+        assert standings[-1].deviation == pytest.approx(np.log(last / 100.0))
+        page = fleet_page({}, standings, LATENCY)
+        assert [row[3].text for row in page.tables[0].rows] == ["-"] * 7
+        assert any("most nodes have the very same mean" in note.text for note in page.notes)
+    cells = [cell_of([100.0] * 6 + [120.0])]
+    assert any("Most nodes have the very same mean" in str(block) for block in fleet_blocks(cells))
+
+
+@pytest.mark.parametrize(
+    ("shards", "of_nodes", "of_processes"), [([10] * 8 + [1] * 3, 0.0, 0.01), ([2] * 9 + [60] * 2, 0.01, 0.0001)]
+)
+def test_nodes_of_few_or_of_many_shards_do_not_stand_out_by_their_number(
+    monkeypatch: pytest.MonkeyPatch, shards: list[int], of_nodes: float, of_processes: float
+) -> None:
+    monkeypatch.setattr("vidbench_analysis.fleet._NULL_REPEATS", 2_000)
+    rng, loud = np.random.default_rng(4), 0
+    node_of = np.repeat(np.arange(len(shards)), shards)
+    names = [f"n{node}" for node in node_of]
+    for _ in range(100):
+        offsets = of_nodes * rng.standard_normal(len(shards))[node_of] + of_processes * rng.standard_normal(len(names))
+        cell = on_nodes((100 * np.exp(offsets)).tolist(), names, names)
+        loud += any(node.stands_out for node in standing_of_nodes([cell], LATENCY))
+    assert loud <= 11  # 5 % and what chance does to 100 repeats in 99 of 100 cases.
+
+
+def test_a_slow_node_of_one_shard_is_found_among_nodes_of_many() -> None:
+    rng = np.random.default_rng(8)
+    names = [f"n{number // 10}" for number in range(91)]
+    values = 100 * np.exp(0.01 * rng.standard_normal(91)) * np.where(np.arange(91) < 90, 1.0, 1.3)
+    out = [
+        node.node for node in standing_of_nodes([on_nodes(values.tolist(), names, names)], LATENCY) if node.stands_out
+    ]
+    assert out == ["n9"]
 
 
 def both(label: str, latencies: list[float], energies: list[float]) -> CellObservations:
