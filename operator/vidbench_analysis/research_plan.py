@@ -252,7 +252,10 @@ def _edge(entry: Statement, metric: Metric, spread: Spread) -> float | str:
             if spread.mean is None:
                 return "a margin in the metric's unit needs an earlier mean"
             size /= spread.mean
-        return math.log1p(size)
+        if entry.test != "NoWorseThan" or metric.better != Direction.HIGHER:
+            return math.log1p(size)
+        # Worse by a share is less of what there was: 1 - ratio below the margin. Equivalent takes 1 + margin to both sides.
+        return -math.log1p(-size) if size < 1 else "nothing falls by 100 % or more: this margin allows everything"
     if margin.relative:
         if not spread.mean:
             return "a share needs an earlier mean"

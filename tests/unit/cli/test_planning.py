@@ -352,6 +352,31 @@ def test_a_gates_chance_against_a_baseline_is_that_of_the_shards_which_the_basel
     assert "the baseline has 1 shard of this cell" in (one.reason or "")
 
 
+def test_the_margin_of_what_should_be_high_is_a_share_of_it() -> None:
+    """The gate passes where 1 - ratio is below the margin: log(0.8), not -log(1.2), is the edge of 20 %."""
+    gate = {"name": "fast", "metric": "videosPerHour", "against": {"baseline": "june"}, "test": "NoWorseThan"}
+    gates = [
+        gate | {"margin": "20%"},
+        gate | {"name": "same", "test": "Equivalent", "margin": "20%"},
+        gate | {"name": "any", "margin": "150"},
+    ]
+    spec = run_spec(measurement={"shards": 3}, gates=gates, baselines=[{"name": "june"}])
+    scene, rates = Scene.of(measurement={"shards": 3}), (100.0, 120.0, 90.0, 110.0)
+    one_run = {"run": RunReference(name="old", uid="uid-old")}
+    results = {
+        f"r{number}": earlier(scene, number, 1_000, shard=number + 1, figures=Figures(videos_per_hour=rate), **one_run)
+        for number, rate in enumerate(rates)
+    }
+    fast, same, anything = plan_run(observed_run(spec), knowledge(spec, results=results)).gates
+    spread = math.sqrt(statistics.variance([math.log(rate) for rate in rates]))
+    assert fast.power == pytest.approx(power_of_pass(0.0, -math.log(0.8), spread, 3, 0.95))
+    assert same.power == pytest.approx(power_of_equivalence(0.0, math.log(1.2), spread, 3, 0.05))
+    assert fast.finds is not None
+    assert power_of_difference(math.log(0.8) - math.log1p(fast.finds), spread, 3) == pytest.approx(0.8, abs=1e-4)
+    assert (anything.power, anything.finds) == (None, None)
+    assert "allows everything" in (anything.reason or "")
+
+
 class Listing:
     """A cluster that lists these objects for these labels, and refuses to for others."""
 
