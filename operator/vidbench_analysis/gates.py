@@ -19,7 +19,7 @@ from vidbench_api.gates import Analysis, Baseline, Gate, Hypothesis, Statement, 
 from .comparison import Comparison, Interval, compare
 from .confounding import shards_failed, unpaired_devices
 from .distributions import t_quantile, t_upper
-from .intervals import CONFIDENCE, Estimate, IntervalMethod, estimate
+from .intervals import CONFIDENCE, Doubt, Estimate, IntervalMethod, estimate
 from .metrics import Margin, Metric, Pairing, Scale, find_metric
 from .multiplicity import holm
 from .observations import CellObservations
@@ -57,7 +57,8 @@ class Evidence:
     `found` is the change against what it is compared with (a share for relative margins, else in the metric's unit), or
     the mean for a bound; None where there is none. `shards` are those that counted, on this side and the other. `p` is
     one-sided against the statement's contrary, corrected for a hypothesis; None where no test was possible.
-    `decides` says what would decide.
+    `decides` says what would decide. `doubts` are those of the means behind it, on either side: with one, its interval may
+    cover less than it says, and is decided by all the same.
     """
 
     cell: Cell
@@ -73,6 +74,7 @@ class Evidence:
     reason: str | None = None
     message: str | None = None
     decides: str | None = None
+    doubts: tuple[Doubt, ...] = ()
     compared: Comparison | None = None
     """The comparison behind it; None for a bound, and where there is nothing to compare with."""
 
@@ -258,7 +260,7 @@ def _gpus(cell: CellObservations, metric: Metric) -> int | None:
 
 def _against_bound(statement: Statement, cell: Cell, mine: CellObservations, metric: Metric, bound: float) -> Evidence:
     found = estimate(mine, metric)
-    start = replace(_start(cell, mine, metric), unit=metric.unit, scope=found.scope)
+    start = replace(_start(cell, mine, metric), unit=metric.unit, scope=found.scope, doubts=found.doubts)
     if found.mean is None:
         reason = "NoResults" if not mine.shards else "NotMeasured"
         return replace(start, reason=reason, decides="a shard that succeeds, is valid and has this metric")
@@ -323,6 +325,7 @@ def _against_results(
         gpus=None if None in gpus or not gpus else len(gpus),
         products=compared.products,
         scope=compared.scope,
+        doubts=tuple(dict.fromkeys((*compared.subject.doubts, *compared.reference.doubts))),
     )
     if compared.verdict == Outcome.IDENTICAL:
         return replace(start, verdict=Verdict.PASS)

@@ -90,6 +90,8 @@ def _columns(several: bool) -> tuple[Column, ...]:
         Column("changeHigh", _("TO"), wide=True),
         Column("referenceShards", _("SHARDS REF"), wide=True),
         Column("subjectShards", _("SHARDS SUB"), wide=True),
+        Column("referenceDoubts", _("DOUBTS REF"), wide=True),
+        Column("subjectDoubts", _("DOUBTS SUB"), wide=True),
         Column("method", _("METHOD"), wide=True),
         Column("scope", _("SPEAKS OF"), wide=True),
         Column("p", _("P"), wide=True),
@@ -117,6 +119,8 @@ def _line(row: Row, adjusted: float | None) -> tuple[Cell, ...]:
         _bound(found, "high"),
         cell(found.reference.shards),
         cell(found.subject.shards),
+        _doubts(found.reference),
+        _doubts(found.subject),
         cell(found.method.value),
         cell(found.scope.value if found.scope else None),
         cell(found.p, p_text(found.p)),
@@ -212,6 +216,10 @@ def _tests(found: Comparison, adjusted: float | None) -> dict[str, Any]:
         "devices": list(found.devices),
         "products": list(found.products),
     }
+
+
+def _doubts(found: Estimate) -> Cell:
+    return cell(", ".join(doubt.value for doubt in found.doubts) or None)
 
 
 def _side(label: str, found: Estimate) -> dict[str, Any]:

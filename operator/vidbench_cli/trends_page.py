@@ -42,6 +42,7 @@ def trends_page(points: Sequence[Point], metric: Metric, axis: Axis) -> Page:
     notes = (
         Line(_("{metric}: {text}").format(metric=metric.name, text=metric.description), "dim"),
         Line(_("Intervals: 95 %, over the means of shards; one shard has none. LEFT OUT: results that did not succeed, are not Valid, or were measured again."), "dim"),
+        Line(_("Outliers are not looked at: the store has no single samples in its tables; `vidbench compare` looks."), "dim"),
     )  # fmt: skip
     return Page(tables=(Table(columns, tuple(rows)),), notes=notes)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 from vidbench_analysis.comparison import Comparison
-from vidbench_analysis.intervals import Estimate
+from vidbench_analysis.intervals import Doubt, Estimate
 from vidbench_analysis.verdicts import Verdict
 
 NOT_KNOWN = "-"
@@ -28,6 +28,9 @@ _LARGEST_EFFECT = 1000
 _LARGEST_DECIMALS = 6
 
 
+_DOUBTS = {Doubt.WITHIN_PROCESS: "within one process", Doubt.OUTLIERS: "with outliers"}
+
+
 def figure_text(value: float | None, unit: str) -> str:
     """Return a figure with its unit: 1681000 microseconds are `1.681 s`."""
     if value is None or not math.isfinite(value):
@@ -37,13 +40,13 @@ def figure_text(value: float | None, unit: str) -> str:
 
 
 def estimate_text(found: Estimate) -> str:
-    """Return a mean with its interval, `1.681 s (1.67 to 1.692)`; of one process with a word that says so."""
+    """Return a mean with its interval, `1.681 s (1.67 to 1.692)`; with a word for each doubt, as `within one process`."""
     if found.low is None or found.high is None:
         return figure_text(found.mean, found.unit)
     scale, _ = _SCALES.get(found.unit, (1.0, ""))
-    within = ", within one process" if found.within_process else ""
+    doubts = "".join(f", {_DOUBTS[doubt]}" for doubt in found.doubts)
     bounds = f"{_rounded(found.low / scale)} to {_rounded(found.high / scale)}"
-    return f"{figure_text(found.mean, found.unit)} ({bounds}{within})"
+    return f"{figure_text(found.mean, found.unit)} ({bounds}{doubts})"
 
 
 def change_text(found: Comparison) -> str:

@@ -334,8 +334,11 @@ def _message(statement: Statement, evidence: Sequence[analysis.Evidence]) -> str
     if not evidence:
         return f"{asked}: no cell of the run is meant"
     first = _sorted(statement, evidence)[0]
-    text = f"{asked}: {_count(evidence, 'Pass')} of {len(evidence)} cells pass; {first.cell.label}: "
-    return (text + _story(first))[:512]
+    text = f"{asked}: {_count(evidence, 'Pass')} of {len(evidence)} cells pass; {first.cell.label}: {_story(first)}"
+    others = sum(_is_doubtful(entry) for entry in evidence if entry is not first)
+    if others:
+        text += f"; intervals of {others} other cell{'s' if others > 1 else ''} are with outliers as well"
+    return text[:512]
 
 
 def _asked(statement: Statement) -> str:
@@ -352,13 +355,19 @@ def _story(entry: analysis.Evidence) -> str:
     if found is not None:
         text = _figure(found.value, unit)
         if found.low is not None and found.high is not None:
-            text += f" (95 % interval {_figure(found.low, unit)} to {_figure(found.high, unit)})"
+            doubt = "; with outliers it may cover less" if _is_doubtful(entry) else ""
+            text += f" (95 % interval {_figure(found.low, unit)} to {_figure(found.high, unit)}{doubt})"
         parts.append(f"{text}{_place(entry)}")
     if entry.reason is not None:
         parts.append(f"{entry.reason}{f': {entry.message}' if entry.message else ''}")
     if entry.decides is not None:
         parts.append(f"would decide: {entry.decides}")
     return "; ".join(parts) or entry.verdict.value
+
+
+def _is_doubtful(entry: analysis.Evidence) -> bool:
+    """Whether rare slow samples decide a mean: its interval may cover less than it says. One process decides nothing anyway."""
+    return entry.found is not None and entry.found.low is not None and "Outliers" in entry.doubts
 
 
 def _place(entry: analysis.Evidence) -> str:

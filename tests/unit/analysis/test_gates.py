@@ -25,6 +25,7 @@ from vidbench_analysis.gates import (
     margin_of,
     more_shards,
 )
+from vidbench_analysis.intervals import Doubt
 from vidbench_analysis.metrics import METRICS, Direction, Margin, Pairing
 from vidbench_analysis.references import Cell, Seen
 from vidbench_api.gates import ENERGIES, MEMORIES, TIMES, UNDIRECTED, Analysis, Baseline, Gate, Metric, in_metric_unit
@@ -239,6 +240,17 @@ class TestAgainstABound:
         found = judged(bounded("24GiB", metric="memory"), cell("base", results))
         assert (found.verdict, found.reason) == (Verdict.INCONCLUSIVE, "DifferentBasis")
         assert found.evidence[0].message == "device and host"
+
+    def test_an_interval_with_outliers_decides_with_a_doubt(self) -> None:
+        slow = [
+            measured_result([mean] * 9 + [last], shard=n)
+            for n, (mean, last) in enumerate(((10.0, 15.0), (10.02, 10.02), (9.98, 9.98)), 1)
+        ]
+        found = judged(bounded("20s"), cell("base", slow))
+        assert (found.verdict, found.evidence[0].doubts) == (Verdict.PASS, (Doubt.OUTLIERS,))
+        assert judged(bounded("11s"), base()).evidence[0].doubts == ()
+        compared = judged(gate(margin="99%"), cell("base", slow), fast(STEADY))
+        assert (compared.verdict, compared.evidence[0].doubts) == (Verdict.PASS, (Doubt.OUTLIERS,))
 
     def test_one_process_never_decides(self) -> None:
         samples = [measured_result([10.0 + n / 1000 for n in range(30)])]

@@ -253,6 +253,24 @@ def test_every_format_shows_the_same_figures(ledger: str, output: str) -> None:
     assert "Worse" in done.stdout
 
 
+@pytest.mark.parametrize("output", ["table", "wide", "markdown", "csv"])
+def test_an_interval_with_outliers_says_so_where_people_read_it(tmp_path: Path, output: str) -> None:
+    slow = shard_of(10.0, run="after", series=(latencies(*[10_000_000] * 9, 15_000_000),))
+    results = [*cell_of_run(BASE, run="before"), slow, *cell_of_run(BASE, run="after")[1:]]
+    ledger = write_ledger(tmp_path / "ledger.json", results)
+    words = ["compare", "before", "after", "-m", "latency", "--from", ledger, "-o", output]
+    text = CliRunner().invoke(app, words, env={"COLUMNS": "400"}).stdout
+    if output == "csv":
+        (row,) = csv.DictReader(io.StringIO(text))
+        assert (row["referenceDoubts"], row["subjectDoubts"]) == ("", "Outliers")
+    else:
+        assert text.count(", with outliers") == 1
+    one = write_ledger(tmp_path / "one.json", [slow, *cell_of_run(BASE, run="before")])
+    words[words.index(ledger)] = one
+    text = CliRunner().invoke(app, words, env={"COLUMNS": "400"}).stdout
+    assert ("WithinProcess, Outliers" if output == "csv" else ", within one process, with outliers") in text
+
+
 def test_a_figure_in_a_sheet_has_its_unit(ledger: str) -> None:
     done = CliRunner().invoke(app, ["compare", "before", "after", "-m", "latency", "--from", ledger, "-o", "csv"])
     units = [row["unit"] for row in csv.DictReader(io.StringIO(done.stdout))]

@@ -110,6 +110,22 @@ def test_all_gates_passed() -> None:
     assert "for NVIDIA H100 (6 GPUs)" in gate.message
 
 
+def test_a_gate_on_an_interval_with_outliers_says_so() -> None:
+    bound = {"name": "bound", "metric": "latency", "against": {"bound": "60s"}, "test": "AtMost"}
+    scene, results = measured(stage(gates=[bound, GATE]), base=STEADY, fast=STEADY)
+    assert all("outliers" not in gate.message for gate in end(scene, results).gates)
+    slow = (latencies(*[10_000_000] * 9, 15_000_000),)
+    name = next(name for name, spec in results.items() if spec.cell.variant == "fast")
+    held = results | {name: results[name].model_copy(update={"series": slow})}
+    first, second = end(scene, held).gates
+    assert (first.verdict, first.passed) == ("Pass", 2)
+    assert "; with outliers it may cover less) for" in first.message
+    assert "; with outliers it may cover less) for" in second.message
+    other = next(name for name, spec in results.items() if spec.cell.variant == "base")
+    slower = results[other].model_copy(update={"series": slow})
+    assert "intervals of 1 other cell are with outliers as well" in end(scene, held | {other: slower}).gates[0].message
+
+
 def test_a_failed_gate_is_complete_and_stalled() -> None:
     scene, results = measured(stage(), base=STEADY, fast=SLOW)
     plan = scene.decide_live(at=70, results=results, ledger=Ledger(results))
