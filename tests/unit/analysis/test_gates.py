@@ -266,6 +266,22 @@ class TestAgainstABound:
         expected = stats.ttest_1samp(STEADY, 10.02, alternative="less").pvalue
         assert found.evidence[0].p == pytest.approx(expected, rel=1e-4)
 
+    @pytest.mark.parametrize("test", ["AtMost", "AtLeast"])
+    def test_p_and_a_skewed_interval_say_the_same(self, test: str) -> None:
+        """From 40 units on the interval is bootstrapped and wider to one side."""
+        skewed = [10 * math.exp(3 * (number / 45) ** 4) for number in range(45)]
+        found = judged(bounded("99s", test), base(skewed)).evidence[0].found
+        assert found is not None
+        assert found.low is not None
+        assert found.high is not None
+        assert found.high - found.value > 1.2 * (found.value - found.low)
+        for edge, apart in ((found.low, -1), (found.low, 1), (found.high, -1), (found.high, 1)):
+            bound = f"{(edge + apart * 1_000) / 1e6:.6f}s"
+            (evidence,) = judged(bounded(bound, test), base(skewed)).evidence
+            assert evidence.p is not None
+            assert (evidence.p < 0.025) is (evidence.verdict == Verdict.PASS)
+            assert (evidence.p > 0.975) is (evidence.verdict == Verdict.FAIL)
+
 
 class TestAgainstABaseline:
     OLD = gate(against={"baseline": "old"})
