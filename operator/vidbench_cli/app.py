@@ -78,13 +78,14 @@ class Commands(TyperGroup):
         except CommandError as error:
             say_error(error.message, error.remedy)
             raise typer.Exit(error.code) from error
-        except KeyboardInterrupt as error:
+        except (KeyboardInterrupt, typer.Abort) as error:
+            # Typer says Abort for Ctrl-C or the end of input at a question, and would end with what means a failed gate.
             raise typer.Exit(INTERRUPTED) from error
         except BrokenPipeError as error:
             # `vidbench get | head`: the reader has seen enough. The interpreter's own flush would complain.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(Exit.DONE) from error
-        except (typer.Exit, typer.Abort):
+        except typer.Exit:
             raise
         except Exception as error:
             if getattr(error, "errno", None) == errno.ENOSPC:

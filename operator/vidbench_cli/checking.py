@@ -6,7 +6,7 @@ Every finding names the object, the field and, where it is known, what to do. Wh
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from vidbench_analysis.metrics import find_metric
@@ -41,7 +41,7 @@ class Finding:
 class Surroundings:
     """What a run's names lead to beside the objects that are checked; None: nobody could be asked, `why` says why."""
 
-    runner_class: RunnerClassSpec | None = None
+    runner_classes: Mapping[str, RunnerClassSpec] = field(default_factory=dict)
     models: Mapping[str, VideoModelSpec] | None = None
     namespace: str = "default"
     why: str = ""
@@ -83,7 +83,9 @@ def check_runs(bodies: Sequence[Mapping[str, Any]], around: Surroundings, now: f
             Finding(name_of(body), field, message, remedy, "Warning")
             for field, message, remedy in undecidable(run.spec)
         ]
-        runner_class = class_in(bodies, run.spec.runner_class_name) or around.runner_class
+        runner_class = class_in(bodies, run.spec.runner_class_name) or around.runner_classes.get(
+            run.spec.runner_class_name
+        )
         if runner_class is None and around.why:
             text = _("RunnerClass {name!r} was not looked at: {why}")
             findings.append(

@@ -43,8 +43,8 @@ def markdown_text(text: str) -> str:
     """Return text that Markdown shows letter by letter, in a table too: no mark-up, no HTML, no links."""
     shown = _MARKDOWN.sub(r"\\\1", printable(text))
     shown = shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    # Bare addresses would become links: GitHub looks for `://` and `www.` in the text.
-    return shown.replace("://", "&#58;//").replace("www.", "www&#46;")
+    # Bare addresses would become links, and names mentions: GitHub looks for `://`, `www.` and `@` in the text.
+    return shown.replace("://", "&#58;//").replace("www.", "www&#46;").replace("@", "&#64;")
 
 
 def json_text(document: str) -> str:

@@ -80,9 +80,9 @@ def tenant(control_plane: ControlPlane, namespace: str, api: KubeApi) -> Vidbenc
     return command(control_plane.kubeconfig_for("tenant"), namespace)
 
 
-def stored(tmp_path: Path, body: dict[str, Any], name: str = "run.yaml") -> str:
+def stored(tmp_path: Path, *bodies: dict[str, Any], name: str = "run.yaml") -> str:
     path = tmp_path / name
-    path.write_text(yaml.safe_dump(body))
+    path.write_text(yaml.safe_dump_all(bodies))
     return str(path)
 
 
@@ -180,6 +180,22 @@ def test_validate_finds_what_names_lead_to_nothing(vidbench: Vidbench, namespace
     answer = vidbench("validate", "-f", stored(tmp_path, run))
     assert answer.exit_code == Exit.USAGE
     assert "kubectl get runnerclasses" in answer.stdout
+
+
+def test_validate_holds_each_run_against_its_own_class(
+    api: KubeApi, vidbench: Vidbench, namespace: str, tmp_path: Path
+) -> None:
+    """A class that no namespace may use comes first by name; the other run's is open to all."""
+    create_class(api)
+    closed = f"a-closed-{namespace}"
+    assert api.create(runner_class(closed, allowedNamespaces=["elsewhere"])).accepted
+    models = [{"name": "tiny-wan"}]
+    first = benchmark_run("shut-out", namespace, runnerClassName=closed, models=models)
+    second = benchmark_run("let-in", namespace, runnerClassName=CLASS, models=models)
+    answer = vidbench("validate", "-f", stored(tmp_path, first, second), "-o", "json")
+    assert answer.exit_code == Exit.USAGE
+    wrong = [entry["object"] for entry in json.loads(answer.stdout)["findings"] if entry["level"] == "Error"]
+    assert wrong == ["BenchmarkRun/shut-out"]
 
 
 def test_plan_knows_prices_quota_and_queue(api: KubeApi, vidbench: Vidbench, namespace: str, tmp_path: Path) -> None:

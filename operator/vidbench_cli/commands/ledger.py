@@ -12,6 +12,7 @@ import typer
 
 from vidbench_cli.completion import complete_contexts
 from vidbench_cli.errors import ClusterError, CommandError, Exit, UsageError
+from vidbench_cli.escaping import printable
 from vidbench_cli.options import AllNamespaces, Context, Kubeconfig, Namespace, Output
 from vidbench_cli.output import Column, Format, Line, Page, Table, cell, make_console, write
 from vidbench_cli.texts import _, ngettext
@@ -254,9 +255,8 @@ def export(
                 done = export_results(results, file, chosen, shape)
     console = make_console(stderr=True)
     for entry in done.unreadable[:_UNREADABLE_SHOWN]:
-        console.print(
-            _("not a result that can be read: {name}: {problem}").format(name=entry.name, problem=entry.problem)
-        )
+        text = _("not a result that can be read: {name}: {problem}").format(name=entry.name, problem=entry.problem)
+        console.print(printable(text))
     text = _("{results} results ({records} rows, {unreadable} not readable) of {place}")
     console.print(
         text.format(results=done.results, records=done.records, unreadable=len(done.unreadable), place=place),

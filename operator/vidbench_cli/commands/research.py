@@ -14,6 +14,7 @@ import typer
 from vidbench_cli.commands.fleet import fleet
 from vidbench_cli.commands.frontier import frontier
 from vidbench_cli.errors import UsageError
+from vidbench_cli.escaping import printable
 from vidbench_cli.options import METRICS_BY_DEFAULT, Context, Files, FromStore, Kubeconfig, Namespace, Output
 from vidbench_cli.output import Format, write
 from vidbench_cli.texts import _
@@ -197,7 +198,7 @@ def _earlier(
         if file is None or store is not None:
             raise
         text = _("no earlier results: {error}").format(error=error.message)
-        make_console(stderr=True).print(text, style="dim")
+        make_console(stderr=True).print(printable(text), style="dim")
         return None
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vidbench_cli.errors import ClusterAwayError, ClusterError, RunFailedError, UsageError
+from vidbench_cli.escaping import printable
 from vidbench_cli.options import Context, Kubeconfig, Namespace, Output
 from vidbench_cli.output import Format, Line, make_console, write
 from vidbench_cli.texts import _
@@ -197,7 +198,7 @@ def _wait(cluster: Cluster, name: str, seconds: int, output: Format) -> RunView:
             return view
         said = view.status.message or ""
         if console is not None and said and said != told:
-            console.print(said, style="dim")
+            console.print(printable(said), style="dim")
             told = said
         waited = time.monotonic() - began
         if waited > OPERATOR_SECONDS and view.status.phase is None:
@@ -221,7 +222,7 @@ def _delete(cluster: Cluster, name: str, uid: str) -> None:
         cluster.delete(RUNS, name, uid=uid)
     except ClusterError as error:
         make_console(stderr=True).print(
-            _("run {name} is still there: {error}").format(name=name, error=error.message), style="yellow"
+            printable(_("run {name} is still there: {error}").format(name=name, error=error.message)), style="yellow"
         )
 
 

@@ -76,24 +76,28 @@ def _connect(namespace: str | None, context: str | None, kubeconfig: str | None)
 
 
 def _around(cluster: Cluster, bodies: Sequence[dict[str, object]]) -> Surroundings:
-    """Read what the runs' names lead to; one class at a time is what almost every file names."""
+    """Read what the runs' names lead to."""
     from vidbench_cli.checking import Surroundings, class_in
     from vidbench_cli.knowledge import read_class, read_models
 
     names = {_class_name(body) for body in bodies if body.get("kind") == "BenchmarkRun"}
     wanted = sorted(name for name in names if class_in(bodies, name) is None)
+    classes = {}
     if not names:
         return Surroundings(namespace=cluster.namespace)
     try:
         models, _broken = read_models(cluster, cluster.namespace)
-        found = read_class(cluster, wanted[0]) if wanted else None
+        for name in wanted:
+            found = read_class(cluster, name)
+            if found is not None and not isinstance(found, str):
+                classes[name] = found
     except ClusterAwayError as error:
         raise type(error)(error.message, f"{error.remedy}\n" + _("without a cluster: --offline")) from error
     except ClusterError as error:
         if "runnerclasses" not in error.message:
             raise
-        return Surroundings(None, models, cluster.namespace, error.message)
-    return Surroundings(found if not isinstance(found, str) else None, models, cluster.namespace)
+        return Surroundings({}, models, cluster.namespace, error.message)
+    return Surroundings(classes, models, cluster.namespace)
 
 
 def _class_name(body: dict[str, object]) -> str:

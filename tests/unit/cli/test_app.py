@@ -59,8 +59,10 @@ def test_errors_become_messages_and_exit_codes(error: Exception, code: int) -> N
     assert "\n  " in done.stderr
 
 
-def test_interrupt_is_no_error_of_ours() -> None:
-    done = CliRunner().invoke(_app_that(KeyboardInterrupt()), ["act"])
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt(), typer.Abort()])
+def test_interrupt_is_no_error_of_ours(interrupt: BaseException) -> None:
+    """The second is what a question raises that Ctrl-C or the end of input answers: no failed gate, which 1 would be."""
+    done = CliRunner().invoke(_app_that(interrupt), ["act"])
     assert done.exit_code == 130
 
 

@@ -167,6 +167,7 @@ def test_markdown_shows_the_letters_and_nothing_else(text: str) -> None:
         ("[a](b) | c", "\\[a\\]\\(b\\) \\| c"),
         ("https://evil www.evil", "https&#58;//evil www&#46;evil"),
         ("# x", "\\# x"),
+        ("@everyone a@b.c", "&#64;everyone a&#64;b.c"),
         ("&lt;", "&amp;lt;"),
     ],
 )
