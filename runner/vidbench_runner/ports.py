@@ -128,6 +128,8 @@ class AcceleratorMemory:
     allocated: int | None
     reserved: int | None
     reason: str | None
+    reserved_now: int | None = None
+    """What it holds at this moment: less than the peak where it has given memory back since, as offload by model does."""
 
 
 @dataclass(frozen=True)
@@ -196,6 +198,9 @@ class GeneratedClip:
     memory_reserved_bytes: int | None = None
     memory_reason: str | None = None
     """Why the two are None, e.g. `cpu`."""
+
+    memory_reserved_after_bytes: int | None = None
+    """What the allocator still held when the clip was done: what the device then uses is to be told from its peak."""
 
     call_mismatches: tuple[CallMismatch, ...] = ()
     """Phases whose call count is not what the class makes; empty as well for a class whose counts are not known."""

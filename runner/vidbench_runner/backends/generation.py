@@ -236,6 +236,7 @@ class PipelineModel(ABC):
             memory_allocated_bytes=memory.allocated,
             memory_reserved_bytes=memory.reserved,
             memory_reason=memory.reason,
+            memory_reserved_after_bytes=memory.reserved_now,
             call_mismatches=wrong,
             phase_stretches=times.stretches,
             expected_calls=expected.calls if expected else {},

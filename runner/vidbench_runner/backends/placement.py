@@ -124,13 +124,21 @@ def reset_accelerator_memory(device: str) -> None:
 
 
 def accelerator_memory(device: str) -> AcceleratorMemory:
-    """The peaks since `reset_accelerator_memory`, or since the start of the process. Never raises: it is read after failures."""
+    """The peaks since `reset_accelerator_memory`, or since the start of the process, and what the allocator holds now.
+
+    Never raises: it is read after failures.
+    """
     if device == "cpu":
         return AcceleratorMemory(None, None, "cpu")
     import torch
 
     try:
-        return AcceleratorMemory(torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved(), None)
+        return AcceleratorMemory(
+            torch.cuda.max_memory_allocated(),
+            torch.cuda.max_memory_reserved(),
+            None,
+            reserved_now=torch.cuda.memory_reserved(),
+        )
     except RuntimeError as error:
         return AcceleratorMemory(None, None, f"the device does not answer: {type(error).__name__}")
 

@@ -2,6 +2,9 @@
 
 Once samples are measured, their peaks count and those of warm-ups no more; until then, whatever there was. A failure
 counts always: what was in use when memory ran out is the finding.
+
+The driver is asked when a clip is done, and offload by model has then taken everything off the device. What the allocator
+had at its peak and no longer has is therefore added to what the driver says.
 """
 
 from __future__ import annotations
@@ -40,9 +43,9 @@ def peak_memory(
     seen = samples or warmups
     allocator = (failure.accelerator if failure is not None else None) or AcceleratorMemory(None, None, None)
     allocator_reason = seen[0].clip.memory_reason if seen else allocator.reason
-    devices = [sample.device for sample in seen] or [last]
+    devices = [_device_peak(sample) for sample in seen] or [last.memory_used_bytes]
     if failure is not None:
-        devices.append(failure.device)
+        devices.append(_with_given_back(failure.device.memory_used_bytes, allocator.reserved, allocator.reserved_now))
     figures: Mapping[str, tuple[int | None, str | None]] = {
         "allocated": (
             _largest([*(sample.clip.memory_allocated_bytes for sample in seen), allocator.allocated]),
@@ -52,7 +55,7 @@ def peak_memory(
             _largest([*(sample.clip.memory_reserved_bytes for sample in seen), allocator.reserved]),
             allocator_reason,
         ),
-        "device": (_largest(device.memory_used_bytes for device in devices), last.reason),
+        "device": (_largest(devices), last.reason),
         "host": (host.peak_resident_bytes, None),
         "cgroup": (host.cgroup_peak_bytes, None),
     }
@@ -75,7 +78,7 @@ def cold_memory(warmups: Sequence[MeasuredSample]) -> ColdMemory | None:
     cold = ColdMemory(
         allocated=first.clip.memory_allocated_bytes,
         reserved=first.clip.memory_reserved_bytes,
-        device=first.device.memory_used_bytes,
+        device=_device_peak(first),
     )
     return cold if cold != ColdMemory() else None
 
@@ -92,6 +95,20 @@ def with_outer_peaks(verdict: Verdict, host: int | None, cgroup: int | None) -> 
     told = {f"memory{name.capitalize()}" for name, value in peaks.items() if value is not None}
     unmeasured = {name: reason for name, reason in verdict.unmeasured.items() if name not in told}
     return verdict.model_copy(update={"memory": memory.model_copy(update=peaks), "unmeasured": unmeasured})
+
+
+def _device_peak(sample: MeasuredSample) -> int | None:
+    clip = sample.clip
+    return _with_given_back(
+        sample.device.memory_used_bytes, clip.memory_reserved_bytes, clip.memory_reserved_after_bytes
+    )
+
+
+def _with_given_back(used: int | None, peak: int | None, now: int | None) -> int | None:
+    """What the device had in use at the allocator's peak: what it uses now, and what the allocator gave back since."""
+    if used is None or peak is None or now is None:
+        return used
+    return used + max(0, peak - now)
 
 
 def _largest(values: Iterable[int | None]) -> int | None:

@@ -76,6 +76,7 @@ class MeasuredSample:
             "memoryAllocatedBytes": clip.memory_allocated_bytes,
             "memoryReservedBytes": clip.memory_reserved_bytes,
             "memoryReason": clip.memory_reason,
+            "memoryReservedAfterBytes": clip.memory_reserved_after_bytes,
             "energyMillijoules": self.energy.millijoules,
             "energyWindowNanoseconds": self.energy.window_nanoseconds,
             "energyReason": self.energy.reason,
@@ -116,6 +117,7 @@ class MeasuredSample:
             memory_allocated_bytes=_optional(line["memoryAllocatedBytes"]),
             memory_reserved_bytes=_optional(line["memoryReservedBytes"]),
             memory_reason=line["memoryReason"],
+            memory_reserved_after_bytes=_optional(line.get("memoryReservedAfterBytes")),
             call_mismatches=tuple(
                 CallMismatch(Phase(entry["phase"]), _whole(entry["expected"]), _whole(entry["seen"]))
                 for entry in line["callMismatches"]

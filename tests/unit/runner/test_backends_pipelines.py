@@ -205,11 +205,22 @@ def test_out_of_memory_says_what_the_accelerator_held(tiny, monkeypatch):
     monkeypatch.setattr(model._pipeline.vae, "_decode", run_out)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 70)
     monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda: 80)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 75)
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
     monkeypatch.setattr(model, "_device", "cuda")
     with pytest.raises(ModelFailure) as caught:
         model.generate(CLIP)
-    assert caught.value.memory == AcceleratorMemory(70, 80, None)
+    assert caught.value.memory == AcceleratorMemory(70, 80, None, reserved_now=75)
+
+
+def test_clip_says_what_the_allocator_held_at_its_peak_and_holds_when_it_is_done(tiny, monkeypatch):
+    _, model, _ = tiny
+    monkeypatch.setattr(
+        "vidbench_runner.backends.generation.accelerator_memory",
+        lambda _device: AcceleratorMemory(70, 80, None, reserved_now=3),
+    )
+    made = model.generate(CLIP)
+    assert (made.memory_allocated_bytes, made.memory_reserved_bytes, made.memory_reserved_after_bytes) == (70, 80, 3)
 
 
 @pytest.mark.parametrize("preset", SMALL)

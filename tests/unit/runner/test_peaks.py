@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from support.scripted_model import clip
 from vidbench_api.measured import Memory
 from vidbench_api.verdict import Verdict
 from vidbench_runner.core.energy import Energy
-from vidbench_runner.core.peaks import Failure, peak_memory, with_outer_peaks
+from vidbench_runner.core.peaks import Failure, cold_memory, peak_memory, with_outer_peaks
 from vidbench_runner.core.sample import MeasuredSample
 from vidbench_runner.ports import AcceleratorMemory, ClipRequest, DeviceReading, HostReading
 
@@ -52,6 +53,39 @@ def test_peak_is_of_the_measured_samples_and_of_the_failure(
     assert (memory.allocated, memory.device) == expected
     assert (memory.host, memory.cgroup) == (100, 200)
     assert ("memoryDevice" in reasons) is (memory.device is None)
+
+
+GIBIBYTE = 2**30
+OFFLOADED: list[Any] = [
+    pytest.param(20, 0, 1, 21, id="offload by model took all of it off the device before it was read"),
+    pytest.param(20, 20, 21, 21, id="nothing was given back"),
+    pytest.param(20, None, 1, 1, id="what the allocator holds is not known: as the driver says"),
+    pytest.param(None, 0, 1, 1, id="its peak is not known"),
+    pytest.param(20, 0, None, None, id="the driver does not say"),
+]
+
+
+def offloaded(reserved: int | None, after: int | None, used: int | None) -> MeasuredSample:
+    """A sample of a model that left the device, in GiB."""
+    peak, held, device = (None if figure is None else figure * GIBIBYTE for figure in (reserved, after, used))
+    made = clip(REQUEST, memory_reserved_bytes=peak, memory_reserved_after_bytes=held)
+    return replace(sample(None, device), clip=made)
+
+
+@pytest.mark.parametrize(("reserved", "after", "used", "expected"), OFFLOADED)
+def test_device_peak_holds_what_the_allocator_gave_back_before_the_driver_was_asked(
+    reserved: int | None, after: int | None, used: int | None, expected: int | None
+) -> None:
+    wanted = None if expected is None else expected * GIBIBYTE
+    made = offloaded(reserved, after, used)
+    assert peak_memory([], [made], None, NO_GPU, HOST)[0].device == wanted
+    cold = cold_memory([made])
+    assert (cold.device if cold is not None else None) == wanted
+
+
+def test_device_peak_of_a_failure_holds_what_was_given_back_as_well() -> None:
+    failure = Failure(AcceleratorMemory(70, 80, None, reserved_now=30), DeviceReading(memory_used_bytes=35))
+    assert peak_memory([], [], failure, NO_GPU, HOST)[0].device == 85
 
 
 _BYTES = st.none() | st.integers(0, 2**40)

@@ -98,7 +98,7 @@ def test_sample_comes_back_from_its_line(
     latency: int, allocated: int | None, calls: int, steps: list[int], energy: int | None, temperature: int | None, *, warmup: bool
 ) -> None:  # fmt: skip
     made = sample(
-        1, warmup=warmup, slower=latency, memory_allocated_bytes=allocated, step_nanoseconds=tuple(steps),
+        1, warmup=warmup, slower=latency, memory_allocated_bytes=allocated, memory_reserved_after_bytes=allocated, step_nanoseconds=tuple(steps),
         call_mismatches=(CallMismatch(Phase.DENOISE, 2, calls),),
     )  # fmt: skip
     made = replace(made, energy=Energy(energy, 7, None), device=DeviceReading(temperature_celsius=temperature))
