@@ -232,25 +232,24 @@ def open_device(environment: Mapping[str, str], load: Callable[[], Any] | None =
 def visible_device(environment: Mapping[str, str]) -> str | int:
     """The first device that the environment shows: a UUID (or the start of one), or an index; 0 where nothing is said.
 
+    NVIDIA_VISIBLE_DEVICES was an order to the container runtime. What it named by index is the first of those that are here,
+    and CDI sets it to `void` in containers that do hold a GPU: but for a UUID, the driver's own list is asked.
+
     Raises:
-        NoDeviceError: The environment hides every device, or says something that is neither.
+        NoDeviceError: CUDA_VISIBLE_DEVICES hides every device, or says something that is neither.
     """
-    for variable in ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"):
-        value = environment.get(variable)
-        if value is None or value.strip() == "all":
-            continue
-        first = value.split(",")[0].strip()
-        if first in _NOTHING:
-            raise NoDeviceError(f"{variable}={value!r} shows no device")
-        if first.startswith(_UUID_PREFIXES):
-            return first
-        if not first.isdigit():
-            raise NoDeviceError(f"{variable}={value!r} names neither an index nor a UUID")
-        if variable == "CUDA_VISIBLE_DEVICES":
-            return int(first)
-        # The container runtime has already cut the list down to it, so that here it is the first.
-        return 0
-    return 0
+    value = environment.get("CUDA_VISIBLE_DEVICES", "all")
+    first = value.split(",")[0].strip()
+    if first in _NOTHING:
+        raise NoDeviceError(f"CUDA_VISIBLE_DEVICES={value!r} shows no device")
+    if first.startswith(_UUID_PREFIXES):
+        return first
+    if first.isdigit():
+        return int(first)
+    if first != "all":
+        raise NoDeviceError(f"CUDA_VISIBLE_DEVICES={value!r} names neither an index nor a UUID")
+    ordered = environment.get("NVIDIA_VISIBLE_DEVICES", "").split(",")[0].strip()
+    return ordered if ordered.startswith(_UUID_PREFIXES) else 0
 
 
 def find_device(nvml: Any, environment: Mapping[str, str]) -> Any:
@@ -271,7 +270,24 @@ def find_device(nvml: Any, environment: Mapping[str, str]) -> Any:
         wanted_index = wanted
     if wanted_index >= len(handles):
         raise NoDeviceError(f"NVML shows {len(handles)} device(s), none of which is {wanted}")
-    return handles[wanted_index]
+    return _only_slice(nvml, handles[wanted_index])
+
+
+def _only_slice(nvml: Any, card: Any) -> Any:
+    """The one MIG slice of the card that this container sees, where it sees just one; else the card."""
+    try:
+        if nvml.nvmlDeviceGetMigMode(card)[0] != nvml.NVML_DEVICE_MIG_ENABLE:
+            return card
+        most = nvml.nvmlDeviceGetMaxMigDeviceCount(card)
+    except nvml.NVMLError:
+        return card
+    slices = []
+    for index in range(most):
+        try:
+            slices.append(nvml.nvmlDeviceGetMigDeviceHandleByIndex(card, index))
+        except nvml.NVMLError:
+            continue
+    return slices[0] if len(slices) == 1 else card
 
 
 def load_nvml() -> Any:

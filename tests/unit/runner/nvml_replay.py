@@ -136,6 +136,17 @@ class NvmlReplay:
                 return device
         raise error("NOT_FOUND")
 
+    def nvmlDeviceGetMaxMigDeviceCount(self, device: dict[str, Any]) -> int:
+        self._check_open()
+        return 7
+
+    def nvmlDeviceGetMigDeviceHandleByIndex(self, device: dict[str, Any], index: int) -> dict[str, Any]:
+        self._check_open()
+        handles = [handle for handle, parent in self.slices.values() if self.devices[parent] is device]
+        if index >= len(handles):
+            raise error("NOT_FOUND")
+        return handles[index]
+
     def nvmlDeviceGetDeviceHandleFromMigDeviceHandle(self, migDevice: dict[str, Any]) -> dict[str, Any]:
         self._check_open()
         for handle, parent in self.slices.values():

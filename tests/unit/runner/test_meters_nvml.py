@@ -171,10 +171,12 @@ def test_uncorrected_errors_are_a_count_or_a_reason(device, errors, reason):
     assert (reading.reason is None) if reason is None else (reason in (reading.reason or ""))
 
 
-def test_mig_slice_has_its_own_memory_and_no_energy():
-    card = {**H100, "nvmlDeviceGetMigMode": [1, 1]}
-    uuid = "MIG-5c5ac0c1-0000-0000-0000-000000000000"
-    part = {
+MIG_CARD = {**H100, "nvmlDeviceGetMigMode": [1, 1]}
+SLICE = "MIG-5c5ac0c1-0000-0000-0000-000000000000"
+
+
+def mig_slice(uuid: str = SLICE):
+    return {
         **dict.fromkeys(H100, error("NOT_SUPPORTED")),
         "nvmlDeviceIsMigDeviceHandle": 1,
         "nvmlDeviceGetName": "NVIDIA H100 80GB HBM3 MIG 1g.10gb",
@@ -182,11 +184,28 @@ def test_mig_slice_has_its_own_memory_and_no_energy():
         "nvmlDeviceGetMemoryInfo": SimpleNamespace(total=10_000, used=1_000, free=9_000),
         "nvmlDeviceGetComputeRunningProcesses": [],
     }
-    reading = detect(NvmlReplay(card, slices={uuid: (part, 0)}), {"CUDA_VISIBLE_DEVICES": uuid}).read()
-    assert (reading.uuid, reading.memory_total_bytes, reading.mig) == (uuid, 10_000, True)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        pytest.param({"CUDA_VISIBLE_DEVICES": SLICE}, id="by UUID"),
+        pytest.param({"NVIDIA_VISIBLE_DEVICES": "void"}, id="CDI: the only one that is seen"),
+    ],
+)
+def test_mig_slice_has_its_own_memory_and_no_energy(environment):
+    reading = detect(NvmlReplay(MIG_CARD, slices={SLICE: (mig_slice(), 0)}), environment).read()
+    assert (reading.uuid, reading.memory_total_bytes, reading.mig) == (SLICE, 10_000, True)
     assert (reading.total_energy_millijoules, reading.power_milliwatts, reading.power_limit_milliwatts) == (None,) * 3
     assert "shared (MIG)" in (reading.reason or "")
     assert reading.temperature_celsius == 31
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_card_whose_slice_is_not_told_is_read_itself_and_says_mig(count):
+    slices = {f"MIG-{number}": (mig_slice(f"MIG-{number}"), 0) for number in range(count)}
+    reading = detect(NvmlReplay(MIG_CARD, slices=slices), {"NVIDIA_VISIBLE_DEVICES": "void"}).read()
+    assert (reading.uuid, reading.mig) == (H100["nvmlDeviceGetUUID"], True)
 
 
 @pytest.mark.parametrize(
@@ -196,6 +215,9 @@ def test_mig_slice_has_its_own_memory_and_no_energy():
         pytest.param({"NVIDIA_VISIBLE_DEVICES": "all"}, 0, id="all of them"),
         pytest.param({"NVIDIA_VISIBLE_DEVICES": "GPU-abc"}, "GPU-abc", id="device plugin by UUID"),
         pytest.param({"NVIDIA_VISIBLE_DEVICES": "3"}, 0, id="runtime by index has cut the list to it"),
+        pytest.param({"NVIDIA_VISIBLE_DEVICES": "void"}, 0, id="CDI sets it where the GPU is there"),
+        pytest.param({"NVIDIA_VISIBLE_DEVICES": "/var/run/nvidia-container-devices"}, 0, id="device plugin by mounts"),
+        pytest.param({"CUDA_VISIBLE_DEVICES": "all", "NVIDIA_VISIBLE_DEVICES": "GPU-a"}, "GPU-a", id="all to CUDA"),
         pytest.param({"CUDA_VISIBLE_DEVICES": "1,0"}, 1, id="CUDA by index"),
         pytest.param({"CUDA_VISIBLE_DEVICES": "GPU-b", "NVIDIA_VISIBLE_DEVICES": "GPU-a"}, "GPU-b", id="CUDA first"),
         pytest.param({"CUDA_VISIBLE_DEVICES": "MIG-x"}, "MIG-x", id="a slice"),
@@ -213,7 +235,12 @@ def test_visible_device_refuses_an_environment_that_shows_none(value):
 
 @pytest.mark.parametrize(
     ("environment", "temperature"),
-    [({}, 31), ({"CUDA_VISIBLE_DEVICES": "1"}, 77), ({"NVIDIA_VISIBLE_DEVICES": "GPU-1111"}, 77)],
+    [
+        ({}, 31),
+        ({"CUDA_VISIBLE_DEVICES": "1"}, 77),
+        ({"NVIDIA_VISIBLE_DEVICES": "GPU-1111"}, 77),
+        ({"NVIDIA_VISIBLE_DEVICES": "void"}, 31),
+    ],
 )
 def test_meter_reads_the_device_that_is_visible(environment, temperature):
     assert detect(NvmlReplay(H100, OTHER), environment).read().temperature_celsius == temperature
@@ -225,7 +252,13 @@ def test_meter_reads_the_device_that_is_visible(environment, temperature):
         pytest.param(NvmlReplay(init=error("LIBRARY_NOT_FOUND")), {}, "Library Not Found", id="no driver"),
         pytest.param(NvmlReplay(), {}, "shows 0 device", id="a driver without a GPU"),
         pytest.param(NvmlReplay(H100), {"CUDA_VISIBLE_DEVICES": "4"}, "none of which is 4", id="index off the end"),
-        pytest.param(NvmlReplay(H100), {"NVIDIA_VISIBLE_DEVICES": "void"}, "shows no device", id="CPU pod"),
+        pytest.param(NvmlReplay(), {"NVIDIA_VISIBLE_DEVICES": "void"}, "shows 0 device", id="a pod without a GPU"),
+        pytest.param(
+            NvmlReplay(H100),
+            {"CUDA_VISIBLE_DEVICES": "", "NVIDIA_VISIBLE_DEVICES": "void"},
+            "shows no device",
+            id="a shard on the CPU, by its supervisor",
+        ),
         pytest.param(NvmlReplay(H100), {"CUDA_VISIBLE_DEVICES": "MIG-1"}, "Not Found", id="a slice that is gone"),
     ],
 )

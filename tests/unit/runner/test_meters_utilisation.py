@@ -27,7 +27,9 @@ def nvml(percent: Any = 0, devices: int = 1) -> Any:
         NVMLError=NVMLError,
         nvmlInit=lambda: None,
         nvmlDeviceGetCount=lambda: devices,
+        NVML_DEVICE_MIG_ENABLE=1,
         nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlDeviceGetMigMode=lambda _handle: [0, 0],
         nvmlDeviceGetUtilizationRates=rates,
     )
 

@@ -333,6 +333,23 @@ def test_supervisor_writes_ahead_from_the_first_stage_on(attempt: Attempt) -> No
     assert (verdict.final, verdict.samples_done) == (False, 0)
 
 
+TELLING_WORKER = """
+import os, pathlib, sys
+pathlib.Path(os.environ["SEEN"]).write_text(repr(os.environ.get("CUDA_VISIBLE_DEVICES")))
+"""
+
+
+@pytest.mark.parametrize(("gpus", "shown"), [(0, "''"), (1, "'0'")])
+def test_supervisor_hides_every_gpu_from_a_shard_that_has_none(
+    attempt: Attempt, tmp_path: Path, gpus: int, shown: str
+) -> None:
+    attempt.worker_script, seen = tmp_path / "worker.py", tmp_path / "seen"
+    attempt.worker_script.write_text(TELLING_WORKER)
+    document = request_document(hardware=[{"name": "cpu", "gpus": gpus}])
+    attempt.run(document=document, CUDA_VISIBLE_DEVICES="0", SEEN=str(seen))
+    assert seen.read_text() == shown
+
+
 def test_supervisor_never_imports_torch(attempt: Attempt) -> None:
     code = (
         "import json, sys\nimport vidbench_runner.__main__\nimport vidbench_runner.supervisor\n"
