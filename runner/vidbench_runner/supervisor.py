@@ -147,7 +147,7 @@ def _attempt(
     variables = dict(environment) | assignment.to_environment()
     if plan.gpus == 0:
         variables["CUDA_VISIBLE_DEVICES"] = ""
-    device = DeviceUse(detect_utilisation(variables))
+    device = DeviceUse(lambda: detect_utilisation(variables))
     supervisor = Supervisor(blank_verdict(attempt), limits, message, stop, pace, device)
     try:
         return supervisor.run(worker_command, variables)

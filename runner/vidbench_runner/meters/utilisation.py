@@ -1,6 +1,7 @@
 """Whether the GPU of this container computes, asked of its driver by NVML alone, for a process that must never hang.
 
-The question may block for ever when a GPU is lost. A thread asks it, and what has not been answered lately is not known.
+The question may block for ever when a GPU is lost, and so may looking for the GPU. A thread does both, and what has not
+been answered lately is not known.
 On a MIG slice the driver does not tell.
 """
 
@@ -26,7 +27,10 @@ Utilisation = Callable[[], int]
 def detect_utilisation(
     environment: Mapping[str, str] | None = None, load: Callable[[], Any] = load_nvml
 ) -> Utilisation | None:
-    """Return how to ask the GPU that this environment shows; None without one that can be asked. Never raises."""
+    """Return how to ask the GPU that this environment shows; None without one that can be asked.
+
+    It asks the driver, and may block for ever: leave it to a thread. Never raises.
+    """
     try:
         nvml = load()
     except ImportError:
@@ -41,22 +45,21 @@ def detect_utilisation(
 
 
 class DeviceUse:
-    """Asks again and again in a thread of its own; `busy` never waits."""
+    """Finds out how to ask, and asks again and again, in a thread of its own; making one and `busy` never wait."""
 
     def __init__(
         self,
-        utilisation: Utilisation | None,
+        find: Callable[[], Utilisation | None],
         clock: Callable[[], float] = time.monotonic,
         interval: float = INTERVAL_SECONDS,
     ) -> None:
-        self._utilisation = utilisation
+        self._find = find
         self._clock = clock
         self._interval = interval
         self._answered_at: float | None = None
         self._busy_at: float | None = None
         self._looked_at = clock()
-        if utilisation is not None:
-            threading.Thread(target=self._ask, name="device-use", daemon=True).start()
+        threading.Thread(target=self._ask, name="device-use", daemon=True).start()
 
     def busy(self) -> bool | None:
         """Return whether the device was seen to compute since the last look; None where that was not told lately."""
@@ -67,9 +70,10 @@ class DeviceUse:
         return self._busy_at is not None and self._busy_at >= before
 
     def _ask(self) -> None:
-        while self._utilisation is not None:
+        utilisation = self._find()
+        while utilisation is not None:
             try:
-                percent = self._utilisation()
+                percent = utilisation()
             except Exception:  # noqa: BLE001 - a driver that fails tells nothing any more
                 return
             self._answered_at = self._clock()

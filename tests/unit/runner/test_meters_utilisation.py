@@ -51,7 +51,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 )
 def test_utilisation_of_what_cannot_be_asked_is_none(module: Any, environment: dict[str, str]) -> None:
     assert detect_utilisation(environment, lambda: module) is None
-    assert DeviceUse(None).busy() is None
+    assert DeviceUse(lambda: detect_utilisation(environment, lambda: module)).busy() is None
 
 
 def test_utilisation_without_the_library_is_none() -> None:
@@ -72,7 +72,7 @@ def test_device_that_computed_once_since_the_last_look_was_busy_and_then_is_not(
         seen = answers[0]
         wait_for(lambda: answers[0] > seen + 1)
 
-    use = DeviceUse(utilisation, lambda: now[0], 0.001)
+    use = DeviceUse(lambda: utilisation, lambda: now[0], 0.001)
     answered_again()
     assert use.busy() is True
     percent[0] = 0
@@ -92,10 +92,28 @@ def test_driver_that_hangs_or_fails_makes_the_device_unknown_and_holds_nobody_up
         release.wait(30)
         raise NVMLError("GPU is lost")
 
-    use = DeviceUse(hangs, lambda: now[0], 0.001)
+    use = DeviceUse(lambda: hangs, lambda: now[0], 0.001)
     assert use.busy() is None
     release.set()
     assert use.busy() is None
+
+
+def test_driver_that_hangs_while_the_device_is_looked_for_holds_nobody_up() -> None:
+    asked, release, made = threading.Event(), threading.Event(), []
+
+    def hangs() -> Any:
+        asked.set()
+        release.wait(30)
+        raise ImportError("pynvml")
+
+    use = threading.Thread(target=lambda: made.append(DeviceUse(lambda: detect_utilisation({}, hangs))))
+    use.start()
+    assert asked.wait(20)
+    use.join(20)
+    held = not made
+    release.set()
+    assert not held, "making one waited for the driver"
+    assert made[0].busy() is None
 
 
 def test_answer_that_is_old_is_none() -> None:
@@ -107,7 +125,7 @@ def test_answer_that_is_old_is_none() -> None:
         answered.set()
         return 90
 
-    use = DeviceUse(once, lambda: now[0], 0.001)
+    use = DeviceUse(lambda: once, lambda: now[0], 0.001)
     wait_for(lambda: use.busy() is not None)
     now[0] += STALE_SECONDS + 1
     assert use.busy() is None

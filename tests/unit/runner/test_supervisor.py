@@ -350,6 +350,24 @@ def test_supervisor_hides_every_gpu_from_a_shard_that_has_none(
     assert seen.read_text() == shown
 
 
+HANGING_NVML = """
+import time
+class NVMLError(Exception):
+    pass
+def nvmlInit():
+    time.sleep(600)
+"""
+
+
+def test_supervisor_starts_its_worker_although_the_driver_hangs(attempt: Attempt, tmp_path: Path) -> None:
+    attempt.worker_script, seen = tmp_path / "worker.py", tmp_path / "seen"
+    attempt.worker_script.write_text(TELLING_WORKER)
+    (tmp_path / "pynvml.py").write_text(HANGING_NVML)
+    _, verdict = attempt.run(PYTHONPATH=f"{tmp_path}{os.pathsep}{TESTS}", SEEN=str(seen))
+    assert seen.exists()
+    assert verdict.final
+
+
 def test_supervisor_never_imports_torch(attempt: Attempt) -> None:
     code = (
         "import json, sys\nimport vidbench_runner.__main__\nimport vidbench_runner.supervisor\n"
