@@ -57,7 +57,7 @@ from vidbench_runner.core.sample import MeasuredSample
 from vidbench_runner.core.service import service_facts
 from vidbench_runner.core.steadiness import FEWEST_SAMPLES
 from vidbench_runner.core.stopping import TimeLeft, reached_ppm, stop_reason
-from vidbench_runner.core.validity import CpuThrottling, Evidence, judge
+from vidbench_runner.core.validity import CpuThrottling, Evidence, judge, throttling_between
 from vidbench_runner.core.warming import WarmupReading, is_flat, needs_warmup
 from vidbench_runner.ports import (
     ClipAssessor,
@@ -67,7 +67,6 @@ from vidbench_runner.ports import (
     DeviceReading,
     DeviceWatch,
     HostMeter,
-    HostReading,
     LoadedModel,
     ModelFailure,
     VideoModel,
@@ -146,7 +145,8 @@ class Trial:
         self._turn: int | None = None
         self._stopped_by: StopReason | None = None
         self._root = hashlib.sha256()
-        self._host_before: HostReading | None = None
+        self._throttling: list[CpuThrottling | None] = []
+        """One an entry for each measured sample; None where the host did not tell."""
         self._idle_milliwatts: int | None = None
         self._failure: Failure | None = None
         self._before: Look | None = None
@@ -295,7 +295,6 @@ class Trial:
         )
 
     def _measure(self) -> None:
-        self._host_before = self._world.host.read()
         while (stop := self._stop()) is None:
             number = len(self._samples)
             self._enter(Stage.SAMPLING, f"sample {number + 1}")
@@ -324,9 +323,13 @@ class Trial:
 
     def _generate(self, planned: PlannedSample, number: int, *, warmup: bool) -> MeasuredSample:
         world = self._world
+        host_before = world.host.read()
         before, started = world.meter.read(), world.clock.nanoseconds()
         clip = world.model.generate(planned.clip)
         ended, after = world.clock.nanoseconds(), world.meter.read()
+        if not warmup:
+            # Here, as hashing, looking at the frames and storing them are none of a sample's work.
+            self._throttling.append(throttling_between(host_before, world.host.read()))
         if not clip.finite:
             raise ModelFailure(
                 Reason.NAN_OUTPUT,
@@ -496,15 +499,13 @@ class Trial:
             self._plan.model.memory_cap_bytes,
         )
 
-    def _throttled(self, now: HostReading) -> CpuThrottling | None:
-        before = self._host_before
-        if not self._samples or before is None:
+    def _throttled(self) -> CpuThrottling | None:
+        """While the samples were generated; None without any, or where the host did not tell it of each."""
+        seen = self._throttling[: len(self._samples)]
+        told = [entry for entry in seen if entry is not None]
+        if not told or len(told) < len(seen):
             return None
-        figures = (before.cpu_periods, before.cpu_throttled_periods, now.cpu_periods, now.cpu_throttled_periods)
-        periods, throttled, periods_now, throttled_now = figures
-        if throttled is None or throttled_now is None:
-            return None
-        return CpuThrottling((periods_now or 0) - (periods or 0), throttled_now - throttled)
+        return CpuThrottling(sum(entry.periods for entry in told), sum(entry.throttled for entry in told))
 
     def _sharing(self) -> Sharing:
         return Sharing(self._plan.gpus, self._plan.shared_resource)
@@ -515,7 +516,7 @@ class Trial:
             self._samples,
             lacks_accelerator=self._lacks_accelerator(),
             health_reasons=reasons_against(self._plan.health, self._health() or Health()),
-            cpu=self._throttled(self._world.host.read()),
+            cpu=self._throttled(),
         )
 
     def _energy(self) -> EnergyFacts | None:

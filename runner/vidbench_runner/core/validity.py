@@ -29,6 +29,7 @@ from vidbench_runner.core.plan import TrialPlan
 from vidbench_runner.core.quality import shows_the_model
 from vidbench_runner.core.sample import MeasuredSample
 from vidbench_runner.core.steadiness import is_autocorrelated, is_cold, is_drifting, steadiness_of
+from vidbench_runner.ports import HostReading
 
 CPU_THROTTLE_SHARE = 0.01
 _MAX_REASONS = 16
@@ -40,6 +41,14 @@ class CpuThrottling:
 
     periods: int
     throttled: int
+
+
+def throttling_between(before: HostReading, after: HostReading) -> CpuThrottling | None:
+    """Return what happened between two looks at the container; None where it does not tell."""
+    if before.cpu_throttled_periods is None or after.cpu_throttled_periods is None:
+        return None
+    periods = (after.cpu_periods or 0) - (before.cpu_periods or 0)
+    return CpuThrottling(periods, after.cpu_throttled_periods - before.cpu_throttled_periods)
 
 
 @dataclass(frozen=True)

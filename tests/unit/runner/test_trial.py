@@ -31,9 +31,11 @@ from vidbench_runner.core.sample import MeasuredSample
 from vidbench_runner.core.trial import Trial, World
 from vidbench_runner.ports import (
     AcceleratorMemory,
+    ClipQuality,
     DeviceReading,
     DeviceSample,
     HostLook,
+    HostReading,
     LoadedModel,
     ModelFailure,
     ModelRequest,
@@ -435,13 +437,75 @@ def test_trial_memory_is_the_peak_of_the_samples_with_reasons_for_what_is_missin
     assert verdict.unmeasured["memoryDevice"] == "no_gpu"
 
 
-def test_trial_counts_throttled_periods_from_the_first_sample_on() -> None:
-    host = FakeHost(step=1)
-    verdict, _, _ = run(host=host)
-    reads_before_samples = 1
-    assert verdict.cpu_throttled_periods is not None
-    assert 0 < verdict.cpu_throttled_periods < host.reads
-    assert verdict.cpu_throttled_periods >= 3 - reads_before_samples
+@dataclass
+class LimitedHost(FakeHost):
+    """A host whose processor time is limited; who works in it says how often that was felt."""
+
+    periods: int = 0
+    throttled: int = 0
+
+    def work(self, periods: int, throttled: int) -> None:
+        self.periods += periods
+        self.throttled += throttled
+
+    def read(self) -> HostReading:
+        return HostReading(cpu_periods=self.periods, cpu_throttled_periods=self.throttled)
+
+    def look(self) -> HostLook:
+        self.work(50, 50)
+        return super().look()
+
+
+@dataclass
+class WorkingRecorder(Recorder):
+    """Works as hard as it can whenever it is told to keep or to store."""
+
+    host: LimitedHost = field(default_factory=LimitedHost)
+
+    def keep(self, sample: MeasuredSample, frames: Any) -> None:
+        self.host.work(50, 50)
+
+    def store(self) -> ArtifactsFacts | None:
+        self.host.work(50, 50)
+        return None
+
+
+@dataclass
+class WorkingAssessor:
+    host: LimitedHost
+
+    def assess(self, _frames: Any, _progress: Any) -> ClipQuality:
+        self.host.work(50, 50)
+        return ClipQuality({}, {})
+
+
+@pytest.mark.parametrize(
+    ("throttled", "reasons"),
+    [
+        pytest.param(0, (), id="only the work around the samples"),
+        pytest.param(5, ("CpuThrottled",), id="the samples themselves"),
+    ],
+)
+def test_trial_counts_throttled_periods_of_generating_alone(throttled: int, reasons: tuple[str, ...]) -> None:
+    host = LimitedHost()
+    model = ScriptedModel(on_generate=lambda: host.work(100, throttled))
+    recorder = WorkingRecorder(host=host)
+    verdict, _, _ = run(model=model, recorder=recorder, host=host, assessor=WorkingAssessor(host))
+    samples, warmups = 3, 1
+    around = (samples + warmups) * 2 + 3
+    assert host.throttled == around * 50 + (samples + warmups) * throttled, "the work was done"
+    assert verdict.cpu_throttled_periods == samples * throttled
+    assert verdict.validity is not None
+    assert verdict.validity.reasons == reasons
+
+
+def test_trial_whose_host_tells_no_throttling_has_none_with_a_reason() -> None:
+    class Silent(FakeHost):
+        def read(self) -> HostReading:
+            return HostReading()
+
+    verdict, _, _ = run(host=Silent())
+    assert (verdict.cpu_throttled_periods, verdict.unmeasured["cpuThrottledPeriods"]) == (None, "not_read")
 
 
 def test_trial_environment_names_the_gpu_only_when_it_ran() -> None:
