@@ -27,8 +27,9 @@ class NeededMemory(ApiModel):
 
     mebibytes: Count
     basis: Literal["Measured", "Estimate"] = Field(
-        description="Measured: it ran under a cap of that size. Estimate: its device's peak on a GPU that may have had more,"
-        " so that a smaller one may behave otherwise."
+        description="Measured: it ran while the allocator was capped; that cap, and what the device used beside it."
+        " Estimate: its device's peak on a GPU that may have had more, so that a smaller one may behave otherwise; or the"
+        " cap alone, where what was used beside it is not known."
     )
 
 
@@ -92,7 +93,11 @@ def _needed(measured: Measured) -> NeededMemory | None:
     if memory is None or measured.find_series(SeriesName.LATENCY) is None:
         return None
     if memory.cap is not None:
-        return NeededMemory(mebibytes=_mebibytes(memory.cap), basis="Measured")
+        if memory.device is None or memory.reserved is None:
+            return NeededMemory(mebibytes=_mebibytes(memory.cap), basis="Estimate")
+        # The driver's context and the libraries' memory are none of the allocator's, and the cap does not hold them.
+        beside = max(0, memory.device - memory.reserved)
+        return NeededMemory(mebibytes=_mebibytes(memory.cap + beside), basis="Measured")
     return NeededMemory(mebibytes=_mebibytes(memory.device), basis="Estimate") if memory.device is not None else None
 
 

@@ -54,9 +54,24 @@ def test_figures_by_hand() -> None:
             Memory(device=2**30 + 1), NeededMemory(mebibytes=1025, basis="Estimate"), id="a peak is an estimate"
         ),
         pytest.param(
-            Memory(device=30 * 2**30, cap=24 * 2**30),
+            Memory(device=21 * 2**30, reserved=20 * 2**30, cap=24 * 2**30),
+            NeededMemory(mebibytes=25_600, basis="Measured"),
+            id="under a cap, and what the allocator does not hold",
+        ),
+        pytest.param(
+            Memory(device=19 * 2**30, reserved=20 * 2**30, cap=24 * 2**30),
             NeededMemory(mebibytes=24_576, basis="Measured"),
-            id="under a cap",
+            id="peaks of two moments: never less than the cap",
+        ),
+        pytest.param(
+            Memory(reserved=20 * 2**30, cap=24 * 2**30),
+            NeededMemory(mebibytes=24_576, basis="Estimate"),
+            id="under a cap, and what else was used is not known",
+        ),
+        pytest.param(
+            Memory(device=21 * 2**30, cap=24 * 2**30),
+            NeededMemory(mebibytes=24_576, basis="Estimate"),
+            id="under a cap, and what the allocator held is not known",
         ),
     ],
 )
