@@ -23,6 +23,7 @@ from vidbench_api.measured import Steadiness
 FEWEST_SAMPLES = 6
 """Below, no order of the samples has a two-sided p below 1 %: 2 of 5! orders are 1.7 %."""
 
+FEW_SAMPLES = f"fewer_than_{FEWEST_SAMPLES}_samples"
 FEWEST_FOR_COLD = 3
 TREND_P = 0.01
 DRIFT_SHARE = 0.01

@@ -13,16 +13,19 @@ from typing import Any
 from pydantic import ValidationError
 
 from vidbench_api.identity import canonical_json, digest_of
-from vidbench_api.measured import ArtifactsFacts, ClipFacts, ValidityVerdict
+from vidbench_api.measured import ArtifactsFacts, ClipFacts, EnergyFacts, Memory, SeriesName, ValidityVerdict
 from vidbench_api.names import Validity
 from vidbench_api.validity import ValidityReason
 from vidbench_api.verdict import Stage, Verdict
+from vidbench_runner.core.columns import Columns
 from vidbench_runner.core.compilation import compilation_of
+from vidbench_runner.core.energy import energy_facts
 from vidbench_runner.core.peaks import cold_memory, peak_memory
 from vidbench_runner.core.plan import Attempt, TrialPlan
-from vidbench_runner.core.protocol import plan_columns, protocol_of, reproducibility_of
+from vidbench_runner.core.protocol import NEVER_TIMED, plan_columns, protocol_of, reproducibility_of
 from vidbench_runner.core.quality import quality_facts
 from vidbench_runner.core.sample import MeasuredSample
+from vidbench_runner.core.steadiness import FEW_SAMPLES
 from vidbench_runner.core.validity import Evidence, judge
 from vidbench_runner.ports import DeviceReading, HostReading
 
@@ -30,6 +33,9 @@ SCHEMA = "vidbench.io/stored-verdict/1"
 VERDICT_FILE = "verdict.json"
 SAMPLES_FILE = "samples.jsonl"
 LOST = "lost with the verdict"
+_LOST_PARTS = (
+    "setup", "environment", "loaded", "health", "watch", "expectedCalls", "outputDigest", "cpuThrottledPeriods",
+)  # fmt: skip
 REBUILT = "rebuilt from the stored samples: the attempt was killed before it stored its verdict"
 
 
@@ -77,10 +83,9 @@ def rebuilt(plan: TrialPlan, lines: str, uri: str) -> Verdict:
     samples = [sample for sample in taken if not sample.warmup]
     _check(plan, samples)
     columns = plan_columns(plan, samples)
-    memory, unmeasured = peak_memory(
-        warmups, samples, None, taken[-1].device if taken else DeviceReading(), HostReading()
-    )
-    judged = judge(Evidence(plan, samples))
+    memory, unmeasured = _memory(plan, warmups, samples)
+    evidence = Evidence(plan, samples)
+    judged = judge(evidence)
     partial = ValidityVerdict(state=Validity.PARTIAL, reasons=(ValidityReason.VERDICT_LOST.value,))
     wanted = plan.samples[0].clip
     attempt = plan.attempt
@@ -104,16 +109,48 @@ def rebuilt(plan: TrialPlan, lines: str, uri: str) -> Verdict:
         ),
         compilation=compilation_of(warmups, samples),
         memory=memory,
-        memory_cold=cold_memory(warmups),
+        memory_cold=None if plan.reruns else cold_memory(warmups),
+        energy=_energy(plan, samples),
+        steadiness=evidence.steadiness,
         artifacts=ArtifactsFacts(uri=uri, digest=digest_of(lines)),
         quality=quality_facts(plan.model, samples),
         series=columns.series,
         unmeasured=dict(columns.unmeasured)
         | unmeasured
-        | dict.fromkeys(
-            ("setup", "environment", "loaded", "health", "watch", "outputDigest", "cpuThrottledPeriods"), LOST
-        ),
+        | _unsteady(evidence)
+        | _without_idle_power(columns)
+        | dict.fromkeys((*_LOST_PARTS, *(("service",) if plan.model.http is not None else ())), LOST),
     )
+
+
+def _memory(
+    plan: TrialPlan, warmups: list[MeasuredSample], samples: list[MeasuredSample]
+) -> tuple[Memory | None, dict[str, str]]:
+    """The peaks of the device; those of the host were in the verdict alone."""
+    if plan.reruns:
+        return None, {"memory": NEVER_TIMED}
+    seen = samples or warmups
+    last = seen[-1].device if seen else DeviceReading(reason=LOST)
+    memory, reasons = peak_memory(warmups, samples, None, last, HostReading(), plan.model.memory_cap_bytes)
+    return memory, reasons | dict.fromkeys(("memoryHost", "memoryCgroup"), LOST)
+
+
+def _energy(plan: TrialPlan, samples: list[MeasuredSample]) -> EnergyFacts | None:
+    if not samples or plan.reruns:
+        return None
+    energies = [sample.energy for sample in samples]
+    return energy_facts(energies, samples[0].clip.delivered_frames, plan.samples[0].clip.steps, None)
+
+
+def _unsteady(evidence: Evidence) -> dict[str, str]:
+    few = bool(evidence.latencies) and evidence.steadiness is None
+    return {"steadiness": FEW_SAMPLES} if few else {}
+
+
+def _without_idle_power(columns: Columns) -> dict[str, str]:
+    """The power at rest was in the verdict alone: what an energy would be without it is lost with it."""
+    measured = any(series.name is SeriesName.ENERGY for series in columns.series)
+    return {SeriesName.ENERGY_NET.value: LOST} if measured else {}
 
 
 def _check(plan: TrialPlan, samples: list[MeasuredSample]) -> None:

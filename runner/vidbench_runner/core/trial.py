@@ -55,7 +55,7 @@ from vidbench_runner.core.protocol import NEVER_TIMED, instrument_ppm, plan_colu
 from vidbench_runner.core.quality import NOT_ASSESSED, NOTHING_TO_SEE, absent, quality_facts
 from vidbench_runner.core.sample import MeasuredSample
 from vidbench_runner.core.service import service_facts
-from vidbench_runner.core.steadiness import FEWEST_SAMPLES
+from vidbench_runner.core.steadiness import FEW_SAMPLES
 from vidbench_runner.core.stopping import TimeLeft, reached_ppm, stop_reason
 from vidbench_runner.core.validity import CpuThrottling, Evidence, judge, throttling_between
 from vidbench_runner.core.warming import WarmupReading, is_flat, needs_warmup
@@ -533,7 +533,7 @@ class Trial:
         reason = shortened(self._world.watch.reason or "no_readings", REASON_CHARACTERS)
         unwatched = {} if readings else {"watch": reason}
         timed = evidence.steadiness is not None or self._plan.reruns
-        few = {} if timed else {"steadiness": f"fewer_than_{FEWEST_SAMPLES}_samples"}
+        few = {} if timed else {"steadiness": FEW_SAMPLES}
         return unwatched | few
 
 

@@ -20,8 +20,9 @@ from vidbench_runner.core.columns import columns_of
 from vidbench_runner.core.endings import Ending, blank_verdict, concluded
 from vidbench_runner.core.energy import Energy
 from vidbench_runner.core.plan import Attempt, plan_trial
+from vidbench_runner.core.protocol import NEVER_TIMED
 from vidbench_runner.core.sample import MeasuredSample
-from vidbench_runner.core.stored import StoredError, document_of, rebuilt, verdict_of
+from vidbench_runner.core.stored import LOST, StoredError, document_of, rebuilt, verdict_of
 from vidbench_runner.ports import CallMismatch, DeviceReading
 
 ATTEMPT = Attempt("0123456789abcdef", CELL, 1, 2)
@@ -117,6 +118,54 @@ def test_samples_without_a_verdict_are_a_partial_one_that_is_not_final() -> None
     assert verdict.artifacts.uri == URI
     assert verdict.unmeasured["environment"] == "lost with the verdict"
     assert decode(encode(verdict)).find_series(SeriesName.LATENCY) == verdict.find_series(SeriesName.LATENCY)
+
+
+CAPPED = plan_trial(request_document(cell={"memoryCapMebibytes": 24_576}), ATTEMPT)
+
+
+def with_energy(number: int) -> MeasuredSample:
+    return replace(sample(number), energy=Energy(1000, 5, None))
+
+
+def test_what_was_lost_with_the_verdict_is_named_so_and_what_the_samples_tell_is_told() -> None:
+    verdict = rebuilt(CAPPED, lines_of(*(with_energy(number) for number in range(3))), URI)
+    lost = {name for name, reason in verdict.unmeasured.items() if reason == LOST}
+    assert lost == {
+        "setup", "environment", "loaded", "health", "watch", "expectedCalls", "outputDigest", "cpuThrottledPeriods",
+        "memoryHost", "memoryCgroup", "energyNet",
+    }  # fmt: skip
+    assert verdict.memory is not None
+    assert (verdict.memory.cap, verdict.memory.device, verdict.memory.host) == (24 * 2**30, 9, None)
+    assert verdict.energy is not None
+    assert (verdict.energy.per_frame_millijoules, verdict.energy.idle_milliwatts) == (200, None)
+    assert (verdict.steadiness, verdict.unmeasured["steadiness"]) == (None, "fewer_than_6_samples")
+
+
+def test_steadiness_comes_from_the_samples() -> None:
+    plan = plan_trial(request_document(seeds={"base": 7, "count": 6}), ATTEMPT)
+    verdict = rebuilt(plan, lines_of(*(sample(number) for number in range(6))), URI)
+    assert verdict.steadiness is not None
+    assert "steadiness" not in verdict.unmeasured
+
+
+def test_energy_that_was_not_measured_is_not_called_lost() -> None:
+    verdict = rebuilt(PLAN, lines_of(sample(0)), URI)
+    assert verdict.energy is None
+    assert (verdict.unmeasured["energy"], verdict.unmeasured["energyNet"]) == ("cpu", "cpu")
+
+
+def test_reruns_have_no_memory_without_a_verdict_either() -> None:
+    plan = plan_trial(request_document(plan="Repro"), ATTEMPT)
+    verdict = rebuilt(plan, lines_of(sample(0, warmup=True), sample(0), sample(1)), URI)
+    assert (verdict.memory, verdict.memory_cold, verdict.energy) == (None, None, None)
+    assert verdict.unmeasured["memory"] == NEVER_TIMED
+    assert not {"memoryHost", "memoryDevice", "steadiness"} & set(verdict.unmeasured)
+
+
+def test_service_without_a_verdict_is_lost_too() -> None:
+    source = {"http": {"endpoint": "http://a/v1", "model": "wan"}}
+    plan = plan_trial(request_document(cell={"backend": "http", "source": source}), ATTEMPT)
+    assert rebuilt(plan, lines_of(sample(0)), URI).unmeasured["service"] == LOST
 
 
 def test_all_samples_without_a_verdict_are_not_taken_for_a_success() -> None:
