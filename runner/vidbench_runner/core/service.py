@@ -205,7 +205,8 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
 def seed_honoured(samples: Sequence[MeasuredSample]) -> Literal["Yes", "No", "Unknown"]:
     """Return whether the seed decides the frames, as far as what was asked shows it.
 
-    No, if the same prompt and seed gave other frames, or another seed the same ones. Yes, if something was asked twice.
+    No, if the same prompt and seed gave other frames, or another seed the same ones. Yes, if something was asked twice, and
+    a prompt with two seeds: a server that always makes the same video would look the same with one.
     """
     answers: dict[tuple[str, int], set[str]] = {}
     for sample in samples:
@@ -217,7 +218,9 @@ def seed_honoured(samples: Sequence[MeasuredSample]) -> Literal["Yes", "No", "Un
         by_prompt.setdefault(prompt, []).extend(digests)
     if any(len(set(digests)) < len(digests) for digests in by_prompt.values()):
         return "No"
-    return "Yes" if len(samples) > len(answers) else "Unknown"
+    asked_twice = len(samples) > len(answers)
+    with_two_seeds = any(len(digests) > 1 for digests in by_prompt.values())
+    return "Yes" if asked_twice and with_two_seeds else "Unknown"
 
 
 def service_facts(http: HttpSource, purse: Purse, samples: Sequence[MeasuredSample]) -> ServiceFacts:

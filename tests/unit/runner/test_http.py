@@ -286,6 +286,12 @@ def test_result_of_a_service_says_what_it_is(server: VideoServer) -> None:
     assert problems_of_verdict(verdict) == []
 
 
+def test_one_seed_alone_does_not_show_that_it_is_honoured(server: VideoServer) -> None:
+    verdict = run_trial(server, count=1)
+    assert verdict.service is not None
+    assert verdict.service.seed_honoured == "Unknown"
+
+
 def test_seed_that_is_ignored_is_told(server: VideoServer) -> None:
     server.ignores_seed = True
     verdict = run_trial(server)

@@ -46,7 +46,11 @@ def sample(prompt: str, seed: int, digest: str) -> MeasuredSample:
     [
         pytest.param([], "Unknown", id="nothing was asked"),
         pytest.param([("cat", 1, "a"), ("cat", 2, "b")], "Unknown", id="nothing was asked twice"),
-        pytest.param([("cat", 1, "a"), ("cat", 1, "a")], "Yes", id="twice the same"),
+        pytest.param([("cat", 1, "a"), ("cat", 1, "a"), ("cat", 2, "b")], "Yes", id="twice the same, and another"),
+        pytest.param([("cat", 1, "a"), ("cat", 1, "a")], "Unknown", id="one seed alone: it may be ignored"),
+        pytest.param(
+            [("cat", 1, "a"), ("cat", 1, "a"), ("dog", 1, "b")], "Unknown", id="one seed alone, whatever the prompts"
+        ),
         pytest.param([("cat", 1, "a"), ("cat", 1, "b")], "No", id="twice another"),
         pytest.param([("cat", 1, "a"), ("cat", 2, "a")], "No", id="another seed makes no difference"),
         pytest.param([("cat", 1, "a"), ("cat", 1, "a"), ("cat", 2, "a")], "No", id="the same, whatever the seed"),
