@@ -423,11 +423,11 @@ class Trial:
         loaded = self._loaded
         if loaded is None or loaded.opaque_reason is not None:
             return {}
-        drawn = loaded.load_nanoseconds is None
+        unseen = "random_weights" if loaded.load_nanoseconds is None else "in_load"
         reasons = {
-            "fetchMicroseconds": (loaded.fetch_nanoseconds, "random_weights" if drawn else "in_load"),
+            "fetchMicroseconds": (loaded.fetch_nanoseconds, unseen),
             "loadMicroseconds": (loaded.load_nanoseconds, "random_weights"),
-            "toDeviceMicroseconds": (loaded.to_device_nanoseconds, "cpu" if loaded.device == "cpu" else "in_load"),
+            "toDeviceMicroseconds": (loaded.to_device_nanoseconds, "cpu" if loaded.device == "cpu" else unseen),
         }
         return {name: reason for name, (figure, reason) in reasons.items() if figure is None}
 

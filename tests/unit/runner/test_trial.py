@@ -562,7 +562,10 @@ def test_trial_states_that_weights_were_drawn_and_that_nothing_was_loaded() -> N
             loaded = super().load(request)
             return replace(loaded, load_nanoseconds=None, weights="Random", synthetic_tokenizer=True)
 
+    on_gpu = trial(Drawn(device="cuda"), Recorder()).run()
+    assert on_gpu.unmeasured["toDeviceMicroseconds"] == "random_weights", "there was no load that it could be in"
     verdict = trial(Drawn(), Recorder()).run()
+    assert verdict.unmeasured["toDeviceMicroseconds"] == "cpu"
     assert verdict.loaded is not None
     assert verdict.setup is not None
     assert (verdict.loaded.weights, verdict.loaded.tokenizer) == ("Random", "Synthetic")
