@@ -42,8 +42,8 @@ class NvmlProbe:
             fields = self._try(lambda: nvml.nvmlDeviceGetFieldValues(self._card, [nvml.NVML_FI_DEV_POWER_INSTANT]))
             if fields is not None and fields[0].nvmlReturn == nvml.NVML_SUCCESS:
                 return int(fields[0].value.uiVal)
-            # A GPU that is lost says so as well: then the other call has nothing either.
-            self._instant = fields is None
+            # Anything else may pass: one reading that was refused is no reason to go without for good.
+            self._instant = fields is None or fields[0].nvmlReturn != nvml.NVML_ERROR_NOT_SUPPORTED
         return self._try(lambda: int(nvml.nvmlDeviceGetPowerUsage(self._card)))
 
     def _clock_reasons(self) -> int | None:

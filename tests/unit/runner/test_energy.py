@@ -6,7 +6,9 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
+import pynvml
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -257,3 +259,28 @@ def test_trace_that_went_round_holds_the_latest_readings() -> None:
 def test_probe_takes_the_averaged_power_of_a_driver_without_the_instant_one() -> None:
     nvml, handle = open_device({}, lambda: NvmlReplay({**H100, "fields": 3}))
     assert NvmlProbe(nvml, handle).read(7) == DeviceSample(7, 71_250, 1980, 1980, 31, 1)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "asked"),
+    [
+        pytest.param(pynvml.NVML_ERROR_NOT_SUPPORTED, 1, id="a driver without it is not asked again"),
+        pytest.param(pynvml.NVML_ERROR_UNKNOWN, 3, id="one refused reading is not the end"),
+        pytest.param(pynvml.NVML_ERROR_IN_USE, 3, id="nor a driver that is busy"),
+    ],
+)
+def test_probe_gives_the_instant_power_up_only_where_it_is_not_supported(refusal: int, asked: int) -> None:
+    device: dict[str, Any] = {**H100, "fields": refusal}
+    asks: list[int] = []
+
+    class Counted(NvmlReplay):
+        def nvmlDeviceGetFieldValues(self, handle: dict[str, Any], fieldIds: list[int]) -> Any:  # noqa: N802, N803
+            asks.append(1)
+            return super().nvmlDeviceGetFieldValues(handle, fieldIds)
+
+    nvml, handle = open_device({}, lambda: Counted(device))
+    probe = NvmlProbe(nvml, handle)
+    powers = [probe.read(number).power_milliwatts for number in range(2)]
+    del device["fields"]
+    powers.append(probe.read(2).power_milliwatts)
+    assert (len(asks), powers) == (asked, [71_250] * 3)
