@@ -115,8 +115,8 @@ integration: setup ## Real API server: every rule of the CRDs, conflicts, restar
 	$(PYTEST) tests/integration
 
 .PHONY: e2e
-e2e: setup ## Real kubelet, containers, chart, tiny and mid-size pipelines
-	$(PYTEST) tests/e2e
+e2e: setup ## Real kubelet, containers, chart, pipelines; figures printed and written to build/bench
+	$(PYTEST) tests/e2e -s
 
 .PHONY: faults
 faults: setup ## Crashes, lost events, brown-outs between the operator and a real API server; printed and written to build/bench

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bench.suite_figures import Figures
 from e2e.operator_pods import log_lines
 from support.e2e_cluster import E2ECluster, Manifest
 from support.e2e_node import NodeAccess
@@ -46,6 +47,14 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if report.when == "call" and report.failed and "cluster" in arguments and namespace:
         report.sections.append(("the cluster", arguments["cluster"].diagnose(namespace)))
     return report
+
+
+@pytest.fixture(scope="session")
+def figures() -> Iterator[Figures]:
+    """What the tests find beside passing, written and printed at the end."""
+    found = Figures("e2e")
+    yield found
+    found.publish()
 
 
 @pytest.fixture(scope="session")

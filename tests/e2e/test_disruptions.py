@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from bench.suite_figures import Figures
 from e2e.operator_pods import operator_replicas
 from e2e.operator_pods import restarts as restarts_of
 from support.e2e_cluster import E2ECluster, Manifest
@@ -52,7 +53,7 @@ def test_a_drained_and_cordoned_node_charges_nobody(cluster: E2ECluster, namespa
 
 
 def test_a_node_that_falls_silent_costs_an_attempt_and_its_late_verdict_is_refused(
-    cluster: E2ECluster, node: NodeAccess, namespace: str, scripted_class: str
+    cluster: E2ECluster, node: NodeAccess, namespace: str, scripted_class: str, figures: Figures
 ) -> None:
     here = [{"name": "cpu", "gpus": 0, "nodeSelector": {"kubernetes.io/hostname": node_name(cluster)}}]
 
@@ -68,7 +69,7 @@ def test_a_node_that_falls_silent_costs_an_attempt_and_its_late_verdict_is_refus
         node.stop_kubelet()
         try:
             cluster.wait_for("the attempt on the silent node to be given up", given_up, 280, namespace)
-            print(f"the attempt was given up {time.monotonic() - started:.0f} s after its kubelet stopped")
+            figures.put("nodeLost", secondsFromKubeletStoppedToGivenUp=round(time.monotonic() - started))
         finally:
             node.start_kubelet()
     view = cluster.wait_until_ended(namespace, "silent", 180)

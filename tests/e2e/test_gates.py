@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from bench.suite_figures import Figures
 from support.documented_pipelines import github_script, gitlab_script
 from support.e2e_cluster import E2ECluster, Manifest
 from support.e2e_runs import folder_model, real_run
@@ -61,7 +62,9 @@ def run_script(cluster: E2ECluster, namespace: str, folder: Path, script: str, r
     return done.returncode, done.stdout, done.stderr
 
 
-def test_half_the_steps_are_no_slower_than_all(cluster: E2ECluster, namespace: str, tmp_path: Path) -> None:
+def test_half_the_steps_are_no_slower_than_all(
+    cluster: E2ECluster, namespace: str, tmp_path: Path, figures: Figures
+) -> None:
     """By the step that docs/gates.md shows for GitHub Actions."""
     few = gate("half-is-no-slower", "once", "twice")
     bound = {"name": "in-minutes", "metric": "latency", "against": {"bound": "300s"}, "test": "AtMost"}
@@ -76,11 +79,13 @@ def test_half_the_steps_are_no_slower_than_all(cluster: E2ECluster, namespace: s
     assert states(status)["Ready"][0] == "True"
     assert status.gates_text == "2/2"
     measured = next(entry for entry in status.gates if entry.name == "half-is-no-slower")
-    print(f"half the steps: {measured.message}")
+    figures.put("gates", halfTheSteps=measured.message)
     assert (measured.verdict, measured.evidence[0].shards) == ("Pass", 3)
 
 
-def test_the_opposite_gate_fails_as_kubectl_wait_sees(cluster: E2ECluster, namespace: str, tmp_path: Path) -> None:
+def test_the_opposite_gate_fails_as_kubectl_wait_sees(
+    cluster: E2ECluster, namespace: str, tmp_path: Path, figures: Figures
+) -> None:
     """By the job that docs/gates.md shows for GitLab."""
     many = gate("twice-is-no-slower", "twice", "once")
     bad = real_run(namespace, "gated", "cpu", **SPEC, gates=[many])
@@ -96,7 +101,7 @@ def test_the_opposite_gate_fails_as_kubectl_wait_sees(cluster: E2ECluster, names
     assert found["GatesPassed"] == ("False", "GateFailed")
     assert (found["Ready"], found["Stalled"]) == (("False", "GateFailed"), ("True", "GateFailed"))
     (failed,) = status.gates
-    print(f"twice the steps: {failed.message}")
+    figures.put("gates", twiceTheSteps=failed.message)
     evidence = failed.evidence[0]
     assert failed.verdict == "Fail"
     assert evidence.low is not None

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+from bench.suite_figures import Figures
 from e2e.operator_pods import operator_pods, operator_replicas
 from support.e2e_cluster import OPERATOR_NAMESPACE, E2ECluster
 from support.e2e_node import NodeAccess
@@ -41,6 +42,7 @@ def test_other_replica_takes_over(
     two_replicas: None,
     words: tuple[str, ...],
     limit: float,
+    figures: Figures,
 ) -> None:
     leader = cluster.wait_for("a leader among the pods", lambda: _leader(cluster), 30, namespace)
     cluster.apply(*scripted_run(namespace, "shared", scripted_class, cells=12, seconds=1, parallelism=2))
@@ -48,7 +50,7 @@ def test_other_replica_takes_over(
     started = time.monotonic()
     cluster.kubectl("delete", "pod", leader, "-n", OPERATOR_NAMESPACE, *words)
     cluster.wait_for("another leader", lambda: (_leader(cluster) or leader) != leader, limit, namespace)
-    print(f"{leader} was taken away ({' '.join(words)}): another pod led after {time.monotonic() - started:.1f} s")
+    figures.put("takeover", **{f"secondsAfterDelete {' '.join(words)}": round(time.monotonic() - started, 1)})
     view = cluster.wait_until_ended(namespace, "shared", 120)
     assert view.status.phase is RunPhase.SUCCEEDED
     assert [row.shards[0].attempt for row in view.status.rows] == [1] * 12

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from bench.suite_figures import Figures
 from support.e2e_cluster import E2ECluster
 from support.e2e_runs import scripted_run
 
@@ -46,14 +47,14 @@ def test_cancel_keeps_what_is_measured(cluster: E2ECluster, namespace: str, scri
 
 
 def test_an_identical_run_shows_the_results_of_the_first_in_seconds(
-    cluster: E2ECluster, namespace: str, scripted_class: str
+    cluster: E2ECluster, namespace: str, scripted_class: str, figures: Figures
 ) -> None:
     cluster.apply(*scripted_run(namespace, "first", scripted_class, cells=3, seconds=1))
     assert cluster.wait_until_ended(namespace, "first", 120).status.phase is RunPhase.SUCCEEDED
     seconds = time.monotonic()
     cluster.apply(*scripted_run(namespace, "again", scripted_class, cells=3, seconds=1, reuse=IF_IDENTICAL))
     view = cluster.wait_until_ended(namespace, "again", 30)
-    print(f"an identical run ended {time.monotonic() - seconds:.1f} s after kubectl apply began")
+    figures.put("reuse", secondsFromApplyToEnd=round(time.monotonic() - seconds, 1))
     assert view.status.phase is RunPhase.SUCCEEDED
     assert {row.source for row in view.status.rows} == {"Reused"}
     assert view.status.reuse_message == "3 of 3 shards show results of earlier runs (first)"

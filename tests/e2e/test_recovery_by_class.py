@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from datetime import datetime
 
+from bench.suite_figures import Figures
 from support.e2e_cluster import E2ECluster, Manifest
 from support.e2e_node import NodeAccess
 from support.e2e_runs import LIMITS, scripted_models, scripted_run
@@ -23,7 +24,7 @@ SHORTEST_BACK_OFF_SECONDS = 5
 
 
 def test_a_pod_deleted_by_hand_is_replaced_at_once_and_charged_to_nobody(
-    cluster: E2ECluster, namespace: str, scripted_class: str
+    cluster: E2ECluster, namespace: str, scripted_class: str, figures: Figures
 ) -> None:
     cluster.apply(*scripted_run(namespace, "replaced", scripted_class, seconds=20))
 
@@ -50,7 +51,7 @@ def test_a_pod_deleted_by_hand_is_replaced_at_once_and_charged_to_nobody(
         "the failure in the status", lambda: failures_of(cluster, namespace, "replaced"), 30, namespace
     )
     ended = max((at for old in seen if (at := ended_at(old)) is not None), default=moment(event[0].ended_at))
-    print(f"the replacement was created {created - ended:.0f} s after the deleted pod had ended (whole seconds)")
+    figures.put("replacement", wholeSecondsFromEndToCreation=round(created - ended))
     assert created - ended < SHORTEST_BACK_OFF_SECONDS
     view = cluster.wait_until_ended(namespace, "replaced", 120)
     [row] = view.status.rows

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from bench.audit import AuditLog
-from faults.figures import Figures
+from bench.suite_figures import Figures
 from faults.forked_operator import Nursery
 from faults.proxy import FaultProxy, Upstream
 from faults.scene import Plane, Scene
@@ -68,7 +68,7 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
 @pytest.fixture(scope="session")
 def figures() -> Iterator[Figures]:
     """What the suites find, written and printed at the end."""
-    found = Figures()
+    found = Figures("faults")
     yield found
     found.publish()
 

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
+from bench.suite_figures import Figures
 from faults import waves
-from faults.figures import Figures
 from faults.rules import ANY_CALL, MUTATING, CallFault, Drop, Moment, Refuse, Rule
 from faults.scene import Scene
 from integration.live_runs import condition, shards_of

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
-from faults.figures import Figures
+from bench.suite_figures import Figures
 from faults.rules import MUTATING, Kill, Moment, Rule, Strike
 from faults.scene import Scene
 from integration.live_runs import Manifest, condition, shards_of

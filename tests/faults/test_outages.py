@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from faults.figures import Figures
+from bench.suite_figures import Figures
 from faults.outages import LONG, TABLE, Outage
 from faults.scene import Scene
 from integration.live_runs import condition, shards_of

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from bench.suite_figures import Figures
 from faults import waves
-from faults.figures import Figures
 from faults.rules import EVENT, EventFault, Hold, Lose, Outdated, Postpone, Repeat, Replay, Rule, always
 from faults.scene import Scene
 from integration.live_runs import condition, shards_of

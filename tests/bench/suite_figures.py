@@ -1,4 +1,4 @@
-"""Collects what the fault suites find; printed, and written to `build/bench/faults.json`."""
+"""Collects what suites of tests find beside passing; printed, and written to `build/bench/NAME.json`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from bench import report
 class Figures:
     """Figures by suite. Nothing here decides whether a test passes."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self._name = name
         self._load = os.getloadavg()[0]
         self._found: dict[str, dict[str, Any]] = {}
 
@@ -23,5 +24,5 @@ class Figures:
         """Print and write all of them."""
         if not self._found:
             return
-        path = report.write("faults", {**report.provenance(self._load), "faults": self._found})
+        path = report.write(self._name, {**report.provenance(self._load), self._name: self._found})
         print(f"\n{report.render(self._found)}\n  written to {path.relative_to(report.ROOT)}")
