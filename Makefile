@@ -118,6 +118,10 @@ integration: setup ## Real API server: every rule of the CRDs, conflicts, restar
 e2e: setup ## Real kubelet, containers, chart, pipelines; figures printed and written to build/bench
 	$(PYTEST) tests/e2e -s
 
+.PHONY: gpu
+gpu: setup ## On a machine with a GPU: two models with random weights against published figures, and CUDA's out of memory
+	$(PYTEST) tests/gpu -s
+
 .PHONY: faults
 faults: setup ## Crashes, lost events, brown-outs between the operator and a real API server; printed and written to build/bench
 	$(PYTEST) tests/faults -s
