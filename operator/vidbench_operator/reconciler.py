@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 from vidbench_api.identity import attempt_name, digest_of, harvest_name, request_name
 from vidbench_api.kinds import VideoModelSpec
@@ -28,10 +28,10 @@ from .core.observed import Ledger, Observed, ObservedRun
 from .core.plan import CreateJob, CreateResult, DeleteJob, EmitEvent, PatchTtl, Plan
 from .core.policy import Policy
 from .core.preflight import PREFLIGHT_REASONS, check_before_start
-from .core.refusals import LONGEST_WAIT_SECONDS, HeldCreations, after_creations
 from .core.retry import charged_attempts
 from .core.reuse import Reusable, find_reusable
 from .core.status import accepted_status, failed_status, is_terminal, waiting_status
+from .held_back import HeldBack
 from .manifests import harvest_manifest, job_manifest
 from .ports import AlreadyExists, BrokenRun, Children, Cluster, Conflict, Gone, Refused, RunKey, Unavailable
 
@@ -53,13 +53,6 @@ class _RunOver(Exception):  # noqa: N818 - not an error: the run is to end
     def __init__(self, reason: ConditionReason, message: str) -> None:
         super().__init__(message)
         self.reason = reason
-
-
-class _Life(NamedTuple):
-    """A run, and not another of its name."""
-
-    key: RunKey
-    uid: str
 
 
 @dataclass(frozen=True)
@@ -95,8 +88,7 @@ class Reconciler:
         self._documents: OrderedDict[str, RequestDocument] = OrderedDict()
         self._written_at: dict[RunKey, float] = {}
         self._reported: dict[RunKey, str] = {}
-        self._held: dict[_Life, HeldCreations] = {}
-        self._unstored: dict[_Life, HeldCreations] = {}
+        self._held_back = HeldBack(policy.refusal_check_seconds)
 
     async def reconcile(self, key: RunKey) -> float | None:
         """Do one pass; returns seconds until the next one is due, or None if only an event can bring anything new.
@@ -135,9 +127,7 @@ class Reconciler:
         """Drop what is kept of a run that is gone."""
         self._written_at.pop(key, None)
         self._reported.pop(key, None)
-        for kept in (self._held, self._unstored):
-            for life in [life for life in kept if life.key == key]:
-                del kept[life]
+        self._held_back.forget(key)
 
     async def _report(self, key: RunKey, broken: BrokenRun) -> None:
         """Tell people of a run that cannot be served, once for each thing that is wrong."""
@@ -304,25 +294,13 @@ class Reconciler:
         return decide(*arguments) if observed.ledger is None else await asyncio.to_thread(decide, *arguments)
 
     def _observe(self, run: ObservedRun, document: RequestDocument | None) -> Observed:
-        held = self._held.get(_life_of(run), HeldCreations())
-        observed = Observed(
+        seen = Observed(
             jobs=self._children.jobs_of(run),
             pods=self._children.pods_of(run),
             nodes=self._children.nodes(),
-            refused_jobs=held.texts,
-            refused_until=held.retry_at,
-            due_jobs=held.due_at(self._cluster.now()),
             document=document,
         )
-        return self._with_unstored(run, observed)
-
-    def _with_unstored(self, run: ObservedRun, observed: Observed) -> Observed:
-        """Say which results the server will not have at the moment."""
-        held = self._unstored.get(_life_of(run))
-        if held is None:
-            return observed
-        waiting = frozenset(held.texts) - held.due_at(self._cluster.now())
-        return replace(observed, refused_results=waiting, results_retry_at=held.retry_at)
+        return self._held_back.show(run, seen, self._cluster.now())
 
     async def _look(self, run: ObservedRun, observed: Observed, plan: Plan) -> Observed:
         """Ask the server what the watches cannot prove. Pods that were seen to end are remembered: no list has their verdict."""
@@ -402,7 +380,7 @@ class Reconciler:
         told = list(zip(results, answers, strict=True))
         refused = {entry.name: str(answer) for entry, answer in told if isinstance(answer, Refused)}
         known = {entry.name: entry.spec for entry in results if entry.name not in refused}
-        self._hold_results(run, known.keys(), refused)
+        self._held_back.note_results(run, known.keys(), refused, self._cluster.now())
         if refused:
             self._check_patience(run, refused)
             await self._tell_refused(run, "BenchmarkResults", refused)
@@ -415,19 +393,8 @@ class Reconciler:
                 message = f"BenchmarkResult {name} exists and cannot be read: delete it and apply a new run"
                 raise _RunOver(ConditionReason.NO_RESULT, message)
             known[name] = stored
-        return self._with_unstored(run, replace(observed, results={**observed.results, **known}))
-
-    def _hold_results(self, run: ObservedRun, stored: Collection[str], refused: Mapping[str, str]) -> None:
-        """Remember which results the server will not have, so that they are tried again one by one."""
-        life = _life_of(run)
-        held = self._unstored.pop(life, None)
-        if held is None and not refused:
-            return
-        held = held or HeldCreations()
-        wanted = held.texts.keys() | refused.keys()
-        held = after_creations(held, stored, refused, wanted, self._cluster.now(), self._policy.refusal_check_seconds)
-        if held.texts:
-            self._unstored[life] = held
+        learned = replace(observed, results={**observed.results, **known})
+        return self._held_back.show(run, learned, self._cluster.now())
 
     def _check_patience(self, run: ObservedRun, refused: Mapping[str, str]) -> None:
         """End a run whose results are refused long after its time was over, or while it is cancelled; raises _RunOver.
@@ -435,8 +402,8 @@ class Reconciler:
         Before that it waits: what was measured is in its pods, and a quota may be raised.
         """
         now = self._cluster.now()
-        cancelled = run.spec.cancel != "None" and self._unstored[_life_of(run)].wait_seconds >= LONGEST_WAIT_SECONDS
-        if not cancelled and now < deadline_of(run, now) + BASELINE_PATIENCE_SECONDS:
+        given_up = run.spec.cancel != "None" and self._held_back.is_patience_over(run)
+        if not given_up and now < deadline_of(run, now) + BASELINE_PATIENCE_SECONDS:
             return
         name = min(refused)
         message = f"BenchmarkResult {name} is refused, and the run has no time left: {refused[name]}"
@@ -468,8 +435,7 @@ class Reconciler:
 
     def _hold_back(self, run: ObservedRun, created: frozenset[str], refused: Mapping[str, str]) -> None:
         """Remember which Jobs the server will not have, so that they are tried again one by one."""
-        held = self._held.get(_life_of(run))
-        if held is None and not refused:
+        if not refused and not self._held_back.has_jobs_of(run):
             return
         wanted = {
             attempt if shard.harvest_at is None else harvest_name(attempt)
@@ -478,13 +444,7 @@ class Reconciler:
             if shard.phase is RowPhase.ACTIVE and (shard.job_uid is None or shard.harvest_at is not None)
             for attempt in (attempt_name(run.name, row.id, shard.index, shard.attempt),)
         }
-        held = after_creations(
-            held or HeldCreations(), created, refused, wanted, self._cluster.now(), self._policy.refusal_check_seconds
-        )
-        if held.texts:
-            self._held[_life_of(run)] = held
-        else:
-            self._held.pop(_life_of(run), None)
+        self._held_back.note_jobs(run, created, refused, wanted, self._cluster.now())
 
     async def _delete_job(self, run: ObservedRun, job: DeleteJob) -> None:
         await self._cluster.delete_job(run, job.name, job.uid)
@@ -567,10 +527,6 @@ class Reconciler:
         written = await self._cluster.write_status(run, status)
         self._written_at[RunKey(run.namespace, run.name)] = self._cluster.now()
         return written
-
-
-def _life_of(run: ObservedRun) -> _Life:
-    return _Life(RunKey(run.namespace, run.name), run.uid)
 
 
 def _parse(text: str | None) -> RequestDocument | None:

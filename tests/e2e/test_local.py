@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import yaml
 from support.e2e_cluster import cell_name
 from support.e2e_quickstart import Quickstart
+from support.local_runs import local_command, local_results
 
 from demo import steps
 from vidbench_api.result import BenchmarkResultSpec
@@ -40,7 +40,7 @@ def test_a_local_run_goes_on_after_an_interruption_and_its_results_are_a_cluster
     found = json.loads(answer)
     assert {path: path.read_bytes() for path in kept} == kept
     status = BenchmarkRunStatus.model_validate(found["run"]["status"])
-    results = {cell_name(spec.cell): spec for spec in map(read_result, (directory / "results").iterdir())}
+    results = {cell_name(spec.cell): spec for spec in local_results(directory)}
     assert set(results) == set(CELLS)
     for name in CELLS:
         mine, other = results[name], quickstart.view.results[name]
@@ -63,18 +63,9 @@ def two_cells() -> list[dict[str, Any]]:
 
 
 def start(file: Path, directory: Path) -> subprocess.Popen[str]:
-    words = [
-        sys.executable,
-        "-m",
-        "vidbench_cli",
-        "benchmark",
-        "--local",
-        "-f",
-        str(file),
-        "--directory",
-        str(directory),
-    ]
-    return subprocess.Popen([*words, "-o", "json"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return subprocess.Popen(
+        [*local_command(file, directory), "-o", "json"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
 
 
 def wait_for_a_result(process: subprocess.Popen[str], directory: Path) -> None:
@@ -83,10 +74,6 @@ def wait_for_a_result(process: subprocess.Popen[str], directory: Path) -> None:
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.2)
-
-
-def read_result(path: Path) -> BenchmarkResultSpec:
-    return BenchmarkResultSpec.model_validate(json.loads(path.read_text())["spec"])
 
 
 def shape(result: BenchmarkResultSpec) -> Any:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from bench.suite_figures import Figures
+from support.local_runs import local_command, local_results
 
 from vidbench_api.measured import SeriesName
 from vidbench_api.names import Outcome, Reason
@@ -24,7 +23,7 @@ CAP_BYTES = 4096 * 2**20
 
 @dataclass(frozen=True)
 class Published:
-    """Of one H100 80 GB SXM, a video: the data of the ML.ENERGY leaderboard, as quoted in facts/video-benchmarks.md, 1.4."""
+    """Of one H100, a video: the data of the ML.ENERGY leaderboard, as quoted in facts/video-benchmarks.md, 1.4."""
 
     seconds: float
     joules: float
@@ -49,23 +48,8 @@ def figures() -> Iterator[Figures]:
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], BenchmarkResultSpec]:
     """The example, measured on this machine: results by model and variant."""
     directory = tmp_path_factory.mktemp("published") / "run"
-    words = [
-        sys.executable,
-        "-m",
-        "vidbench_cli",
-        "benchmark",
-        "--local",
-        "-f",
-        str(EXAMPLE),
-        "--directory",
-        str(directory),
-    ]
-    subprocess.run(words, check=False, timeout=SECONDS)
-    specs = [
-        BenchmarkResultSpec.model_validate(json.loads(path.read_text())["spec"])
-        for path in (directory / "results").iterdir()
-    ]
-    return {(spec.cell.model, spec.cell.variant): spec for spec in specs}
+    subprocess.run(local_command(EXAMPLE, directory), check=False, timeout=SECONDS)
+    return {(spec.cell.model, spec.cell.variant): spec for spec in local_results(directory)}
 
 
 def mean_of(spec: BenchmarkResultSpec, name: SeriesName) -> float:

@@ -146,7 +146,7 @@ class Trial:
         self._stopped_by: StopReason | None = None
         self._root = hashlib.sha256()
         self._throttling: list[CpuThrottling | None] = []
-        """One an entry for each measured sample; None where the host did not tell."""
+        """An entry for each measured sample; None where the host did not tell."""
         self._idle_milliwatts: int | None = None
         self._failure: Failure | None = None
         self._before: Look | None = None

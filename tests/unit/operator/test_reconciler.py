@@ -464,9 +464,6 @@ async def test_run_whose_results_are_refused_for_ever_ends_and_says_so(cancel: s
         bench.cluster.end_pods()
     assert bench.condition(ConditionType.FAILED) == ("True", "NoResult")
     assert "denied by policy" in (bench.status.message or "")
-    bench.cluster.run = None
-    assert await bench.reconcile() is None
-    assert not bench.reconciler._unstored
 
 
 async def test_watch_that_lags_makes_no_second_job() -> None:
