@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +16,7 @@ from .location import Location, StoreError
 
 _CONNECT_SECONDS: Final = 10
 _BUSY_MILLISECONDS: Final = 30_000
+_BETWEEN_TRIES_SECONDS: Final = 0.01
 _SILENT_MILLISECONDS: Final = 30_000
 
 
@@ -69,16 +72,31 @@ def _make_folder(path: Path) -> None:
         raise StoreError(f"the folder {path.parent} of the store cannot be made: {error.strerror}") from error
 
 
-def _set_up_sqlite(connection: Any, _record: object) -> None:
-    cursor = connection.cursor()
+def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.execute(f"PRAGMA busy_timeout={_BUSY_MILLISECONDS}")
+    _write_ahead(connection)
     for pragma in (
-        # First: the next one waits for others too.
-        f"busy_timeout={_BUSY_MILLISECONDS}",
-        "journal_mode=WAL",
         "synchronous=NORMAL",
         # What is erased is overwritten, not just forgotten.
         "secure_delete=ON",
         "foreign_keys=ON",
     ):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Switch the file to a write-ahead log, waiting for others.
+
+    Of two who open a new file at once both read it and want it for themselves: SQLite refuses one of them at once
+    then, whatever its busy timeout is.
+    """
+    last = time.monotonic() + _BUSY_MILLISECONDS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= last:
+                raise
+            time.sleep(_BETWEEN_TRIES_SECONDS)
+        else:
+            return

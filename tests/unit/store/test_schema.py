@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import stat
 import sys
+import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -67,6 +69,21 @@ def test_two_who_make_the_tables_at_once(location: Location) -> None:
     with ThreadPoolExecutor(4) as threads:
         made = [made.result() for made in [threads.submit(make) for _ in range(4)]]
     assert sorted(str(entry.before) for entry in made) == sorted(["None", *[newest_version()] * 3])
+
+
+def test_a_new_file_that_another_writes_is_waited_for(tmp_path: Path) -> None:
+    # Before it is a write-ahead log: SQLite refuses at once to make it one, in spite of its busy timeout.
+    path = tmp_path / "ledger.sqlite"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    ends = threading.Timer(0.3, lambda: other.execute("COMMIT"))
+    ends.start()
+    engine = connect(parse_location(str(path)))
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+    engine.dispose()
+    ends.join()
+    other.close()
 
 
 def test_a_store_without_tables_says_what_to_do(location: Location) -> None:
