@@ -62,18 +62,28 @@ def run_script(cluster: E2ECluster, namespace: str, folder: Path, script: str, r
     return done.returncode, done.stdout, done.stderr
 
 
-def test_half_the_steps_are_no_slower_than_all(
+def test_gates_decide_as_the_pipelines_of_the_docs_see(
     cluster: E2ECluster, namespace: str, tmp_path: Path, figures: Figures
 ) -> None:
-    """By the step that docs/gates.md shows for GitHub Actions."""
+    """Half the steps are no slower, by docs/gates.md's step for GitHub Actions; the opposite fails, by its GitLab job.
+
+    The second pipeline judges what the first one measured.
+    """
+    cluster.apply(folder_model(namespace, "mid-wan", "/models/mid-wan"))
     few = gate("half-is-no-slower", "once", "twice")
     bound = {"name": "in-minutes", "metric": "latency", "against": {"bound": "300s"}, "test": "AtMost"}
-    good = real_run(namespace, "gated", "cpu", **SPEC, gates=[few, bound])
-    cluster.apply(folder_model(namespace, "mid-wan", "/models/mid-wan"))
-    code, said, error = run_script(cluster, namespace, tmp_path, github_script(), good)
+    run = real_run(namespace, "gated", "cpu", **SPEC, gates=[few, bound])
+    passes_on_github(cluster, namespace, tmp_path / "github", run, figures)
+    many = gate("twice-is-no-slower", "twice", "once")
+    run = real_run(namespace, "gated", "cpu", **SPEC, gates=[many], reuse={"policy": "IfIdentical"})
+    fails_on_gitlab(cluster, namespace, tmp_path / "gitlab", run, figures)
+
+
+def passes_on_github(cluster: E2ECluster, namespace: str, folder: Path, run: Manifest, figures: Figures) -> None:
+    code, said, error = run_script(cluster, namespace, folder, github_script(), run)
     assert code == 0, error
     assert "benchmarkrun.vidbench.io/ci-1-1 condition met" in said
-    summary = (tmp_path / "summary").read_text().splitlines()
+    summary = (folder / "summary").read_text().splitlines()
     assert [line.partition("\t")[0] for line in summary] == ["Pass", "Pass"]
     status = status_of(cluster, namespace, "ci-1-1")
     assert states(status)["Ready"][0] == "True"
@@ -83,20 +93,15 @@ def test_half_the_steps_are_no_slower_than_all(
     assert (measured.verdict, measured.evidence[0].shards) == ("Pass", 3)
 
 
-def test_the_opposite_gate_fails_as_kubectl_wait_sees(
-    cluster: E2ECluster, namespace: str, tmp_path: Path, figures: Figures
-) -> None:
-    """By the job that docs/gates.md shows for GitLab."""
-    many = gate("twice-is-no-slower", "twice", "once")
-    bad = real_run(namespace, "gated", "cpu", **SPEC, gates=[many])
-    cluster.apply(folder_model(namespace, "mid-wan", "/models/mid-wan"))
+def fails_on_gitlab(cluster: E2ECluster, namespace: str, folder: Path, run: Manifest, figures: Figures) -> None:
     script, _, after = gitlab_script().rpartition("\n")
-    code, _, error = run_script(cluster, namespace, tmp_path, script, bad)
+    code, _, error = run_script(cluster, namespace, folder, script, run)
     assert (code, "condition not met" in error) == (1, True), error
     assert after == "kubectl get br/ci-$CI_PIPELINE_ID -o yaml > run.yaml"
     cluster.kubectl("wait", "br/ci-7", "-n", namespace, "--for=condition=Complete", "--timeout=5s")
     cluster.kubectl("wait", "br/ci-7", "-n", namespace, "--for=condition=GatesPassed=False", "--timeout=5s")
     status = status_of(cluster, namespace, "ci-7")
+    assert "6 of 6 shards show results of earlier runs" in str(status.reuse_message)
     found = states(status)
     assert found["GatesPassed"] == ("False", "GateFailed")
     assert (found["Ready"], found["Stalled"]) == (("False", "GateFailed"), ("True", "GateFailed"))
