@@ -7,11 +7,13 @@ out. Results that a run reused belong to the runs that measured them and are fou
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 import yaml
 from pydantic import ValidationError
@@ -398,9 +400,7 @@ def _document_of(body: dict[str, Any]) -> Iterator[str]:
 
 def _texts(path: str) -> Iterator[tuple[str, str]]:
     if path == "-":
-        import sys
-
-        yield sys.stdin.read(), path
+        yield _read_once(sys.stdin), path
         return
     place = Path(path)
     files = (
@@ -413,6 +413,12 @@ def _texts(path: str) -> Iterator[tuple[str, str]]:
             yield file.read_text(encoding="utf-8"), str(file)
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(_("{file} cannot be read: {error}").format(file=file, error=error)) from error
+
+
+@lru_cache(maxsize=1)
+def _read_once(stream: TextIO) -> str:
+    """Return all of standard input, also to who asks again: a report looks for its run, then for the results."""
+    return stream.read()
 
 
 def _parse(text: str, name: str) -> list[Any]:

@@ -7,6 +7,7 @@ def show(name: RunName, namespace: Namespace = None, context: Context = None, ku
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -56,3 +57,9 @@ FromStore = Annotated[
     ),
 ]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help=_("Name of a BenchmarkRun."), autocompletion=complete_runs)]
+
+
+def given_options(called: typer.Context, options: Mapping[str, str]) -> list[str]:
+    """Return which options somebody gave, be it with their defaults; `options` are spellings by parameter."""
+    sources = ((option, called.get_parameter_source(name)) for name, option in options.items())
+    return [option for option, source in sources if source is not None and source.name == "COMMANDLINE"]

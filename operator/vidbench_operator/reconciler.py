@@ -87,7 +87,7 @@ class Reconciler:
         self._count_gpu_time = count_gpu_time
         self._documents: OrderedDict[str, RequestDocument] = OrderedDict()
         self._written_at: dict[RunKey, float] = {}
-        self._reported: dict[RunKey, str] = {}
+        self._reported: dict[RunKey, dict[str, str]] = {}
         self._held_back = HeldBack(policy.refusal_check_seconds)
 
     async def reconcile(self, key: RunKey) -> float | None:
@@ -132,10 +132,10 @@ class Reconciler:
     async def _report(self, key: RunKey, broken: BrokenRun) -> None:
         """Tell people of a run that cannot be served, once for each thing that is wrong."""
         message = str(broken)
-        if broken.run is None or self._reported.get(key) == message:
+        if broken.run is None or self._reported.get(key, {}).get("Run") == message:
             return
         await self._cluster.report_broken(broken.run, message)
-        self._reported[key] = message
+        self._reported.setdefault(key, {})["Run"] = message
 
     async def _accept(self, run: ObservedRun) -> float | None:
         """Freeze the request document, then say so; or say what is missing."""
@@ -362,11 +362,11 @@ class Reconciler:
         """Write an Event about what the server will not have, once for each thing that it says."""
         key = RunKey(run.namespace, run.name)
         text = next(iter(sorted(refused.values())), None)
-        if text is None or self._reported.get(key) == text:
+        if text is None or self._reported.get(key, {}).get(what) == text:
             return
         message = f"{len(refused)} {what} were refused and are tried again, e.g. {min(refused)}: {text}"
         await self._cluster.emit(run, EmitEvent("Warning", EventReason.ATTEMPT_FAILED, message))
-        self._reported[key] = text
+        self._reported.setdefault(key, {})[what] = text
 
     async def _store_results(
         self, run: ObservedRun, observed: Observed, results: tuple[CreateResult, ...]

@@ -13,7 +13,7 @@ import typer
 from vidbench_cli.completion import complete_contexts
 from vidbench_cli.errors import ClusterError, CommandError, Exit, UsageError
 from vidbench_cli.escaping import printable
-from vidbench_cli.options import AllNamespaces, Context, Kubeconfig, Namespace, Output
+from vidbench_cli.options import AllNamespaces, Context, Kubeconfig, Namespace, Output, given_options
 from vidbench_cli.output import Column, Format, Line, Page, Table, cell, make_console, write
 from vidbench_cli.texts import _, ngettext
 
@@ -102,6 +102,8 @@ def sync(
     """Copy ledgers; one cluster that fails does not keep the others from it."""
     from vidbench_cli.cluster import list_contexts
 
+    if all_contexts and context:
+        raise UsageError(_("--all-contexts are all, and --context is some of them"), _("leave one of them out"))
     contexts: list[str | None] = [*(list_contexts(kubeconfig) if all_contexts else context or [])] or [None]
     if cluster is not None and len(contexts) > 1:
         raise UsageError(_("--cluster names one cluster, and there are several contexts"), _("sync them one by one"))
@@ -210,6 +212,7 @@ def trends(
 
 
 def export(
+    called: typer.Context,
     target: Annotated[str, typer.Argument(metavar="TARGET", help=_("A path, a URL that fsspec reaches, or - for standard output."))] = "-",
     form: Annotated[str | None, typer.Option("--format", "-f", help=_("json, csv or parquet. Default: what the target ends with."))] = None,
     rows: Annotated[str, typer.Option(help=_("Of CSV and Parquet: a row for each of `series` (statistics) or `samples` (values)."))] = "series",
@@ -240,6 +243,11 @@ def export(
                 _("say --format json, csv or parquet"),
             )
         chosen = FileFormat.JSON
+    if chosen is FileFormat.JSON and given_options(called, {"rows": "--rows"}):
+        raise UsageError(
+            _("--rows is of CSV and Parquet: JSON holds results as they are, with series and samples"),
+            _("leave it out, or say --format csv"),
+        )
     if target == STANDARD_OUTPUT and chosen is FileFormat.PARQUET and sys.stdout.isatty():
         raise UsageError(_("Parquet is nothing for a terminal"), _("name a file: vidbench export results.parquet"))
     namespaces = [namespace] if namespace else None

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vidbench_cli.errors import AlreadyThereError, RunFailedError, UsageError
-from vidbench_cli.options import METRICS_BY_DEFAULT, Context, Files, Kubeconfig, Namespace, Output
+from vidbench_cli.options import METRICS_BY_DEFAULT, Context, Files, Kubeconfig, Namespace, Output, given_options
 from vidbench_cli.output import Format, make_console, write
 from vidbench_cli.texts import _
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from vidbench_analysis.intervals import Estimate
     from vidbench_cli.cluster import Cluster, Where
     from vidbench_cli.ledger import Ledger
@@ -73,12 +71,17 @@ def self_test(
             _("--from reads a run that was measured, and {model} is to be measured").format(model=model),
             _("leave out --from, or read a run with --run NAME --from FILE"),
         )
-    if run is not None and (given := _given(called, _OF_A_NEW_RUN)):
+    if run is not None and (given := given_options(called, _OF_A_NEW_RUN)):
         raise UsageError(
             _("{options}: of a run that is applied, and --run reads one that there is").format(
                 options=", ".join(given)
             ),
             _("leave these out, or give a model in place of --run"),
+        )
+    if run is None and (dry_run or not follow) and (given := given_options(called, _OF_WHAT_IS_SHOWN)):
+        raise UsageError(
+            _("{options}: of the result that is shown, and there is none yet").format(options=", ".join(given)),
+            _("add --follow, or give them with --run {name} when the run has ended").format(name=name),
         )
     from vidbench_cli.cluster import Cluster, Where
     from vidbench_cli.ledger import open_ledger
@@ -110,11 +113,8 @@ _OF_A_NEW_RUN = {
 }
 """Options that mean nothing where a run is read, by their parameters."""
 
-
-def _given(called: typer.Context, options: Mapping[str, str]) -> list[str]:
-    """Return which options somebody gave, be it with their defaults."""
-    sources = ((option, called.get_parameter_source(name)) for name, option in options.items())
-    return [option for option, source in sources if source is not None and source.name == "COMMANDLINE"]
+_OF_WHAT_IS_SHOWN = {"metric": "--metric", "margin": "--margin", "output": "--output"}
+"""Options that mean nothing where a run is only applied."""
 
 
 def _apply(wanted: Wanted, where: Where, dry_run: bool, follow: bool) -> Cluster | None:

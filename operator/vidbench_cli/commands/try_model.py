@@ -11,7 +11,7 @@ import typer
 
 from vidbench_cli.errors import ClusterAwayError, ClusterError, RunFailedError, UsageError
 from vidbench_cli.escaping import printable
-from vidbench_cli.options import Context, Kubeconfig, Namespace, Output
+from vidbench_cli.options import Context, Kubeconfig, Namespace, Output, given_options
 from vidbench_cli.output import Format, Line, make_console, write
 from vidbench_cli.texts import _
 
@@ -31,7 +31,12 @@ def register(app: typer.Typer) -> None:
     )
 
 
+_OF_A_CLUSTER = {"namespace": "--namespace", "context": "--context", "kubeconfig": "--kubeconfig"}
+"""Options that mean nothing to a process on this machine, by their parameters."""
+
+
 def try_model(
+    called: typer.Context,
     model: Annotated[str, typer.Argument(help=_("A catalogue entry or a VideoModel of the namespace."))],
     gpus: Annotated[int, typer.Option(min=0, max=16, help=_("GPUs of the pod; 0: the CPU."))] = 1,
     node_selector: Annotated[
@@ -95,6 +100,11 @@ def try_model(
         raise UsageError(f"{wrong[0].field}: {wrong[0].message}", wrong[0].remedy)
     if files and not local:
         raise UsageError(_("-f is for --local"), _("on a cluster: kubectl apply -f {file}").format(file=files[0]))
+    if local and (given := given_options(called, _OF_A_CLUSTER)):
+        raise UsageError(
+            _("{options}: of a cluster, and --local asks none").format(options=", ".join(given)),
+            _("leave these out, or --local"),
+        )
     view = (
         _here(body, files or [], keep)
         if local

@@ -327,6 +327,9 @@ class TestWithoutACluster:
         assert result.exit_code == 0, result.output
         assert json.loads(result.stdout)["run"]["status"]["rows"][0]["outcome"] == "Succeeded"
         assert run("test-model", "mock", "-f", "model.yaml").exit_code == Exit.USAGE
+        ignored = run("test-model", "mock", "--local", "-n", "lab", "--context", "prod")
+        assert ignored.exit_code == Exit.USAGE
+        assert "--namespace, --context: of a cluster" in ignored.stderr
 
     def test_version_of_the_command_alone(self) -> None:
         result = run("version", "--client", "-o", "json")

@@ -78,6 +78,20 @@ def test_a_store_that_is_none(vidbench: Any) -> None:
     assert "hunter2" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["sync", "--all-contexts", "--context", "a"], "leave one of them out"),
+        (["export", "--rows", "series"], "--rows is of CSV and Parquet"),
+        (["export", "l.json", "--rows", "samples"], "--rows is of CSV and Parquet"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(vidbench: Any, words: list[str], said: str) -> None:
+    done = vidbench(*words)
+    assert done.exit_code == 2
+    assert said in done.stderr
+
+
 def test_sync_twice(ready: Any) -> None:
     first = row_of(ready("sync", "-A", "-o", "json"))
     assert (first["cluster"], first["listed"], first["added"], first["unchanged"]) == ("only", 30, 30, 0)

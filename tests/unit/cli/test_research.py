@@ -232,6 +232,13 @@ def test_a_spread_may_be_assumed_and_is_called_so(tmp_path: Path) -> None:
     assert (bound["power"], bound["reason"]) == (None, "a bound needs an earlier mean")
 
 
+def test_a_report_reads_standard_input_as_it_reads_a_file(tmp_path: Path) -> None:
+    file = write(tmp_path / "l.json", [run_manifest(), *ledger_items()])
+    piped = CliRunner().invoke(app, ["research", "report", "nightly", "--from", "-"], input=Path(file).read_text())
+    assert piped.exit_code == 0, piped.stderr
+    assert piped.stdout == report("nightly", "--from", file)
+
+
 def test_mistakes_are_named(tmp_path: Path) -> None:
     ledger = write(tmp_path / "l.json", [run_manifest(), *ledger_items()])
     bare = tmp_path / "bare.json"

@@ -98,6 +98,8 @@ def test_the_run_that_it_applies_has_one_cell_twice() -> None:
         (["--run", "x", "-l", "a=b", "--follow", "--name", "y"], "--name, --selector, --follow: of a run"),
         (["--run", "x", "--dry-run", "--random-weights", "--gpus", "1"], "--gpus, --random-weights, --dry-run: of a"),
         (["--run", "x", "--runner-class", "y", "--samples", "5"], "--runner-class, --samples: of a run"),
+        (["wan", "-m", "energy", "--margin", "1%"], "--metric, --margin: of the result that is shown"),
+        (["wan", "-o", "json", "--dry-run", "--follow"], "--output: of the result that is shown"),
         (["Not A Model", "--dry-run"], "spec.models.0.name"),
         (["wan", "-l", "gpu", "--dry-run"], "is no label"),
     ],

@@ -437,6 +437,21 @@ async def test_result_that_is_refused_keeps_its_shard_until_it_is_let_in() -> No
     bench.assert_complete(2)
 
 
+async def test_jobs_and_results_that_are_refused_at_once_are_told_once_each() -> None:
+    bench = Bench(models=["wan", "ltx"], parallelism=1)
+    await bench.accept()
+    bench.cluster.start_pods()
+    bench.cluster.end_pods()
+    bench.cluster.refusing["create_result"] = "denied by policy"
+    bench.cluster.refusing["create_job"] = "exceeded quota: count/jobs.batch"
+    assert bench.cluster.run is not None
+    bench.cluster.run = replace(bench.cluster.run, spec=bench.cluster.run.spec.model_copy(update={"parallelism": 2}))
+    for _ in range(60):
+        await bench.reconcile()
+    told = [event.message for event in bench.cluster.events if "were refused" in event.message]
+    assert sorted(message.split()[1] for message in told) == ["BenchmarkResults", "Jobs"]
+
+
 async def test_waiting_shard_whose_stand_in_is_refused_does_not_start() -> None:
     bench = Bench(models=["wan", "ltx"], parallelism=1, timeouts={"runSeconds": 600})
     await bench.accept()
