@@ -12,26 +12,22 @@ import math
 import os
 import sys
 import time
-import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 from support.cells import cell_of
-from support.manifests import DIGEST
-from support.measured_results import shards_of
 
-from bench import report
+from bench import report, simulated_gates
+from bench.statistics_claims import REPEATS, Claim, at_most, covers, generator, near, slack
 from bench.statistics_worlds import World, mean_of_seen, quality_cells
 from vidbench_analysis import power
 from vidbench_analysis.comparison import Comparison, compare
 from vidbench_analysis.contrasts import welch
 from vidbench_analysis.distributions import t_two_sided
 from vidbench_analysis.fleet import standing_of_nodes, variance_components
-from vidbench_analysis.gates import Verdict as GateOutcome
-from vidbench_analysis.gates import evaluate_gate
 from vidbench_analysis.intervals import Estimate, estimate
 from vidbench_analysis.metrics import Margin, Pairing, find_metric
 from vidbench_analysis.multiplicity import holm
@@ -39,58 +35,14 @@ from vidbench_analysis.observations import CellObservations
 from vidbench_analysis.pareto import frontier
 from vidbench_analysis.percentiles import percentile
 from vidbench_analysis.ranks import mann_whitney
-from vidbench_analysis.references import Cell, Seen
 from vidbench_analysis.verdicts import Method, Verdict
-from vidbench_api.gates import Gate
 from vidbench_api.measured import Series, SeriesName, Statistics
 from vidbench_runner.core.precision import PARTS_PER_MILLION
 from vidbench_runner.core.steadiness import is_autocorrelated, steadiness_of
 from vidbench_runner.core.stopping import PrecisionTarget, Quota, TimeLeft, reached_ppm, stop_reason
 
-REPEATS = 2_000
-SURE = 2.58
 LATENCY, WARPING = find_metric("latency"), find_metric("warpingError")
 MARGIN = Margin.parse("2%")
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A figure that must lie between two bounds, both included."""
-
-    name: str
-    figure: float
-    low: float
-    high: float
-    repeats: int
-
-    @property
-    def holds(self) -> bool:
-        return self.low <= self.figure <= self.high
-
-
-def slack(rate: float, repeats: int) -> float:
-    """Return how far off chance alone puts a rate, in 99 % of simulations."""
-    return SURE * math.sqrt(rate * (1 - rate) / repeats)
-
-
-def at_most(name: str, figure: float, level: float, repeats: int) -> Claim:
-    return Claim(name, figure, 0.0, level + slack(level, repeats), repeats)
-
-
-def covers(name: str, figure: float, repeats: int) -> Claim:
-    """93 to 97 %, and by chance a little more or less where there are fewer than 2,000 repeats."""
-    extra = max(0.0, slack(0.95, repeats) - slack(0.95, REPEATS)) if repeats else 0.0
-    return Claim(name, figure, 0.93 - extra, 0.97 + extra, repeats)
-
-
-def near(name: str, figure: float, planned: float, repeats: int) -> Claim:
-    """Within 3 points of the plan, and what chance adds with fewer than 2,000 repeats."""
-    extra = 0.03 + max(0.0, slack(planned, repeats) - slack(planned, REPEATS))
-    return Claim(name, figure, planned - extra, planned + extra, repeats)
-
-
-def generator(name: str) -> np.random.Generator:
-    return np.random.default_rng(zlib.crc32(name.encode()))
 
 
 # -- intervals
@@ -404,35 +356,6 @@ def gates(repeats: int) -> list[Claim]:
     return claims
 
 
-def judged(name: str, each: int, spread: float, effect: float, repeats: int) -> Counter[GateOutcome]:
-    """Return what the very function of the operator says of results, one GPU a shard."""
-    gate = Gate.model_validate(
-        {"name": "fast", "metric": "latency", "against": {"variant": "base"}, "test": "NoWorseThan", "margin": "2%"}
-    )
-    rng, found = generator(name), Counter[GateOutcome]()
-    for _ in range(repeats):
-        means = 10 * np.exp(rng.normal(0.0, spread, (2, each)) + np.array([[effect], [0.0]]))
-        cells = tuple(
-            Cell(f"{variant}-wan", "wan", "gpu", variant, DIGEST, tuple(shards_of(side.tolist(), variant=variant)))
-            for variant, side in zip(("fast", "base"), means, strict=True)
-        )
-        found[evaluate_gate(gate, Seen(cells), {}).verdict] += 1
-    return found
-
-
-def gates_as_evaluated(repeats: int) -> list[Claim]:
-    """A regression of 5 % and the same thing twice, through results and `evaluate_gate`."""
-    spread, effect, edge, each = 0.02, math.log(1.05), math.log1p(MARGIN.value), 9
-    worse = judged("evaluated worse", each, spread, effect, repeats)
-    same = judged("evaluated same", each, spread, 0.0, repeats)
-    planned = power.power_of_failure(effect, edge, spread, each)
-    return [
-        near(f"evaluatedGates.regressionOf5FoundWith{each}", worse[GateOutcome.FAIL] / repeats, planned, repeats),
-        Claim("evaluatedGates.regressionOf5Passes", worse[GateOutcome.PASS] / repeats, 0.0, 0.001, repeats),
-        at_most("evaluatedGates.sameTwiceFails", same[GateOutcome.FAIL] / repeats, 0.05, repeats),
-    ]
-
-
 def gate_rates(name: str, world: World, repeats: int, effect: float) -> tuple[float, float]:
     """Return how often a gate NoWorseThan 2 % fails and passes."""
     failed = passed = 0
@@ -526,7 +449,10 @@ def cases() -> dict[str, Callable[[int], list[Claim]]]:
         "power.quality": quality_power,
         "equivalence": equivalence,
         "gates": gates,
-        "evaluatedGates": gates_as_evaluated,
+        "evaluated.noWorse": simulated_gates.no_worse,
+        "evaluated.equivalent": simulated_gates.equivalent,
+        "evaluated.bounds": simulated_gates.bounds,
+        "evaluated.hypotheses": simulated_gates.hypotheses,
         "ranks": ranks,
         "percentiles": percentiles,
         "fleet": fleets,

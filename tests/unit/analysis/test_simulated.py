@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from bench import simulate_statistics as simulation
+from bench.statistics_claims import at_most, near
 from bench.statistics_worlds import World
 
 REPEATS = 150
@@ -15,6 +16,7 @@ CASES = [
     "same.ownGpus",
     "same.twoGpus",
     "familyWise",
+    "evaluated.bounds",
 ]
 
 
@@ -29,7 +31,7 @@ def test_samples_taken_as_independent_are_found_out() -> None:
     world = World(shards=3, sample_spread=0.003, process_spread=0.005)
     rng = np.random.default_rng(5)
     loud = sum(simulation.p_of_samples(*world.cells(rng)) < 0.05 for _ in range(REPEATS)) / REPEATS
-    assert not simulation.at_most("wrong", loud, 0.05, REPEATS).holds
+    assert not at_most("wrong", loud, 0.05, REPEATS).holds
     (right,) = simulation.false_positives("right", world, REPEATS)
     assert right.holds
 
@@ -38,5 +40,5 @@ def test_a_gate_finds_a_regression_at_its_planned_power() -> None:
     world = World(shards=9, samples=2, sample_spread=1e-6, process_spread=0.02)
     failed, _ = simulation.gate_rates("test", world, REPEATS, float(np.log(1.05)))
     planned = simulation.power.power_of_failure(float(np.log(1.05)), float(np.log(1.02)), 0.02, 9)
-    assert simulation.near("regression", failed, planned, REPEATS).holds
+    assert near("regression", failed, planned, REPEATS).holds
     assert simulation.gate_rates("same", world, REPEATS, 0.0)[0] == 0.0
