@@ -56,6 +56,7 @@ PIPELINE_CLASSES: Final[Mapping[str, ClassSupport]] = MappingProxyType(
         "LTXPipeline": ClassSupport(),
         "LattePipeline": ClassSupport(attention=False, vae_of_own_type=False),
         "MochiPipeline": ClassSupport(attention=False, vae_of_own_type=False),
+        "MotifVideoPipeline": ClassSupport(),
         "SanaVideoPipeline": ClassSupport(),
         "SkyReelsV2DiffusionForcingPipeline": ClassSupport(),
         "SkyReelsV2ImageToVideoPipeline": ClassSupport(_LED_BY_A_PICTURE),
@@ -72,7 +73,7 @@ PIPELINE_CLASSES: Final[Mapping[str, ClassSupport]] = MappingProxyType(
 
 TinyPreset = Literal[
     "wan", "ltx", "wan-mid", "ltx-mid", "wan22-a14b", "wan22-5b", "wan-i2v", "wan-vace", "skyreels-v2", "skyreels-v2-df", "skyreels-v2-i2v",
-    "helios", "sana-video", "ltx-i2v", "ltx-condition", "ltx2", "cogvideox", "cogvideox-i2v", "consisid", "mochi", "allegro",
+    "helios", "sana-video", "motif-video", "ltx-i2v", "ltx-condition", "ltx2", "cogvideox", "cogvideox-i2v", "consisid", "mochi", "allegro",
     "latte", "svd", "animatediff", "modelscope", "hunyuan", "hunyuan15", "framepack",
 ]  # fmt: skip
 CLASS_OF_PRESET: Final[Mapping[str, str]] = MappingProxyType(
@@ -90,6 +91,7 @@ CLASS_OF_PRESET: Final[Mapping[str, str]] = MappingProxyType(
         "skyreels-v2-i2v": "SkyReelsV2ImageToVideoPipeline",
         "helios": "HeliosPipeline",
         "sana-video": "SanaVideoPipeline",
+        "motif-video": "MotifVideoPipeline",
         "ltx-i2v": "LTXImageToVideoPipeline",
         "ltx-condition": "LTXConditionPipeline",
         "ltx2": "LTX2Pipeline",

@@ -49,7 +49,7 @@ class _ClassFacts:
     """Calls of a class, without and with classifier-free guidance. What is None was not counted, or depends on the prompt."""
 
     denoiser_per_step: tuple[int, int]
-    text_encodes: tuple[int, int] | None = (1, 2)
+    text_encodes: tuple[int | None, int] | None = (1, 2)
     others: Mapping[Phase, int] = field(default_factory=lambda: MappingProxyType({Phase.POSTPROCESS: 1}))
     decodes: Parts = _one
     loops: Parts = _one
@@ -91,6 +91,8 @@ _CLASSES: Mapping[str, _ClassFacts] = MappingProxyType(
         "SkyReelsV2DiffusionForcingPipeline": _ClassFacts((1, 2), unless=_FORCING),
         "SkyReelsV2ImageToVideoPipeline": _ClassFacts((1, 2), others=_PICTURE_SEEN_AND_ENCODED),
         "HeliosPipeline": _ClassFacts((1, 2), decodes=_HELIOS_WINDOW, loops=_HELIOS_WINDOW),
+        # Its guider decides about guidance; a negative prompt is encoded even where it asks for none.
+        "MotifVideoPipeline": _ClassFacts((1, 2), (None, 2)),
         "SanaVideoPipeline": _COGVIDEOX,
         "LTXPipeline": _COGVIDEOX,
         "LTXImageToVideoPipeline": _ClassFacts((1, 1), others=_PICTURE_ENCODED),
@@ -148,8 +150,8 @@ def expected_calls(
         Phase.VAE_DECODE: facts.decodes(clip),
         **facts.others,
     }
-    if facts.text_encodes is not None:
-        calls[Phase.TEXT_ENCODE] = facts.text_encodes[guided]
+    if facts.text_encodes is not None and (encodes := facts.text_encodes[guided]) is not None:
+        calls[Phase.TEXT_ENCODE] = encodes
     return ExpectedCalls(per_step if loops == 1 else None, MappingProxyType(calls))
 
 

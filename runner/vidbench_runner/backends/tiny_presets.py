@@ -74,6 +74,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         "sana-video": Preset(
             "SanaVideoPipeline", tiny_wan.sana, TinyClip(frames=5, arguments={"use_resolution_binning": False})
         ),
+        "motif-video": Preset("MotifVideoPipeline", tiny_wan.motif_video, TinyClip(frames=5)),
         "ltx-i2v": Preset("LTXImageToVideoPipeline", tiny_t5.small_ltx, TinyClip(frames=9, height=64, width=64)),
         "ltx-condition": Preset("LTXConditionPipeline", tiny_t5.ltx_condition, TinyClip(frames=9, height=64, width=64)),
         "ltx2": Preset("LTX2Pipeline", tiny_chat.ltx2, TinyClip(frames=9)),

@@ -1,4 +1,4 @@
-"""Tiny pipelines of the classes that build on Wan's blocks or VAE: Wan, SkyReels V2, Helios, Sana-Video."""
+"""Tiny pipelines of the classes that build on Wan's blocks or VAE: Wan, SkyReels V2, Helios, Sana-Video, Motif-Video."""
 
 from __future__ import annotations
 
@@ -159,5 +159,48 @@ def sana() -> dict[str, Any]:
         "transformer": transformer,
         "scheduler": diffusers.DPMSolverMultistepScheduler(
             prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=8.0
+        ),
+    }
+
+
+def motif_video() -> dict[str, Any]:
+    """Motif-Video: blocks of two streams, of one, and a decoder's; the encoder of a T5Gemma 2; a guider with a memory."""
+    diffusers, transformers = parts.library("diffusers"), parts.library("transformers")
+    tokenizer = parts.byte_tokenizer()
+    text = parts.decoder_sizes(len(tokenizer)) | {"head_dim": 16, "dropout_rate": 0.0}
+    vision = {
+        "model_type": "siglip_vision_model",
+        "hidden_size": parts.IMAGE_WIDTH,
+        "intermediate_size": 2 * parts.IMAGE_WIDTH,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": parts.PICTURE_SIDE,
+        "patch_size": 8,
+    }
+    encoder = transformers.T5Gemma2EncoderConfig(text_config=text, vision_config=vision, mm_tokens_per_image=4)
+    transformer = diffusers.MotifVideoTransformer3DModel(
+        in_channels=33,
+        out_channels=16,
+        num_attention_heads=2,
+        attention_head_dim=12,
+        num_layers=2,
+        num_single_layers=3,
+        num_decoder_layers=1,
+        text_embed_dim=parts.TEXT_WIDTH,
+        rope_axes_dim=(4, 4, 4),
+        enable_text_cross_attention_single=True,
+    )
+    return {
+        "tokenizer": tokenizer,
+        "text_encoder": transformers.T5Gemma2Encoder(encoder),
+        "vae": parts.wan_vae(),
+        "transformer": transformer,
+        "scheduler": parts.flow_euler(shift=15.0),
+        "guider": parts.library("diffusers.guiders").AdaptiveProjectedGuidance(
+            guidance_scale=8.0,
+            adaptive_projected_guidance_rescale=12.0,
+            adaptive_projected_guidance_momentum=0.1,
+            adaptive_projected_guidance_norm_dim=[-1, -2, -4],
+            use_original_formulation=True,
         ),
     }

@@ -153,6 +153,8 @@ def test_guidance_is_told_by_the_scale(pipeline, arguments, guided):
         ("MochiPipeline", True, 1, 4, 2),
         ("HunyuanVideoPipeline", True, 1, 4, 2),
         ("HunyuanVideo15Pipeline", True, 2, 8, None),
+        ("MotifVideoPipeline", True, 2, 8, 2),
+        ("MotifVideoPipeline", False, 1, 4, None),
         ("StableVideoDiffusionPipeline", True, 1, 4, 0),
     ],
 )
