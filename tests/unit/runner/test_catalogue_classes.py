@@ -11,6 +11,7 @@ from pathlib import Path
 
 import diffusers
 import pytest
+from diffusers.utils import is_cosmos_guardrail_available
 
 from vidbench_api.catalogue import CATALOGUE, FACTS
 from vidbench_api.pipeline_classes import PIPELINE_CLASSES, Input
@@ -91,3 +92,19 @@ def test_a_dtype_that_was_read_in_the_package_stands_beside_the_hub_id(name: str
     repository = model.hub.value.split("/")[1]
     pages = [text for text in package_texts().values() if repository in text]
     assert any(f"dtype=torch.{model.dtype.value}" in text for text in pages)
+
+
+GUARDED = [name for name in MODELS if "cosmos_guardrail" in (FACTS.models[name].reason or "")]
+
+
+def test_every_cosmos_model_is_said_to_need_its_safety_checker() -> None:
+    assert [name for name in MODELS if FACTS.models[name].pipeline_class.value.startswith("Cosmos")] == GUARDED
+
+
+@pytest.mark.parametrize("name", GUARDED)
+@pytest.mark.skipif(is_cosmos_guardrail_available(), reason="the package is installed: the class would be built")
+def test_a_class_that_is_said_to_need_the_package_cosmos_guardrail_is_not_built_without_it(name: str) -> None:
+    pipeline = getattr(diffusers, FACTS.models[name].pipeline_class.value)
+    others = inspect.signature(pipeline).parameters.keys() - {"safety_checker"}
+    with pytest.raises(ImportError, match="cosmos_guardrail"):
+        pipeline(**dict.fromkeys(others))
