@@ -46,6 +46,7 @@ PIPELINE_CLASSES: Final[Mapping[str, ClassSupport]] = MappingProxyType(
         "CogVideoXImageToVideoPipeline": ClassSupport(_LED_BY_A_PICTURE, attention=False, vae_of_own_type=False),
         "CogVideoXPipeline": ClassSupport(attention=False, vae_of_own_type=False),
         "ConsisIDPipeline": ClassSupport(_LED_BY_A_PICTURE, attention=False, vae_of_own_type=False),
+        "EasyAnimatePipeline": ClassSupport(offloads=("Model", "Group"), attention=False, vae_of_own_type=False),
         "HeliosPipeline": ClassSupport(),
         "HunyuanVideo15Pipeline": ClassSupport(),
         "HunyuanVideoFramepackPipeline": ClassSupport(_LED_BY_A_PICTURE, offloads=("Model", "Group")),
@@ -74,7 +75,7 @@ PIPELINE_CLASSES: Final[Mapping[str, ClassSupport]] = MappingProxyType(
 TinyPreset = Literal[
     "wan", "ltx", "wan-mid", "ltx-mid", "wan22-a14b", "wan22-5b", "wan-i2v", "wan-vace", "skyreels-v2", "skyreels-v2-df", "skyreels-v2-i2v",
     "helios", "sana-video", "motif-video", "ltx-i2v", "ltx-condition", "ltx2", "cogvideox", "cogvideox-i2v", "consisid", "mochi", "allegro",
-    "latte", "svd", "animatediff", "modelscope", "hunyuan", "hunyuan15", "framepack",
+    "latte", "svd", "animatediff", "modelscope", "hunyuan", "hunyuan15", "framepack", "easyanimate",
 ]  # fmt: skip
 CLASS_OF_PRESET: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -107,6 +108,7 @@ CLASS_OF_PRESET: Final[Mapping[str, str]] = MappingProxyType(
         "hunyuan": "HunyuanVideoPipeline",
         "hunyuan15": "HunyuanVideo15Pipeline",
         "framepack": "HunyuanVideoFramepackPipeline",
+        "easyanimate": "EasyAnimatePipeline",
     }
 )
 """The class of each tiny preset of the runner: small random weights, for tests and for the conformance suite."""

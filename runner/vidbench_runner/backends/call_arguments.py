@@ -28,6 +28,9 @@ IMAGE_TO_VIDEO = "ImageToVideo"
 NOT_CAUSAL_IN_TIME = frozenset({"AllegroPipeline"})
 """Classes whose VAE has no first frame of its own, so that their grid is `nk` and not `nk+1`."""
 
+NEEDS_A_NEGATIVE_PROMPT = frozenset({"EasyAnimatePipeline"})
+"""Classes that fail under guidance without a negative prompt (diffusers 0.42.1): they get the empty one that others give themselves."""
+
 OURS = {
     "prompt": "the workload's prompts",
     "image": "the runner: a synthetic picture, drawn from the seed",
@@ -77,6 +80,8 @@ def call_arguments(pipeline: Any, clip: ClipRequest, generator: Any) -> dict[str
     }
     if clip.negative_prompt is not None:
         arguments["negative_prompt"] = clip.negative_prompt
+    elif type(pipeline).__name__ in NEEDS_A_NEGATIVE_PROMPT:
+        arguments["negative_prompt"] = ""
     if "output_type" in parameters:
         arguments["output_type"] = "np"
     needed = [

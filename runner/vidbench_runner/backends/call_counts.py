@@ -109,6 +109,7 @@ _CLASSES: Mapping[str, _ClassFacts] = MappingProxyType(
             (1, 1), (0, 0), _PICTURE_SEEN_AND_ENCODED, decodes=_decode_chunks(None)
         ),
         "TextToVideoSDPipeline": _COGVIDEOX,
+        "EasyAnimatePipeline": _COGVIDEOX,
         "HunyuanVideoPipeline": _HUNYUAN,
         "HunyuanVideo15Pipeline": _ClassFacts((1, 2), None),
         "HunyuanVideoFramepackPipeline": _ClassFacts(

@@ -1,4 +1,4 @@
-"""Tiny pipelines whose text encoder is a chat model: HunyuanVideo and what follows it, LTX-2."""
+"""Tiny pipelines whose text encoder is a chat model: HunyuanVideo and what follows it, LTX-2, EasyAnimate."""
 
 from __future__ import annotations
 
@@ -112,6 +112,38 @@ def hunyuan15() -> dict[str, Any]:
         ),
         "scheduler": parts.flow_euler(shift=7.0),
         "guider": parts.library("diffusers.guiders").ClassifierFreeGuidance(guidance_scale=6.0),
+    }
+
+
+def easyanimate() -> dict[str, Any]:
+    """EasyAnimate 5.1: the whole of Qwen2-VL reads the prompt, and the VAE decodes one latent frame after another."""
+    diffusers, transformers = parts.library("diffusers"), parts.library("transformers")
+    tokenizer = parts.byte_tokenizer(1024)
+    tokenizer.chat_template = parts.CHAT_TEMPLATE_OF_PARTS
+    config = transformers.Qwen2VLConfig(
+        text_config=parts.decoder_sizes(len(tokenizer))
+        | {"rope_parameters": {"mrope_section": [2, 3, 3], "rope_type": "default", "rope_theta": 1_000_000.0}},
+        vision_config={"depth": 1, "embed_dim": parts.IMAGE_WIDTH, "hidden_size": parts.TEXT_WIDTH, "num_heads": 2},
+    )
+    return {
+        "tokenizer": tokenizer,
+        "text_encoder": transformers.Qwen2VLForConditionalGeneration(config),
+        "vae": diffusers.AutoencoderKLMagvit(
+            latent_channels=4, block_out_channels=(8, 8, 8, 8), layers_per_block=1, norm_num_groups=2
+        ),
+        "transformer": diffusers.EasyAnimateTransformer3DModel(
+            num_attention_heads=2,
+            attention_head_dim=16,
+            in_channels=4,
+            out_channels=4,
+            patch_size=2,
+            num_layers=3,
+            mmdit_layers=3,
+            time_embed_dim=16,
+            add_norm_text_encoder=True,
+            text_embed_dim=parts.TEXT_WIDTH,
+        ),
+        "scheduler": parts.flow_euler(),
     }
 
 

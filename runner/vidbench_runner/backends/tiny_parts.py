@@ -21,6 +21,10 @@ CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
     "{% if add_generation_prompt %}assistant: {% endif %}"
 )
+CHAT_TEMPLATE_OF_PARTS = CHAT_TEMPLATE.replace(
+    "message['content']", "message['content'] | map(attribute='text') | join"
+)
+"""For classes whose messages are lists of parts, as chat models with eyes have them."""
 
 
 def library(name: str) -> Any:

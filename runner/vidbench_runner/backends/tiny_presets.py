@@ -98,6 +98,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             tiny_chat.framepack,
             TinyClip(frames=9, arguments={"latent_window_size": 2}),
         ),
+        "easyanimate": Preset("EasyAnimatePipeline", tiny_chat.easyanimate, TinyClip(frames=5)),
     }
 )
 

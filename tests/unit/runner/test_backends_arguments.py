@@ -84,6 +84,12 @@ def test_arguments_of_the_clip_are_passed_on():
     assert arguments["output_type"] == "np"
 
 
+@pytest.mark.parametrize(("given", "passed_on"), [(None, ""), ("blur", "blur")])
+def test_a_class_that_fails_without_a_negative_prompt_gets_the_empty_one(given, passed_on):
+    pipeline = type("EasyAnimatePipeline", (TextToVideo,), {})()
+    assert call_arguments(pipeline, clip(negative_prompt=given), None)["negative_prompt"] == passed_on
+
+
 @pytest.mark.parametrize(
     ("pipeline", "changes", "words"),
     [
@@ -151,6 +157,8 @@ def test_guidance_is_told_by_the_scale(pipeline, arguments, guided):
         ("LTXPipeline", True, 1, 4, 2),
         ("LTXPipeline", False, 1, 4, 1),
         ("MochiPipeline", True, 1, 4, 2),
+        ("EasyAnimatePipeline", True, 1, 4, 2),
+        ("EasyAnimatePipeline", False, 1, 4, 1),
         ("HunyuanVideoPipeline", True, 1, 4, 2),
         ("HunyuanVideo15Pipeline", True, 2, 8, None),
         ("MotifVideoPipeline", True, 2, 8, 2),

@@ -133,6 +133,16 @@ def test_guidance_switched_off_halves_the_work_and_is_expected(tiny):
     assert clip.call_mismatches == ()
 
 
+def test_a_guided_clip_without_a_negative_prompt_is_made_by_the_class_that_asks_for_one():
+    model, _ = loaded("tiny", "easyanimate")
+    try:
+        clip = model.generate(dataclasses.replace(CLIP, negative_prompt=None, height=32, width=32, frames=5))
+    finally:
+        model.free()
+    assert clip.phase_calls[Phase.TEXT_ENCODE] == 2
+    assert clip.call_mismatches == ()
+
+
 @pytest.mark.parametrize("size", [(40, 64), (64, 72)])
 def test_check_refuses_a_size_that_the_class_refuses(tiny, size):
     _, model, _ = tiny
