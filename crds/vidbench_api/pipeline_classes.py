@@ -50,6 +50,7 @@ PIPELINE_CLASSES: Final[Mapping[str, ClassSupport]] = MappingProxyType(
         "HeliosPipeline": ClassSupport(),
         "HunyuanVideo15Pipeline": ClassSupport(),
         "HunyuanVideoFramepackPipeline": ClassSupport(_LED_BY_A_PICTURE, offloads=("Model", "Group")),
+        "HunyuanVideoImageToVideoPipeline": ClassSupport(_LED_BY_A_PICTURE),
         "HunyuanVideoPipeline": ClassSupport(),
         "LTX2Pipeline": ClassSupport(),
         "LTXConditionPipeline": ClassSupport(vae_of_own_type=False),
@@ -75,7 +76,7 @@ PIPELINE_CLASSES: Final[Mapping[str, ClassSupport]] = MappingProxyType(
 TinyPreset = Literal[
     "wan", "ltx", "wan-mid", "ltx-mid", "wan22-a14b", "wan22-5b", "wan-i2v", "wan-vace", "skyreels-v2", "skyreels-v2-df", "skyreels-v2-i2v",
     "helios", "sana-video", "motif-video", "ltx-i2v", "ltx-condition", "ltx2", "cogvideox", "cogvideox-i2v", "consisid", "mochi", "allegro",
-    "latte", "svd", "animatediff", "modelscope", "hunyuan", "hunyuan15", "framepack", "easyanimate",
+    "latte", "svd", "animatediff", "modelscope", "hunyuan", "hunyuan15", "framepack", "easyanimate", "hunyuan-i2v",
 ]  # fmt: skip
 CLASS_OF_PRESET: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -109,6 +110,7 @@ CLASS_OF_PRESET: Final[Mapping[str, str]] = MappingProxyType(
         "hunyuan15": "HunyuanVideo15Pipeline",
         "framepack": "HunyuanVideoFramepackPipeline",
         "easyanimate": "EasyAnimatePipeline",
+        "hunyuan-i2v": "HunyuanVideoImageToVideoPipeline",
     }
 )
 """The class of each tiny preset of the runner: small random weights, for tests and for the conformance suite."""

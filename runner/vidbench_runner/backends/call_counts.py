@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from vidbench_api.verdict import Phase
@@ -79,6 +79,9 @@ _LTX2_GUIDANCE = frozenset(
 _WAN = _ClassFacts((1, 2))
 _COGVIDEOX = _ClassFacts((1, 1))
 _HUNYUAN = _ClassFacts((1, 1), (2, 2), unless=frozenset({"true_cfg_scale"}))
+_HUNYUAN_LED = replace(_HUNYUAN, others=_PICTURE_ENCODED)
+"""Its text encoder sees the picture as well, in the same call."""
+
 _HELIOS_WINDOW = _windows("num_latent_frames_per_chunk", 9)
 _FRAMEPACK_WINDOW = _windows("latent_window_size", 9)
 
@@ -111,6 +114,7 @@ _CLASSES: Mapping[str, _ClassFacts] = MappingProxyType(
         "TextToVideoSDPipeline": _COGVIDEOX,
         "EasyAnimatePipeline": _COGVIDEOX,
         "HunyuanVideoPipeline": _HUNYUAN,
+        "HunyuanVideoImageToVideoPipeline": _HUNYUAN_LED,
         "HunyuanVideo15Pipeline": _ClassFacts((1, 2), None),
         "HunyuanVideoFramepackPipeline": _ClassFacts(
             (1, 1),

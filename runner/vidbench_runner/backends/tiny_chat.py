@@ -8,6 +8,8 @@ from vidbench_runner.backends import tiny_parts as parts
 
 HEADS, HEAD_WIDTH = 2, 10
 ROPE_AXES = (2, 4, 4)
+LLAVA_PATCHES, LLAVA_PATCH = 24, 2
+"""HunyuanVideo's template has room for 24 x 24 patches of its picture; the real ones are of 14 x 14 pixels."""
 
 
 def _llama_and_clip() -> dict[str, Any]:
@@ -45,6 +47,40 @@ def hunyuan() -> dict[str, Any]:
         "vae": parts.hunyuan_vae(),
         "transformer": parts.library("diffusers").HunyuanVideoTransformer3DModel(**_hunyuan_sizes()),
         "scheduler": parts.flow_euler(shift=7.0),
+    }
+
+
+def hunyuan_i2v() -> dict[str, Any]:
+    """HunyuanVideo from an image: Llava sees it with the prompt, and its first latent frame stays as it is."""
+    diffusers, transformers = parts.library("diffusers"), parts.library("transformers")
+    module = parts.library("diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video_image2video")
+    image, markers = "<image>", ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
+    tokenizer = parts.template_tokenizer(module.DEFAULT_PROMPT_TEMPLATE["template"], (*markers, image), 2048)
+    side = LLAVA_PATCHES * LLAVA_PATCH
+    vision = transformers.CLIPVisionConfig(
+        hidden_size=parts.IMAGE_WIDTH,
+        projection_dim=parts.IMAGE_WIDTH,
+        intermediate_size=2 * parts.IMAGE_WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        image_size=side,
+        patch_size=LLAVA_PATCH,
+    )
+    llava = transformers.LlavaConfig(
+        text_config=transformers.LlamaConfig(**parts.decoder_sizes(len(tokenizer))),
+        vision_config=vision,
+        image_token_index=tokenizer.convert_tokens_to_ids(image),
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return hunyuan() | {
+        "tokenizer": tokenizer,
+        "text_encoder": transformers.LlavaForConditionalGeneration(llava),
+        "image_processor": transformers.CLIPImageProcessor(
+            size={"shortest_edge": side}, crop_size={"height": side, "width": side}
+        ),
+        "transformer": diffusers.HunyuanVideoTransformer3DModel(
+            **_hunyuan_sizes(), image_condition_type="token_replace"
+        ),
     }
 
 

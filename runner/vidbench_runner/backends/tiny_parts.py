@@ -5,12 +5,16 @@ Sizes are as small as a class allows; kinds and geometry are those of the real m
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
 TOKENIZER_MODEL_MAX_LENGTH = 512
 SPECIAL_TOKENS = ("<pad>", "</s>", "<unk>")
 """Padding, end of text, unknown."""
+
+BEGINNING = "<s>"
 
 TEXT_WIDTH = 32
 IMAGE_WIDTH = 32
@@ -50,6 +54,46 @@ def byte_tokenizer(max_length: int = TOKENIZER_MODEL_MAX_LENGTH) -> Any:
         pad_token=padding,
         eos_token=end,
         unk_token=unknown,
+        model_max_length=max_length,
+    )
+
+
+def template_tokenizer(template: str, markers: Sequence[str], max_length: int) -> Any:
+    """A byte-level tokenizer that knows `template`'s markers and words whole, as a trained one of Llama 3 does.
+
+    For classes that cut what their template takes off by its number of tokens. Any other text is one token a byte.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
+
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    cut = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(r"\n+"), behavior="isolated"), byte_level])
+    texts = re.split("|".join(map(re.escape, markers)), template)
+    known = {piece for text in texts if text for piece, _ in cut.pre_tokenize_str(text)}
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    # Digits are tokens of their own.
+    words = sorted(word for word in known - set(alphabet) if not re.search(r"\d", word))
+    whole = [*SPECIAL_TOKENS, BEGINNING, *markers]
+    scored = [
+        *((token, 0.0) for token in whole),
+        *((byte, -10.0) for byte in alphabet),
+        *((word, -1.0) for word in words),
+    ]
+    tokenizer = Tokenizer(models.Unigram(scored, unk_id=2))
+    tokenizer.pre_tokenizer = cut
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{BEGINNING} $A",
+        pair=f"{BEGINNING} $A {BEGINNING} $B",
+        special_tokens=[(BEGINNING, whole.index(BEGINNING))],
+    )
+    padding, end, unknown = SPECIAL_TOKENS
+    return library("transformers").PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=BEGINNING,
+        pad_token=padding,
+        eos_token=end,
+        unk_token=unknown,
+        additional_special_tokens=list(markers),
         model_max_length=max_length,
     )
 

@@ -99,6 +99,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             TinyClip(frames=9, arguments={"latent_window_size": 2}),
         ),
         "easyanimate": Preset("EasyAnimatePipeline", tiny_chat.easyanimate, TinyClip(frames=5)),
+        "hunyuan-i2v": Preset("HunyuanVideoImageToVideoPipeline", tiny_chat.hunyuan_i2v, TinyClip(frames=5)),
     }
 )
 

@@ -160,6 +160,7 @@ def test_guidance_is_told_by_the_scale(pipeline, arguments, guided):
         ("EasyAnimatePipeline", True, 1, 4, 2),
         ("EasyAnimatePipeline", False, 1, 4, 1),
         ("HunyuanVideoPipeline", True, 1, 4, 2),
+        ("HunyuanVideoImageToVideoPipeline", True, 1, 4, 2),
         ("HunyuanVideo15Pipeline", True, 2, 8, None),
         ("MotifVideoPipeline", True, 2, 8, 2),
         ("MotifVideoPipeline", False, 1, 4, None),
@@ -204,7 +205,12 @@ def expected_per_step(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "argument"), [("HunyuanVideoPipeline", "true_cfg_scale"), ("LTX2Pipeline", "stg_scale")]
+    ("name", "argument"),
+    [
+        ("HunyuanVideoPipeline", "true_cfg_scale"),
+        ("HunyuanVideoImageToVideoPipeline", "true_cfg_scale"),
+        ("LTX2Pipeline", "stg_scale"),
+    ],
 )
 def test_nothing_is_expected_of_a_call_with_an_argument_that_changes_the_counts(name, argument):
     assert expected_calls(name, clip(), guided=True, scheduler_order=1) is not None

@@ -13,7 +13,7 @@ import torch
 
 from vidbench_api.names import Reason
 from vidbench_api.verdict import LoadPhase, Phase
-from vidbench_runner.backends import create_model
+from vidbench_runner.backends import create_model, tiny_chat
 from vidbench_runner.backends.tiny import TinyModel, main, save
 from vidbench_runner.backends.tiny_presets import PRESETS, build_pipeline
 from vidbench_runner.ports import AcceleratorMemory, ClipRequest, ModelFailure, ModelRequest
@@ -141,6 +141,16 @@ def test_a_guided_clip_without_a_negative_prompt_is_made_by_the_class_that_asks_
         model.free()
     assert clip.phase_calls[Phase.TEXT_ENCODE] == 2
     assert clip.call_mismatches == ()
+
+
+def test_the_tiny_tokenizer_cuts_the_template_of_hunyuanvideo_from_an_image_where_its_class_does():
+    from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video_image2video import DEFAULT_PROMPT_TEMPLATE as TEMPLATE
+
+    tokenizer = tiny_chat.hunyuan_i2v()["tokenizer"]
+    tokens = tokenizer.convert_ids_to_tokens(tokenizer(TEMPLATE["template"].format("cats"))["input_ids"])
+    assert tokens[TEMPLATE["image_emb_start"]] == "<image>"
+    assert tokens[TEMPLATE["crop_start"] : TEMPLATE["crop_start"] + 5] == [*"cats", "<|eot_id|>"]
+    assert TEMPLATE["image_emb_len"] == tiny_chat.LLAVA_PATCHES**2
 
 
 @pytest.mark.parametrize("size", [(40, 64), (64, 72)])
