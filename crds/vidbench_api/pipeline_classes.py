@@ -52,6 +52,7 @@ PIPELINE_CLASSES: Final[Mapping[str, ClassSupport]] = MappingProxyType(
         "HunyuanVideoFramepackPipeline": ClassSupport(_LED_BY_A_PICTURE, offloads=("Model", "Group")),
         "HunyuanVideoImageToVideoPipeline": ClassSupport(_LED_BY_A_PICTURE),
         "HunyuanVideoPipeline": ClassSupport(),
+        "Kandinsky5T2VPipeline": ClassSupport(),
         "LTX2Pipeline": ClassSupport(),
         "LTXConditionPipeline": ClassSupport(vae_of_own_type=False),
         "LTXImageToVideoPipeline": ClassSupport(_LED_BY_A_PICTURE, vae_of_own_type=False),
@@ -76,7 +77,7 @@ PIPELINE_CLASSES: Final[Mapping[str, ClassSupport]] = MappingProxyType(
 TinyPreset = Literal[
     "wan", "ltx", "wan-mid", "ltx-mid", "wan22-a14b", "wan22-5b", "wan-i2v", "wan-vace", "skyreels-v2", "skyreels-v2-df", "skyreels-v2-i2v",
     "helios", "sana-video", "motif-video", "ltx-i2v", "ltx-condition", "ltx2", "cogvideox", "cogvideox-i2v", "consisid", "mochi", "allegro",
-    "latte", "svd", "animatediff", "modelscope", "hunyuan", "hunyuan15", "framepack", "easyanimate", "hunyuan-i2v",
+    "latte", "svd", "animatediff", "modelscope", "hunyuan", "hunyuan15", "framepack", "easyanimate", "hunyuan-i2v", "kandinsky5",
 ]  # fmt: skip
 CLASS_OF_PRESET: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -111,6 +112,7 @@ CLASS_OF_PRESET: Final[Mapping[str, str]] = MappingProxyType(
         "framepack": "HunyuanVideoFramepackPipeline",
         "easyanimate": "EasyAnimatePipeline",
         "hunyuan-i2v": "HunyuanVideoImageToVideoPipeline",
+        "kandinsky5": "Kandinsky5T2VPipeline",
     }
 )
 """The class of each tiny preset of the runner: small random weights, for tests and for the conformance suite."""

@@ -97,7 +97,9 @@ class Subject:
             self.model.free()
 
 
-BLOCK_LISTS = frozenset({"blocks", "transformer_blocks", "single_transformer_blocks", "down_blocks"})
+BLOCK_LISTS = frozenset(
+    {"blocks", "transformer_blocks", "single_transformer_blocks", "visual_transformer_blocks", "down_blocks"}
+)
 
 
 def digest(clip: GeneratedClip) -> str:

@@ -124,6 +124,7 @@ _CLASSES: Mapping[str, _ClassFacts] = MappingProxyType(
             loops=_FRAMEPACK_WINDOW,
             unless=frozenset({"true_cfg_scale", "last_image"}),
         ),
+        "Kandinsky5T2VPipeline": _ClassFacts((1, 2), (2, 4)),
     }
 )
 

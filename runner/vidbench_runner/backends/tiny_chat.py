@@ -1,4 +1,4 @@
-"""Tiny pipelines whose text encoder is a chat model: HunyuanVideo and what follows it, LTX-2, EasyAnimate."""
+"""Tiny pipelines whose text encoder is a chat model: HunyuanVideo and what follows it, LTX-2, EasyAnimate, Kandinsky 5."""
 
 from __future__ import annotations
 
@@ -106,15 +106,17 @@ def framepack() -> dict[str, Any]:
     }
 
 
+def _qwen_sizes(vocabulary: int) -> dict[str, Any]:
+    rope = {"mrope_section": [2, 3, 3], "rope_type": "default", "rope_theta": 1_000_000.0}
+    return {"rope_parameters": rope, **parts.decoder_sizes(vocabulary)}
+
+
 def hunyuan15() -> dict[str, Any]:
     """HunyuanVideo 1.5: a chat template round the prompt, a second encoder for what is written in it, a guider."""
     diffusers, transformers = parts.library("diffusers"), parts.library("transformers")
     tokenizer, second = parts.byte_tokenizer(4096), transformers.ByT5Tokenizer()
     tokenizer.chat_template = parts.CHAT_TEMPLATE
-    text = transformers.Qwen2_5_VLTextConfig(
-        rope_parameters={"mrope_section": [2, 3, 3], "rope_type": "default", "rope_theta": 1_000_000.0},
-        **parts.decoder_sizes(len(tokenizer)),
-    )
+    text = transformers.Qwen2_5_VLTextConfig(**_qwen_sizes(len(tokenizer)))
     return {
         "tokenizer": tokenizer,
         "text_encoder": transformers.Qwen2_5_VLTextModel(text),
@@ -157,8 +159,7 @@ def easyanimate() -> dict[str, Any]:
     tokenizer = parts.byte_tokenizer(1024)
     tokenizer.chat_template = parts.CHAT_TEMPLATE_OF_PARTS
     config = transformers.Qwen2VLConfig(
-        text_config=parts.decoder_sizes(len(tokenizer))
-        | {"rope_parameters": {"mrope_section": [2, 3, 3], "rope_type": "default", "rope_theta": 1_000_000.0}},
+        text_config=_qwen_sizes(len(tokenizer)),
         vision_config={"depth": 1, "embed_dim": parts.IMAGE_WIDTH, "hidden_size": parts.TEXT_WIDTH, "num_heads": 2},
     )
     return {
@@ -181,6 +182,65 @@ def easyanimate() -> dict[str, Any]:
         ),
         "scheduler": parts.flow_euler(),
     }
+
+
+def kandinsky5() -> dict[str, Any]:
+    """Kandinsky 5: a prompt within a fixed text for Qwen2.5-VL, pooled by CLIP; two calls of the denoiser for guidance.
+
+    The real tokenizer takes that text to be 128 tokens and cuts them off; of bytes it is more, so that clips ask for long sequences.
+    """
+    diffusers = parts.library("diffusers")
+    tokenizer, second = parts.byte_tokenizer(4096), parts.byte_tokenizer(77)
+    return {
+        "tokenizer": tokenizer,
+        "text_encoder": _qwen_with_eyes(len(tokenizer)),
+        "tokenizer_2": second,
+        "text_encoder_2": parts.clip_text(len(second)),
+        "vae": parts.hunyuan_vae(),
+        "transformer": _with_open_gates(
+            diffusers.Kandinsky5Transformer3DModel(
+                in_visual_dim=4,
+                out_visual_dim=4,
+                in_text_dim=parts.TEXT_WIDTH,
+                in_text_dim2=parts.TEXT_WIDTH,
+                time_dim=32,
+                model_dim=48,
+                ff_dim=96,
+                num_text_blocks=1,
+                num_visual_blocks=3,
+                axes_dims=(8, 8, 8),
+                visual_cond=True,
+            )
+        ),
+        "scheduler": parts.flow_euler(shift=5.0),
+    }
+
+
+def _qwen_with_eyes(vocabulary: int) -> Any:
+    """Qwen2.5-VL as a whole; what sees pictures is never called."""
+    transformers = parts.library("transformers")
+    vision = {
+        "depth": 1,
+        "hidden_size": parts.IMAGE_WIDTH,
+        "intermediate_size": 2 * parts.IMAGE_WIDTH,
+        "num_heads": 2,
+        "out_hidden_size": parts.TEXT_WIDTH,
+        "patch_size": 8,
+    }
+    markers = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+    config = transformers.Qwen2_5_VLConfig(
+        text_config=_qwen_sizes(vocabulary), vision_config=vision, **dict.fromkeys(markers, 2)
+    )
+    return transformers.Qwen2_5_VLForConditionalGeneration(config)
+
+
+def _with_open_gates(transformer: Any) -> Any:
+    """Draw what is made of zeros: with gates of zero no block would do anything, and no check would see one."""
+    init = parts.library("torch.nn.init")
+    for name, module in transformer.named_modules():
+        if name.endswith("modulation"):
+            init.normal_(module.out_layer.weight, std=0.2)
+    return transformer
 
 
 def ltx2() -> dict[str, Any]:

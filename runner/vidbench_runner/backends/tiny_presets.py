@@ -100,6 +100,9 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         ),
         "easyanimate": Preset("EasyAnimatePipeline", tiny_chat.easyanimate, TinyClip(frames=5)),
         "hunyuan-i2v": Preset("HunyuanVideoImageToVideoPipeline", tiny_chat.hunyuan_i2v, TinyClip(frames=5)),
+        "kandinsky5": Preset(
+            "Kandinsky5T2VPipeline", tiny_chat.kandinsky5, TinyClip(frames=5, arguments={"max_sequence_length": 1024})
+        ),
     }
 )
 

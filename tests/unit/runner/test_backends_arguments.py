@@ -164,6 +164,8 @@ def test_guidance_is_told_by_the_scale(pipeline, arguments, guided):
         ("HunyuanVideo15Pipeline", True, 2, 8, None),
         ("MotifVideoPipeline", True, 2, 8, 2),
         ("MotifVideoPipeline", False, 1, 4, None),
+        ("Kandinsky5T2VPipeline", True, 2, 8, 4),
+        ("Kandinsky5T2VPipeline", False, 1, 4, 2),
         ("StableVideoDiffusionPipeline", True, 1, 4, 0),
     ],
 )
