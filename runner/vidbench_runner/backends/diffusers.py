@@ -15,7 +15,7 @@ from vidbench_api.names import Reason
 from vidbench_api.verdict import LoadPhase
 from vidbench_runner.backends.generation import Fetched, PipelineModel
 from vidbench_runner.backends.library_logs import made_up_weights
-from vidbench_runner.backends.model_folder import cause_of_failure, pickles_in_an_index
+from vidbench_runner.backends.model_folder import cause_of_failure, pickles_in_an_index, processors_of_text
 from vidbench_runner.backends.placement import torch_dtype
 from vidbench_runner.ports import ModelFailure, ModelRequest
 
@@ -66,15 +66,16 @@ def load_pipeline(request: ModelRequest) -> Any:
     Raises:
         ModelFailure: ModelNotFound, ModelLoadFailed, UnsupportedOption.
     """
-    location = _location(request)
-    pipeline_class = _pipeline_class(request.pipeline_class)
+    location, pipeline_class = _location(request), _pipeline_class(request.pipeline_class)
     if is_folder_path(request.source):
         _refuse(request.source, pickles_in_an_index(Path(request.source)))
     with made_up_weights() as made_up:
         try:
+            tokenizers = _tokenizers_of_processors(request)
             pipeline = pipeline_class.from_pretrained(
-                request.source, dtype=_dtypes(request), use_safetensors=True, **location
+                request.source, dtype=_dtypes(request), use_safetensors=True, **dict.fromkeys(tokenizers), **location
             )
+            pipeline.register_modules(**tokenizers)
         except (OSError, ValueError, PickleError) as error:
             if is_folder_path(request.source):
                 _refuse(request.source, cause_of_failure(Path(request.source)), error)
@@ -92,6 +93,23 @@ def load_pipeline(request: ModelRequest) -> Any:
             f"{', '.join(pipeline.components)}",
         )
     return pipeline
+
+
+def _tokenizers_of_processors(request: ModelRequest) -> dict[str, Any]:
+    """The tokenizers of processors that see text alone, by component: they stand in for the processors.
+
+    transformers (5.23) makes a processor whole or not at all, and its part for videos needs torchvision, which the image does not
+    have. Text goes through a processor to its tokenizer as it is.
+    """
+    if not is_folder_path(request.source):
+        return {}
+    from transformers import AutoTokenizer
+
+    folder = Path(request.source)
+    return {
+        name: AutoTokenizer.from_pretrained(folder / name, local_files_only=True, trust_remote_code=False)
+        for name in processors_of_text(folder, request.pipeline_class)
+    }
 
 
 def _refuse(source: str, cause: str | None, error: Exception | None = None) -> None:

@@ -16,6 +16,9 @@ LENGTH_BYTES = 8
 MOST_HEADER_BYTES = 100_000_000
 """As the format's own reader allows."""
 
+READ_TEXT_ALONE = ("Kandinsky5T2VPipeline",)
+"""Classes that give their processor text and nothing else (diffusers 0.42.1)."""
+
 _SAFE = "pickles can run code, so only safetensors are read: save the model again by save_pretrained"
 _NO_CODE = "code that comes with a model is never run: use a class of diffusers or transformers"
 _AGAIN = "download or copy it again"
@@ -29,6 +32,19 @@ def pickles_in_an_index(folder: Path) -> str | None:
         if other:
             return f"{index.relative_to(folder)} names {_named(other[0])}, which is no safetensors file; {_SAFE}"
     return None
+
+
+def processors_of_text(folder: Path, pipeline_class: str | None) -> tuple[str, ...]:
+    """Return the components that are processors of pictures and text, where the pipeline's class gives them text alone.
+
+    `pipeline_class` is what the folder is loaded as; None: as the class that its index names.
+    """
+    index = _read(folder / "model_index.json")
+    if (pipeline_class or index.get("_class_name")) not in READ_TEXT_ALONE:
+        return ()
+    return tuple(
+        name for name, (library, kind) in _components(index) if library == "transformers" and kind.endswith("Processor")
+    )
 
 
 def cause_of_failure(folder: Path) -> str | None:

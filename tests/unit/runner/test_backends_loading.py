@@ -13,6 +13,7 @@ from support.hub_server import COMMIT, hub
 
 from vidbench_api.names import Reason
 from vidbench_runner.backends import create_model
+from vidbench_runner.backends.model_folder import processors_of_text
 from vidbench_runner.backends.tiny import BROKEN_WEIGHTS, save
 from vidbench_runner.ports import ModelFailure, ModelRequest
 
@@ -170,6 +171,38 @@ def test_component_dtypes_are_what_the_modules_have(wan):
     assert facts.component_dtypes["vae"] == "float32"
     assert facts.component_dtypes["text_encoder"] == "bfloat16"
     assert facts.component_dtypes["transformer"].startswith("bfloat16")
+
+
+@pytest.fixture
+def kandinsky(tmp_path):
+    save("kandinsky5", tmp_path / "kandinsky5")
+    return tmp_path / "kandinsky5"
+
+
+def test_of_a_processor_that_sees_text_alone_the_tokenizer_is_loaded(kandinsky):
+    """The processor itself does not load here: it needs torchvision."""
+    edit_index(kandinsky, tokenizer=["transformers", "Qwen2VLProcessor"])
+    model = create_model("diffusers", lambda word: None)
+    model.load(ModelRequest(**default_request(kandinsky)))
+    assert model._pipeline.tokenizer(text=["cat"], images=None, videos=None)["input_ids"]
+
+
+QWEN, TOKENIZER = ["transformers", "Qwen2VLProcessor"], ["transformers", "CLIPTokenizer"]
+
+
+@pytest.mark.parametrize(
+    ("index", "loaded_as", "names"),
+    [
+        pytest.param("Kandinsky5T2VPipeline", None, ("tokenizer",), id="the class of the index"),
+        pytest.param("Other", "Kandinsky5T2VPipeline", ("tokenizer",), id="the class that is asked for"),
+        pytest.param("Kandinsky5T2VPipeline", "Other", (), id="a class that may give it pictures"),
+        pytest.param(["pipeline", "Evil"], None, (), id="a class of its own"),
+    ],
+)
+def test_processors_are_looked_for_where_the_class_gives_them_text_alone(tmp_path, index, loaded_as, names):
+    parts = {"tokenizer": QWEN, "tokenizer_2": TOKENIZER, "safety": ["own", "MyProcessor"]}
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": index, **parts}))
+    assert processors_of_text(tmp_path, loaded_as) == names
 
 
 def test_vae_tiling_is_switched_on_where_the_vae_has_it(wan):
