@@ -35,6 +35,9 @@ ATTENTION: Mapping[str, str] = MappingProxyType(
 COMPILE_MODES: Mapping[str, str] = MappingProxyType(
     {"Default": "default", "ReduceOverhead": "reduce-overhead", "MaxAutotune": "max-autotune"}
 )
+SPARSE_ATTENTION = "nabla"
+"""What Kandinsky 5 calls it in a denoiser's configuration."""
+
 C_COMPILERS = ("cc", "gcc", "clang")
 """Inductor builds its kernels for the CPU, and Triton its launchers, with the first of them; CC names another one."""
 
@@ -45,6 +48,7 @@ def accelerate(pipeline: Any, request: ModelRequest) -> None:
     Raises:
         ModelFailure: UnsupportedOption.
     """
+    _refuse_sparse_attention(pipeline)
     if request.attention != "Default":
         _choose_attention(pipeline, request.attention)
     if request.compile != "None":
@@ -65,6 +69,20 @@ def denoisers(pipeline: Any) -> Iterator[Any]:
 def has_choice_of_attention(denoiser: Any) -> bool:
     """Whether some attention of a denoiser asks which backend computes it; in others a choice would be ignored."""
     return any(hasattr(getattr(module, "processor", None), "_attention_backend") for module in denoiser.modules())
+
+
+def _refuse_sparse_attention(pipeline: Any) -> None:
+    """Refuse a denoiser whose attention leaves out blocks by a mask that only the backend `flex` reads (diffusers 0.42.1).
+
+    Native attention fails on the mask in the first call. `flex` that is not compiled computes every block all the same: its figures
+    would be those of another model.
+    """
+    for denoiser in denoisers(pipeline):
+        if getattr(getattr(denoiser, "config", None), "attention_type", None) == SPARSE_ATTENTION:
+            raise _unsupported(
+                f"{type(denoiser).__name__} is configured for sparse attention (attention_type: {SPARSE_ATTENTION}), which needs"
+                " the attention backend flex, compiled; no attention of this version is that: use a model with full attention"
+            )
 
 
 def _choose_attention(pipeline: Any, name: str) -> None:

@@ -205,6 +205,14 @@ def test_processors_are_looked_for_where_the_class_gives_them_text_alone(tmp_pat
     assert processors_of_text(tmp_path, loaded_as) == names
 
 
+def test_sparse_attention_is_refused_before_a_clip_is_made(kandinsky):
+    config = kandinsky / "transformer" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "attention_type": "nabla"}))
+    with pytest.raises(ModelFailure, match=r"nabla.*backend flex") as caught:
+        load(kandinsky)
+    assert caught.value.reason == Reason.UNSUPPORTED_OPTION
+
+
 def test_vae_tiling_is_switched_on_where_the_vae_has_it(wan):
     model = create_model("diffusers", lambda word: None)
     model.load(ModelRequest(**default_request(wan), vae_tiling=True))
