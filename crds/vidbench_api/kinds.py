@@ -330,7 +330,7 @@ BENCHMARK_RESULT = Kind(
         Column("Outcome", "string", ".spec.outcome", "Succeeded, OutOfMemory, Failed or Cancelled."),
         Column("Latency", "string", ".spec.latencyText", "Mean, standard deviation and number of samples."),
         Column("Reason", "string", ".spec.reason", "Why it did not succeed."),
-        Column("Validity", "string", ".spec.validity.state", "Valid, Invalid or Partial.", 1),
+        Column("Validity", "string", ".spec.validity.state", "Valid, Invalid or Partial."),
         Column("Device", "string", ".spec.environment.device", "GPU name, cpu, service or mock.", 1),
         Column(
             "Comparability",
