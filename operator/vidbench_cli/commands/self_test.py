@@ -61,28 +61,7 @@ def self_test(
     output: Output = Format.TABLE,
 ) -> None:
     """Apply a run with one cell twice, or read one."""
-    if (model is None) == (run is None):
-        raise UsageError(
-            _("give a model to measure, or --run NAME of a run with two equal variants"),
-            _("for example: vidbench self-test wan21-1-3b --random-weights --follow"),
-        )
-    if run is None and from_files:
-        raise UsageError(
-            _("--from reads a run that was measured, and {model} is to be measured").format(model=model),
-            _("leave out --from, or read a run with --run NAME --from FILE"),
-        )
-    if run is not None and (given := given_options(called, _OF_A_NEW_RUN)):
-        raise UsageError(
-            _("{options}: of a run that is applied, and --run reads one that there is").format(
-                options=", ".join(given)
-            ),
-            _("leave these out, or give a model in place of --run"),
-        )
-    if run is None and (dry_run or not follow) and (given := given_options(called, _OF_WHAT_IS_SHOWN)):
-        raise UsageError(
-            _("{options}: of the result that is shown, and there is none yet").format(options=", ".join(given)),
-            _("add --follow, or give them with --run {name} when the run has ended").format(name=name),
-        )
+    _refuse_what_means_nothing(called, model, run)
     from vidbench_cli.cluster import Cluster, Where
     from vidbench_cli.ledger import open_ledger
     from vidbench_cli.selectors import parse_selector
@@ -115,6 +94,36 @@ _OF_A_NEW_RUN = {
 
 _OF_WHAT_IS_SHOWN = {"metric": "--metric", "margin": "--margin", "output": "--output"}
 """Options that mean nothing where a run is only applied."""
+
+
+def _refuse_what_means_nothing(called: typer.Context, model: str | None, run: str | None) -> None:
+    """Raise UsageError for options that would be ignored, and for neither or both of a model and a run."""
+    if (model is None) == (run is None):
+        raise UsageError(
+            _("give a model to measure, or --run NAME of a run with two equal variants"),
+            _("for example: vidbench self-test wan21-1-3b --random-weights --follow"),
+        )
+    if run is None and called.params["from_files"]:
+        raise UsageError(
+            _("--from reads a run that was measured, and {model} is to be measured").format(model=model),
+            _("leave out --from, or read a run with --run NAME --from FILE"),
+        )
+    if run is not None and (given := given_options(called, _OF_A_NEW_RUN)):
+        raise UsageError(
+            _("{options}: of a run that is applied, and --run reads one that there is").format(
+                options=", ".join(given)
+            ),
+            _("leave these out, or give a model in place of --run"),
+        )
+    if (
+        run is None
+        and (called.params["dry_run"] or not called.params["follow"])
+        and (given := given_options(called, _OF_WHAT_IS_SHOWN))
+    ):
+        raise UsageError(
+            _("{options}: of the result that is shown, and there is none yet").format(options=", ".join(given)),
+            _("add --follow, or give them with --run {name} when the run has ended").format(name=called.params["name"]),
+        )
 
 
 def _apply(wanted: Wanted, where: Where, dry_run: bool, follow: bool) -> Cluster | None:

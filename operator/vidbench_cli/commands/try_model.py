@@ -98,13 +98,7 @@ def try_model(
     wrong = check_schemas([body])
     if wrong:
         raise UsageError(f"{wrong[0].field}: {wrong[0].message}", wrong[0].remedy)
-    if files and not local:
-        raise UsageError(_("-f is for --local"), _("on a cluster: kubectl apply -f {file}").format(file=files[0]))
-    if local and (given := given_options(called, _OF_A_CLUSTER)):
-        raise UsageError(
-            _("{options}: of a cluster, and --local asks none").format(options=", ".join(given)),
-            _("leave these out, or --local"),
-        )
+    _refuse_what_means_nothing(called, local, files or [])
     view = (
         _here(body, files or [], keep)
         if local
@@ -119,6 +113,17 @@ def try_model(
         said = (row.message if row is not None else None) or view.status.message or ""
         text = _("{model} made no clip: {reason}: {said}")
         raise RunFailedError(text.format(model=model, reason=reason or "?", said=said), remedy_of(reason))
+
+
+def _refuse_what_means_nothing(called: typer.Context, local: bool, files: list[str]) -> None:
+    """Raise UsageError for options that would be ignored where the model is tested."""
+    if files and not local:
+        raise UsageError(_("-f is for --local"), _("on a cluster: kubectl apply -f {file}").format(file=files[0]))
+    if local and (given := given_options(called, _OF_A_CLUSTER)):
+        raise UsageError(
+            _("{options}: of a cluster, and --local asks none").format(options=", ".join(given)),
+            _("leave these out, or --local"),
+        )
 
 
 def _on_cluster(

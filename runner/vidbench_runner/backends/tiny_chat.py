@@ -248,18 +248,10 @@ def ltx2() -> dict[str, Any]:
     diffusers, transformers = parts.library("diffusers"), parts.library("transformers")
     tokenizer = parts.byte_tokenizer(1024)
     sizes = parts.decoder_sizes(len(tokenizer))
-    vision = {
-        "hidden_size": parts.IMAGE_WIDTH,
-        "intermediate_size": 2 * parts.IMAGE_WIDTH,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "image_size": parts.PICTURE_SIDE,
-        "patch_size": 8,
-    }
     text = transformers.Gemma3ForConditionalGeneration(
         transformers.Gemma3Config(
             text_config=sizes | {"head_dim": 16},
-            vision_config=vision,
+            vision_config=dict(parts.EYES),
             mm_tokens_per_image=4,
             image_token_index=2,
             boi_token_index=2,

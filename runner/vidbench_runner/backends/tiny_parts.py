@@ -19,6 +19,15 @@ BEGINNING = "<s>"
 TEXT_WIDTH = 32
 IMAGE_WIDTH = 32
 PICTURE_SIDE = 32
+EYES = {
+    "hidden_size": IMAGE_WIDTH,
+    "intermediate_size": 2 * IMAGE_WIDTH,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": PICTURE_SIDE,
+    "patch_size": 8,
+}
+"""Sizes of the picture encoder of a chat model that is given text alone: it is loaded and never called."""
 """Height and width of what the image encoders see."""
 
 CHAT_TEMPLATE = (

@@ -168,15 +168,7 @@ def motif_video() -> dict[str, Any]:
     diffusers, transformers = parts.library("diffusers"), parts.library("transformers")
     tokenizer = parts.byte_tokenizer()
     text = parts.decoder_sizes(len(tokenizer)) | {"head_dim": 16, "dropout_rate": 0.0}
-    vision = {
-        "model_type": "siglip_vision_model",
-        "hidden_size": parts.IMAGE_WIDTH,
-        "intermediate_size": 2 * parts.IMAGE_WIDTH,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "image_size": parts.PICTURE_SIDE,
-        "patch_size": 8,
-    }
+    vision = {"model_type": "siglip_vision_model", **parts.EYES}
     encoder = transformers.T5Gemma2EncoderConfig(text_config=text, vision_config=vision, mm_tokens_per_image=4)
     transformer = diffusers.MotifVideoTransformer3DModel(
         in_channels=33,
